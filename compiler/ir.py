@@ -1,0 +1,234 @@
+"""The graph: the one thing that every interpretation works on.
+
+Instances stand apart from data flow. A `Child` owns tensors; the body of a `Block` calls children and
+applies operations that own nothing. `shared` is a child called twice, `repeat` a child with several
+instances called one after another, and a path is the chain of child names. Instances that are alike are
+one object, so that a pass remembers results by `id(block)`; each pass walks instances, never "analyse
+once and multiply".
+
+Two phases of the same classes: `elaborate` leaves `Block.types` and `Primitive.weights` empty and the
+`type` stage returns a graph in which they are filled. Values are strings, unique within a block.
+The batch axis is not in any type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+
+class Reason(Node):
+    """Why a size is what it is: where it was decided, and in words."""
+
+    span: Span | None
+    text: str
+
+
+class Axis(Node):
+    """One axis of a tensor. `factors` multiply to `size`: (heads, width of head), (channels, h, w)."""
+
+    size: Size
+    name: str | None = None
+    factors: tuple[Size, ...] = ()  # () means one factor, the size itself
+    reason: Reason | None = None  # not compared
+
+
+class Type(Node):
+    """Shape (batch apart) and number kind: "real", "int", "bool", "complex"."""
+
+    axes: tuple[Axis, ...]
+    dtype: str = "real"
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{a.name}: {a.size}" if a.name else str(a.size) for a in self.axes)
+        return f"{self.dtype}[{inside}]" if self.axes else self.dtype
+
+
+class Tensor(Node):
+    """A stored tensor of an instance; `kind` is "learned" or "buffer"."""
+
+    name: str
+    shape: tuple[Size, ...]
+    kind: str = "learned"
+    dtype: str = "real"
+
+
+class WeightMap(Node):
+    """A constraint as a map: stored tensor -> effective weight, itself a block of one input and output.
+
+    `clip` is the half-width of the straight-through window (None: the map's own derivative is used,
+    `inf`: pass every gradient).
+    """
+
+    name: str  # "binary", for display and emitted names
+    block: Block
+    straight_through: bool = False
+    clip: float | None = None
+    span: Span | None = None
+
+
+class Tie(Node):
+    """The weight is another instance's, perhaps transposed; it stores nothing of its own."""
+
+    child: str  # a child of the same block
+    weight: str
+    transpose: bool = False
+    span: Span | None = None
+
+
+class Weight(Node):
+    """Stored tensors, a map, and the effective weight that the operation sees."""
+
+    name: str  # "weight", "bias", "running_mean"
+    stored: tuple[Tensor, ...]  # one for now; none when tied
+    shape: tuple[Size, ...]  # of the effective weight
+    maps: tuple[WeightMap, ...] = ()
+    tie: Tie | None = None
+
+
+class Constraint(Node):
+    """A constraint laid on one weight of a primitive, before shapes are known."""
+
+    weight: str
+    map: WeightMap | Tie
+
+
+class Primitive(Node):
+    """An operation with its configuration: `dense(units = 128, bias = true)`.
+
+    `arguments` are sorted by name and complete (defaults filled in). `weights` is filled by typing.
+    """
+
+    operation: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    inputs: tuple[Type, ...] = ()  # filled by typing for instances (children)
+    outputs: tuple[Type, ...] = ()
+    span: Span | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+
+class Apply(Node):
+    """`outputs = operation(inputs)` for an operation that owns nothing."""
+
+    name: str  # unique in the block; shown in tables and pictures
+    operation: Primitive
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    span: Span | None = None
+
+
+class Call(Node):
+    """`outputs = child(inputs)`; a repeated child runs its instances one after another."""
+
+    child: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    span: Span | None = None
+
+
+Instance: TypeAlias = "Block | Primitive"
+Statement: TypeAlias = "Apply | Call"
+
+
+class Child(Node):
+    """A named instance, or (`repeated`) several of one shape that run one after another."""
+
+    name: str
+    instances: tuple[Instance, ...]
+    repeated: bool = False
+    shared: bool = False
+    span: Span | None = None
+
+
+class Port(Node):
+    """An input or output of a block. `declared` holds what the spec wrote, None if nothing."""
+
+    name: str
+    value: str  # the value in the block
+    declared: Type | None = None
+    span: Span | None = None
+
+
+class Ascription(Node):
+    """`h: real[10] = ...`: a value whose type is written and checked."""
+
+    value: str
+    declared: Type
+    span: Span | None = None
+
+
+class Law(Node):
+    """A `require` whose condition needs sizes: `left relation right` must hold once they are known."""
+
+    left: Size
+    relation: str
+    right: Size
+    text: str
+    message: str | None
+    span: Span | None = None
+
+
+class Block(Node):
+    """A layer or network given its configuration."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    children: tuple[Child, ...]
+    body: tuple[Statement, ...]
+    named: tuple[str, ...] = ()  # values that the spec names
+    ascriptions: tuple[Ascription, ...] = ()
+    laws: tuple[Law, ...] = ()
+    arguments: tuple[tuple[str, Any], ...] = ()  # the parameter values it was made with, for display
+    doc: str | None = None
+    types: tuple[tuple[str, Type], ...] = ()  # filled by typing: every value of the block
+    span: Span | None = None
+
+    def child(self, name: str) -> Child:
+        return next(child for child in self.children if child.name == name)
+
+
+class Graph(Node):
+    """A network, elaborated (and, after the type stage, typed)."""
+
+    name: str
+    root: Block
+    parameters: tuple[tuple[str, Any], ...] = ()
+    doc: str | None = None
+    source: Any = None
+
+
+class Located(Node):
+    """A primitive instance and its path, such as `repeat[3].f`; `stored` is False on a repeated visit."""
+
+    path: str
+    primitive: Primitive
+
+
+def instances(block: Block, prefix: str = "") -> Iterator[Located]:
+    """Yield every primitive instance under a block in construction order, shared ones once."""
+    for child in block.children:
+        for index, instance in enumerate(child.instances):
+            own = f"{prefix}{child.name}[{index}]" if child.repeated else f"{prefix}{child.name}"
+            if isinstance(instance, Primitive):
+                yield Located(path=own, primitive=instance)
+            else:
+                yield from instances(instance, own + ".")
+
+
+def state_key(path: str, tensor: str) -> str:
+    """Return the state-dict key of a tensor: `repeat[3].f` and `weight` give `repeat.3.f.weight`."""
+    return f"{path}.{tensor}".replace("[", ".").replace("]", "")

@@ -1,0 +1,122 @@
+"""What an operation is: one class that says everything about one word of the language.
+
+A subclass in a file of this folder states its signature and its rules. Transfer rules: `shape`,
+`weights`, `cost`, and the emission rules `module`, `call`. Relate rule: `relate`. All of them see
+`Site`: the arguments (complete, validated), the input types and, after shape, the outputs and weights.
+Nothing here imports torch; emission is text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from nnspec.compiler.ir import Tensor, Type
+from nnspec.compiler.relations import Relation
+from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.node import Node
+
+
+class ShapeProblem(Exception):
+    """Raised by a shape rule. `expected` and `found` are short; `axes` point at axes whose reasons matter.
+
+    `axes` are (input index, axis index); the typing stage adds where those sizes came from.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        found: str | None = None,
+        axes: tuple[tuple[int, int], ...] = (),
+        help: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.found = found
+        self.axes = axes
+        self.help = help
+
+
+class Cost(Node):
+    """For one sample: floating-point operations forward, counting a multiply-add as two."""
+
+    flops: Size = 0
+
+
+class Site(Node):
+    """One use of an operation: its arguments and the types around it."""
+
+    arguments: dict[str, Any]
+    inputs: tuple[Type, ...]
+    outputs: tuple[Type, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+
+class Operation:
+    """Base of every operation; final methods below, rules to override above them."""
+
+    name: ClassVar[str]
+    doc: ClassVar[str]  # first sentence is the summary; gives the formula
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+    inputs: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most tensors taken
+    owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
+    keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
+    draws: ClassVar[bool] = False  # takes random numbers in training
+    batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
+    example: ClassVar[str] = ""
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        """Return the output types, or raise ShapeProblem. Pass input axes on where they are kept:
+        their names, factors and reasons travel with them. New axes need no reason; typing gives one."""
+        raise TypeError(f"{self.name} has no shape rule")
+
+    def tensors(self, site: Site) -> tuple[Tensor, ...]:
+        """Return the stored tensors, in state-dict order, as torch's own module would have them."""
+        return ()
+
+    def cost(self, site: Site) -> Cost:
+        """Return the cost of one sample; `site.outputs` is known."""
+        return Cost()
+
+    def module(self, site: Site) -> str | None:
+        """Return the constructor text, such as `nn.Linear(64, 128)`; None for a stateless operation."""
+        return None
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        """Return the Python expression of the forward from input names and weight expressions.
+
+        The functional form: `F.linear(x, weight, bias)`. For a module with plain weights emission
+        writes `self.name(x)` instead. May use `torch`, `F`, `nn`, `math`.
+        Also `{"training": "self.training"}` is in `weights` for operations that need it.
+        """
+        raise TypeError(f"{self.name} has no call rule")
+
+    def relate(self, site: Site) -> tuple[Relation, ...] | None:
+        """Return the relations between axes; None means no rule: passes say so and stop."""
+        return None
+
+    def entry(self) -> Entry:
+        """Return the catalog entry."""
+        return Entry(
+            name=self.name,
+            family="operation",
+            doc=self.doc,
+            arguments=self.arguments,
+            inputs=self.inputs,
+            weights=self.owns,
+            example=self.example,
+        )
+
+
+def last_axis(site: Site, index: int = 0) -> Any:
+    """Return the last axis of an input, or raise ShapeProblem if it is a single number."""
+    axes = site.inputs[index].axes
+    if not axes:
+        raise ShapeProblem("needs at least one axis", expected="at least one axis", found="a single number")
+    return axes[-1]
