@@ -70,7 +70,7 @@ class Problem(Node):
     """Why a value does not fit an argument."""
 
     argument: str
-    reason: str
+    why: str
 
 
 @lru_cache(maxsize=None)
@@ -102,8 +102,8 @@ def _problem(entry: Entry, item: Any) -> Problem:
     name = str(where[0]) if where else ""
     argument = entry.argument(name)
     if argument is None:
-        return Problem(argument=name, reason=f"`{entry.name}` takes no argument called `{name}`")
-    return Problem(argument=name, reason=f"`{name}` must be {describe(argument)}")
+        return Problem(argument=name, why=f"`{entry.name}` takes no argument called `{name}`")
+    return Problem(argument=name, why=f"`{name}` must be {describe(argument)}")
 
 
 def describe(argument: Argument) -> str:

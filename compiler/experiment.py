@@ -1,0 +1,63 @@
+"""An experiment, checked and fitted to its network: what a run needs to know, and nothing of torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnspec.compiler.ir import Graph
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+
+class Choice(Node):
+    """A catalog word with its arguments, complete and validated: `adam(lr = 0.003)`.
+
+    Values of arguments that are themselves words are choices; lists are tuples.
+    """
+
+    family: str
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    span: Span | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.options[name]
+
+
+class Experiment(Node):
+    """One experiment of a file."""
+
+    name: str
+    graph: Graph  # typed
+    data: Choice
+    loss: Choice
+    rule: Choice  # the field `learn`
+    optimizer: Choice
+    schedule: Choice | None
+    epochs: int | None  # exactly one of epochs and steps is set
+    steps: int | None
+    batch: int | None  # None: the whole training part at once
+    seeds: tuple[int, ...]
+    metrics: tuple[Choice, ...]
+    shuffle: bool = True
+    seed_mode: str = "streams"
+    device: str = "auto"  # auto, cpu, cuda, mps
+    precision: str = "float32"  # float32, float64, bfloat16 (mixed)
+    stop: Choice | None = None  # early stopping
+    save: str = "last"  # "last" or "best"
+    doc: str | None = None
+    span: Span | None = None
+
+
+class Analysis(Node):
+    """One `analyze` item: passes over a network at initialisation or an experiment's trained weights."""
+
+    target: str
+    passes: tuple[Choice, ...]  # family "pass"
+    graph: Graph
+    experiment: Experiment | None
+    span: Span | None = None
