@@ -34,6 +34,7 @@ class Axis(Node):
     size: Size
     name: str | None = None
     factors: tuple[Size, ...] = ()  # () means one factor, the size itself
+    rest: bool = False  # only in declared types: `..`, any number of axes
     reason: Reason | None = None  # not compared
 
 
@@ -193,6 +194,7 @@ class Block(Node):
     ascriptions: tuple[Ascription, ...] = ()
     laws: tuple[Law, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()  # the parameter values it was made with, for display
+    inline: bool = False  # the body of a repeat: it may speak of the enclosing block's dimensions
     doc: str | None = None
     types: tuple[tuple[str, Type], ...] = ()  # filled by typing: every value of the block
     span: Span | None = None

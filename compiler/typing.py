@@ -1,0 +1,530 @@
+"""The type stage: elaborated graph -> graph with the type of every value and the tensors of every instance.
+
+Shapes flow forward from the inputs, by the operations' own rules. A block is typed once for each list of
+input types it is called with; equal calls share one object. A declared type binds its symbolic dimensions
+to the sizes of the call. A value whose type could not be found is None and is silent ever after: one
+cause, one message. Every error inside a block also shows the uses that led there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from nnspec.compiler.ir import (
+    Apply,
+    Axis,
+    Block,
+    Call,
+    Child,
+    Graph,
+    Instance,
+    Law,
+    Port,
+    Primitive,
+    Reason,
+    Type,
+    Weight,
+)
+from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
+from nnspec.compiler.operations.registry import operation
+from nnspec.dsl.diagnostics import Bag, Related
+from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
+from nnspec.dsl.errors.shapes import (
+    AscriptionMismatch,
+    ConstraintShape,
+    EmptySize,
+    RequirementFailed,
+    SharedMismatch,
+    ShapeMismatch,
+    TieMismatch,
+    UnknownRequirement,
+    WrongInputCount,
+)
+from nnspec.dsl.source import Span
+
+Types: TypeAlias = "tuple[Type, ...] | None"
+
+
+def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) -> Graph | None:
+    """Type a graph; None if anything is wrong. `sizes` gives numbers to symbolic input dimensions."""
+    typer = _Typer(bag)
+    inputs = tuple(_declared_input(port, sizes or {}) for port in graph.root.inputs)
+    before = len(bag)
+    root, outputs = typer.block(graph.root, inputs)
+    if root is None or outputs is None or len(bag) > before:
+        return None
+    return graph.replace(root=root)
+
+
+def _declared_input(port: Port, sizes: Mapping[str, Size]) -> Type:
+    declared = port.declared or Type(axes=())
+    reason = Reason(span=port.span, text=f"declared by `{port.name}`")
+    axes = tuple(axis.replace(size=substitute(axis.size, sizes), reason=reason) for axis in declared.axes)
+    return declared.replace(axes=axes)
+
+
+class _Typer:
+    def __init__(self, bag: Bag) -> None:
+        self.bag = bag
+        self.known: dict[tuple[Any, ...], tuple[Block | None, Types]] = {}
+        self.kept: list[Block] = []  # keeps `id` of the keys of `known` alive
+        self.uses: list[tuple[str, Span | None]] = []
+
+    def block(
+        self, block: Block, inputs: tuple[Type, ...], outer: Mapping[str, Size] | None = None
+    ) -> tuple[Block | None, Types]:
+        sizes = dict(outer or {}) if block.inline else {}
+        key = (id(block), inputs, *sorted(sizes.items()))
+        if key not in self.known:
+            self.kept.append(block)
+            self.known[key] = _BlockTyper(self, block, sizes).run(inputs)
+        return self.known[key]
+
+    def related(self, *types: Type) -> tuple[Related, ...]:
+        """Return the uses that led here, innermost first, and where the sizes of these types came from."""
+        found = [Related(span=span, label=f"in this use of `{name}`") for name, span in self.uses if span]
+        places = {id(r.span): r for r in (a.reason for t in types for a in t.axes) if r and r.span}
+        reasons = [Related(span=r.span, label=r.text) for r in places.values() if r.span]
+        return tuple(reasons[:3] + found[::-1])
+
+
+class _BlockTyper:
+    """Types one block for one list of input types."""
+
+    def __init__(self, typer: _Typer, block: Block, sizes: dict[str, Size]) -> None:
+        self.typer = typer
+        self.source = block
+        self.declared_children = {child.name: child for child in block.children}
+        self.sizes = sizes
+        self.rest: tuple[Axis, ...] | None = None
+        self.types: dict[str, Type | None] = {}
+        self.children: dict[str, Child] = {}
+        self.failed = False
+
+    def run(self, inputs: tuple[Type, ...]) -> tuple[Block | None, Types]:
+        if not self.bind_inputs(inputs):
+            return None, None
+        ascribed = {item.value: item for item in self.source.ascriptions}
+        for value in [port.value for port in self.source.inputs]:
+            self.check_ascription(ascribed.get(value))
+        for statement in self.source.body:
+            outputs = self.apply(statement) if isinstance(statement, Apply) else self.call(statement)
+            self.define(statement.outputs, outputs)
+            for value in statement.outputs:
+                self.check_ascription(ascribed.get(value))
+        self.check_outputs()
+        self.check_laws()
+        self.check_ties()
+        return self.finish()
+
+    # ---------------------------------------------------------------------------------------------- inputs
+
+    def bind_inputs(self, inputs: tuple[Type, ...]) -> bool:
+        ports = self.source.inputs
+        for port, actual in zip(ports, inputs, strict=True):
+            if port.declared is not None and not self.matches(port.declared, actual):
+                self.input_mismatch(port, actual)
+                return False
+            self.types[port.value] = self.named(port.declared, actual)
+        return True
+
+    def named(self, declared: Type | None, actual: Type) -> Type:
+        """Give axes the names that the declaration gives them."""
+        if declared is None or any(axis.rest for axis in declared.axes):
+            return actual
+        pairs = zip(declared.axes, actual.axes, strict=True)
+        return actual.replace(axes=tuple(a.replace(name=d.name or a.name) for d, a in pairs))
+
+    def matches(self, declared: Type, actual: Type) -> bool:
+        """Bind the declared type's free dimensions so that it equals the actual one."""
+        if declared.dtype != actual.dtype:
+            return False
+        split = next((i for i, axis in enumerate(declared.axes) if axis.rest), None)
+        if split is None:
+            return len(declared.axes) == len(actual.axes) and self.same_sizes(declared.axes, actual.axes)
+        after = len(declared.axes) - split - 1
+        middle = actual.axes[split : len(actual.axes) - after]
+        if len(actual.axes) < split + after or not self.same_rest(middle):
+            return False
+        outer = actual.axes[:split] + actual.axes[len(actual.axes) - after :]
+        return self.same_sizes(declared.axes[:split] + declared.axes[split + 1 :], outer)
+
+    def same_rest(self, axes: tuple[Axis, ...]) -> bool:
+        if self.rest is None:
+            self.rest = axes
+        return [axis.size for axis in self.rest] == [axis.size for axis in axes]
+
+    def same_sizes(self, declared: tuple[Axis, ...], actual: tuple[Axis, ...]) -> bool:
+        # Symbols that stand alone are bound first, so that `[2 * n, n]` works in either order.
+        pairs = sorted(zip(declared, actual, strict=True), key=lambda pair: _complexity(pair[0].size))
+        return all(bind(d.size, a.size, self.sizes) for d, a in pairs)
+
+    def input_mismatch(self, port: Port, actual: Type) -> None:
+        use = self.typer.uses[-1] if self.typer.uses else (self.source.name, port.span)
+        declared = port.declared or actual
+        related = list(self.typer.related(actual))
+        if port.span:
+            related.insert(0, Related(span=port.span, label=f"`{port.name}` is declared here"))
+        related = [item for item in related if item.span is not use[1]]
+        self.typer.bag.add(
+            ShapeMismatch(
+                use[1],
+                tuple(related),
+                operation=self.source.name,
+                problem=f"its input `{port.name}` does not fit",
+                expected=self.describe(declared),
+                found=str(actual),
+                help=_leading_help(declared, actual),
+            )
+        )
+
+    def describe(self, declared: Type) -> str:
+        """Write a declared type, with what its symbols are bound to where that says more."""
+        bound = {name: size for name, size in self.sizes.items() if name in _names(declared)}
+        note = ", ".join(f"{name} = {size}" for name, size in sorted(bound.items()))
+        return f"{declared_text(declared)}" + (f" where {note}" if note else "")
+
+    # ------------------------------------------------------------------------------------------------ body
+
+    def define(self, values: tuple[str, ...], types: Types) -> None:
+        if types is None:
+            self.failed = True
+            self.types.update({value: None for value in values})
+        else:
+            self.types.update(zip(values, types, strict=True))
+
+    def given(self, statement: Apply | Call) -> Types:
+        found = [self.types[value] for value in statement.inputs]
+        known = tuple(t for t in found if t is not None)
+        return known if len(known) == len(found) else None
+
+    def apply(self, statement: Apply) -> Types:
+        inputs = self.given(statement)
+        if inputs is None:
+            return None
+        typed = self.primitive(statement.operation, inputs, statement.span)
+        return None if typed is None else typed.outputs
+
+    def call(self, statement: Call) -> Types:
+        inputs = self.given(statement)
+        if inputs is None:
+            return None
+        child = self.declared_children[statement.child]
+        made: list[Instance] = []
+        types: Types = inputs
+        for index, instance in enumerate(child.instances):
+            place = f"{child.name}[{index}]" if child.repeated else child.name
+            typed, types = self.instance(instance, types, statement.span, place)
+            if typed is None or types is None:
+                return None
+            made.append(typed)
+        return types if self.keep(child, tuple(made), statement.span) else None
+
+    def instance(
+        self, instance: Instance, inputs: tuple[Type, ...], span: Span | None, place: str
+    ) -> tuple[Instance | None, Types]:
+        if isinstance(instance, Primitive):
+            typed = self.primitive(instance, inputs, span)
+            return typed, None if typed is None else typed.outputs
+        if len(inputs) != len(instance.inputs):
+            self.count_mismatch(instance.name, len(instance.inputs), len(inputs), span)
+            return None, None
+        self.typer.uses.append((place, span))
+        result = self.typer.block(instance, inputs, self.sizes)
+        self.typer.uses.pop()
+        return result
+
+    def keep(self, child: Child, made: tuple[Instance, ...], span: Span | None) -> bool:
+        """Remember the typed instances of a child; a second call must need the same tensors."""
+        first = self.children.get(child.name)
+        if first is None:
+            self.children[child.name] = child.replace(instances=made)
+            return True
+        wanted, found = _tensor_text(first.instances), _tensor_text(made)
+        if wanted != found:
+            error = SharedMismatch(span, self.typer.related(), name=child.name, expected=wanted, found=found)
+            self.typer.bag.add(error)
+        return wanted == found
+
+    def count_mismatch(self, name: str, expected: int, found: int, span: Span | None) -> None:
+        wanted = f"{expected} input" + ("" if expected == 1 else "s")
+        error = WrongInputCount(span, self.typer.related(), operation=name, expected=wanted, found=str(found))
+        self.typer.bag.add(error)
+
+    # ------------------------------------------------------------------------------------------ primitives
+
+    def primitive(
+        self, primitive: Primitive, inputs: tuple[Type, ...], span: Span | None
+    ) -> Primitive | None:
+        rule = operation(primitive.operation)
+        span = primitive.span or span
+        arguments = {name: resolve(value, self.sizes) for name, value in primitive.arguments}
+        site = Site(arguments=arguments, inputs=inputs)
+        try:
+            outputs = self.reasoned(rule, rule.shape(site), span)
+            site = site.replace(outputs=outputs)
+            site = site.replace(tensors=rule.tensors(site))
+        except ShapeProblem as problem:
+            self.shape_problem(rule, problem, inputs, span)
+            return None
+        if any(isinstance(size, int) and size < 1 for t in outputs for size in t.shape):
+            self.empty(rule, outputs, span, inputs)
+            return None
+        weights = self.weights(primitive, site, span)
+        return None if weights is None else primitive.replace(
+            arguments=tuple(sorted(arguments.items())), inputs=inputs, outputs=outputs, weights=weights
+        )
+
+    def reasoned(self, rule: Operation, types: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:
+        """Give the axes that an operation made new their reason."""
+        return tuple(
+            t.replace(
+                axes=tuple(
+                    axis
+                    if axis.reason
+                    else axis.replace(reason=Reason(span=span, text=f"`{rule.name}` makes {axis.size} here"))
+                    for axis in t.axes
+                )
+            )
+            if any(axis.reason is None for axis in t.axes)
+            else t
+            for t in types
+        )
+
+    def shape_problem(
+        self, rule: Operation, problem: ShapeProblem, inputs: tuple[Type, ...], span: Span | None
+    ) -> None:
+        blamed = tuple(
+            Type(axes=(inputs[i].axes[a],))
+            for i, a in problem.axes
+            if i < len(inputs) and -len(inputs[i].axes) <= a < len(inputs[i].axes)
+        )
+        related = tuple(r for r in self.typer.related(*(blamed or inputs)) if r.span is not span)
+        self.typer.bag.add(
+            ShapeMismatch(
+                span,
+                related,
+                operation=rule.name,
+                problem=problem.message,
+                expected=problem.expected,
+                found=problem.found,
+                help=problem.help,
+            )
+        )
+
+    def empty(
+        self, rule: Operation, outputs: tuple[Type, ...], span: Span | None, inputs: tuple[Type, ...]
+    ) -> None:
+        size = next(s for t in outputs for s in t.shape if isinstance(s, int) and s < 1)
+        related = self.typer.related(*inputs)
+        self.typer.bag.add(EmptySize(span, related, what=f"an axis after `{rule.name}`", size=size))
+
+    def weights(self, primitive: Primitive, site: Site, span: Span | None) -> tuple[Weight, ...] | None:
+        made: list[Weight] = []
+        for tensor in site.tensors:
+            laid = [c.map for c in primitive.constraints if c.weight == tensor.name]
+            tie = next((m for m in laid if not hasattr(m, "block")), None)
+            maps: list[Any] = []
+            for item in laid:
+                if item is tie:
+                    continue
+                typed = self.weight_map(item, tensor.shape)
+                if typed is None:
+                    return None
+                maps.append(typed)
+            stored = () if tie else (tensor,)
+            made.append(
+                Weight(name=tensor.name, stored=stored, shape=tensor.shape, maps=tuple(maps), tie=tie)
+            )
+        return tuple(made)
+
+    def weight_map(self, item: Any, shape: tuple[Size, ...]) -> Any:
+        weight = Type(axes=tuple(Axis(size=size) for size in shape))
+        self.typer.uses.append((item.name, item.span))
+        block, outputs = self.typer.block(item.block, (weight,))
+        self.typer.uses.pop()
+        if block is None or outputs is None:
+            return None
+        if outputs[0].shape != shape:
+            error = ConstraintShape(
+                item.span, name=item.name, expected=shape_text(shape), found=shape_text(outputs[0].shape)
+            )
+            self.typer.bag.add(error)
+            return None
+        return item.replace(block=block)
+
+    # -------------------------------------------------------------------------------------------- at the end
+
+    def check_ascription(self, item: Any) -> None:
+        actual = None if item is None else self.types.get(item.value)
+        if actual is None:
+            return
+        if not self.matches(item.declared, actual):
+            self.ascription_mismatch(item.value, item.declared, actual, item.span)
+            self.types[item.value] = None
+            self.failed = True
+        else:
+            self.types[item.value] = self.named(item.declared, actual)
+
+    def check_outputs(self) -> None:
+        for port in self.source.outputs:
+            actual = self.types.get(port.value)
+            if actual is None or port.declared is None:
+                continue
+            if not self.matches(port.declared, actual):
+                self.ascription_mismatch(port.name, port.declared, actual, port.span)
+                self.failed = True
+            else:
+                self.types[port.value] = self.named(port.declared, actual)
+
+    def ascription_mismatch(self, name: str, declared: Type, actual: Type, span: Span | None) -> None:
+        related = tuple(r for r in self.typer.related(actual) if r.span is not span)
+        error = AscriptionMismatch(
+            span, related, name=name, expected=self.describe(declared), found=str(actual)
+        )
+        self.typer.bag.add(error)
+
+    def check_laws(self) -> None:
+        for law in self.source.laws:
+            left, right = substitute(law.left, self.sizes), substitute(law.right, self.sizes)
+            if isinstance(left, int) and isinstance(right, int):
+                self.check_law(law, left, right)
+            elif not (left == right and law.relation in ("==", "<=", ">=")):
+                names = ", ".join(f"`{name}`" for name in sorted(symbols(left) | symbols(right)))
+                error = UnknownRequirement(law.span, self.typer.related(), text=law.text, symbols=names)
+                self.typer.bag.add(error)
+
+    def check_law(self, law: Law, left: int, right: int) -> None:
+        if not compare(law.relation, left, right):
+            self.failed = True
+            message = law.message or f"{law.text} does not hold"
+            values = f"{left} {law.relation} {right} is false"
+            error = RequirementFailed(law.span, self.typer.related(), message=message, values=values)
+            self.typer.bag.add(error)
+
+    def check_ties(self) -> None:
+        for child in self.children.values():
+            for instance in child.instances:
+                for weight in getattr(instance, "weights", ()):
+                    if weight.tie is not None:
+                        self.check_tie(child.name, weight)
+
+    def check_tie(self, name: str, weight: Weight) -> None:
+        tie = weight.tie
+        other = self.children.get(tie.child) if tie else None
+        if tie is None or other is None:
+            return
+        owner = other.instances[0]
+        found = next(w for w in getattr(owner, "weights", ()) if w.name == tie.weight)
+        shape = found.shape[::-1] if tie.transpose else found.shape
+        if shape != weight.shape:
+            turned = found.shape[::-1] == weight.shape and not tie.transpose
+            self.failed = True
+            self.typer.bag.add(
+                TieMismatch(
+                    tie.span,
+                    self.typer.related(),
+                    name=f"{name}.{weight.name}",
+                    other=f"{tie.child}.{tie.weight}",
+                    expected=shape_text(weight.shape),
+                    found=shape_text(shape) + (" (transposed)" if tie.transpose else ""),
+                    help="say `transpose = true`" if turned else None,
+                )
+            )
+
+    def finish(self) -> tuple[Block | None, Types]:
+        outputs = tuple(t for t in (self.types.get(p.value) for p in self.source.outputs) if t is not None)
+        if self.failed or len(outputs) < len(self.source.outputs):
+            return None, None
+        types = tuple((name, t) for name, t in self.types.items() if t is not None)
+        children = tuple(self.children[child.name] for child in self.source.children)
+        body = tuple(self.resolve_statement(statement) for statement in self.source.body)
+        return self.source.replace(children=children, types=types, body=body), outputs
+
+    def resolve_statement(self, statement: Apply | Call) -> Apply | Call:
+        if isinstance(statement, Call):
+            return statement
+        inputs, outputs = (
+            tuple(t for t in (self.types[value] for value in values) if t is not None)
+            for values in (statement.inputs, statement.outputs)
+        )
+        primitive = statement.operation
+        arguments = tuple((name, resolve(value, self.sizes)) for name, value in primitive.arguments)
+        return statement.replace(
+            operation=primitive.replace(arguments=arguments, inputs=inputs, outputs=outputs)
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ text
+
+
+def declared_text(declared: Type) -> str:
+    """Write a type as it stands in a spec."""
+    inside = ", ".join(_axis_text(axis) for axis in declared.axes)
+    return f"{declared.dtype}[{inside}]" if declared.axes else declared.dtype
+
+
+def shape_text(shape: tuple[Size, ...]) -> str:
+    """Write a shape: `[64, 10]`."""
+    return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def compare(relation: str, left: Any, right: Any) -> bool:
+    """Return whether `left relation right` holds."""
+    match relation:
+        case "==":
+            return left == right
+        case "!=":
+            return left != right
+        case "<=":
+            return left <= right
+        case ">=":
+            return left >= right
+        case "<":
+            return left < right
+        case _:
+            return left > right
+
+
+def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
+    """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    if isinstance(value, tuple):
+        return tuple(resolve(item, sizes) for item in value)
+    return value
+
+
+def _axis_text(axis: Axis) -> str:
+    if axis.rest:
+        return ".."
+    return f"{axis.name}: {axis.size}" if axis.name and axis.name != str(axis.size) else str(axis.size)
+
+
+def _names(declared: Type) -> frozenset[str]:
+    return frozenset[str]().union(*(symbols(axis.size) for axis in declared.axes))
+
+
+def _complexity(size: Size) -> int:
+    return 0 if isinstance(size, int) else len(str(size))
+
+
+def _leading_help(declared: Type, actual: Type) -> str | None:
+    """A layer written for [width] that is given [T, width] can say so."""
+    if any(axis.rest for axis in declared.axes) or len(declared.axes) >= len(actual.axes):
+        return None
+    if not declared.axes or declared.axes[-1].size != actual.axes[-1].size:
+        return None
+    inside = ", ".join(_axis_text(axis) for axis in declared.axes)
+    return f"to take any leading axes, declare the input `{declared.dtype}[.., {inside}]`"
+
+
+def _tensor_text(made: tuple[Instance, ...]) -> str:
+    return "; ".join(sorted(_tensors(instance) for instance in {id(i): i for i in made}.values()))
+
+
+def _tensors(instance: Instance) -> str:
+    if isinstance(instance, Primitive):
+        return ", ".join(f"{weight.name} {shape_text(weight.shape)}" for weight in instance.weights)
+    return _tensor_text(tuple(i for child in instance.children for i in child.instances))
