@@ -1,0 +1,125 @@
+"""Errors of arguments and compile-time values (N03xx)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class UnknownArgument(Error):
+    code = "N0301"
+    title = "unknown argument"
+    message = "`{callee}` takes no argument called `{name}`"
+    label = "not an argument"
+    help = "{help}"
+    explain = """Arguments are given by position or by name; a name that the callee does not have is
+refused, never ignored. `nnspec explain NAME` lists the arguments of an operation."""
+
+
+class MissingArgument(Error):
+    code = "N0302"
+    title = "missing argument"
+    message = "`{callee}` needs a value for `{name}`"
+    label = "`{name}` is missing"
+    help = "{help}"
+    explain = """An argument without a default must be given."""
+
+
+class DuplicateArgument(Error):
+    code = "N0303"
+    title = "duplicate argument"
+    message = "`{name}` is given twice"
+    label = "given again here"
+    explain = """Each argument is given once, by position or by name."""
+
+
+class WrongArgument(Error):
+    code = "N0304"
+    title = "wrong argument"
+    message = "`{callee}`: {why}"
+    label = "found {found}"
+    explain = """The value does not fit what the argument takes. `nnspec explain NAME` lists the arguments
+of an operation with their ranges."""
+
+
+class TooManyArguments(Error):
+    code = "N0305"
+    title = "too many arguments"
+    message = "`{callee}` takes {expected}, and is given {found}"
+    label = "one too many"
+    explain = """More values are given by position than the callee has arguments."""
+
+
+class WrongOperand(Error):
+    code = "N0306"
+    title = "wrong operand"
+    message = "`{operator}` does not work on {found}"
+    label = "{found}"
+    explain = """Compile-time arithmetic works on numbers, `and`, `or` and `not` on true and false."""
+
+
+class DivisionByZero(Error):
+    code = "N0307"
+    title = "division by zero"
+    message = "`{text}` divides by zero"
+    label = "is zero"
+    explain = """A compile-time division has a divisor that comes out as zero for these parameters."""
+
+
+class ConditionNotKnown(Error):
+    code = "N0308"
+    title = "condition is not known while compiling"
+    message = "this condition is {found}, and `if` chooses while compiling"
+    label = "{found}"
+    help = "{help}"
+    explain = """`a if c else b` and `require` are decided while compiling. To choose entry by entry at run
+time use `where(condition, a, b)`."""
+
+
+class CountNotKnown(Error):
+    code = "N0309"
+    title = "number of copies is not a whole number"
+    message = "`repeat` needs a whole number of at least 1, and is given {found}"
+    label = "{found}"
+    explain = """`repeat(n)` makes n instances while compiling, so n must be known then and be positive."""
+
+
+class WrongValueCount(Error):
+    code = "N0310"
+    title = "wrong number of values"
+    message = "{expected} expected here, {found} found"
+    label = "{found}"
+    explain = """`a, b = ...` needs as many values as names; most operations take one tensor."""
+
+
+class NotTensorType(Error):
+    code = "N0311"
+    title = "not a type of tensors"
+    message = "`{name}` is no type of tensors"
+    label = "not known"
+    help = "tensors are `real[..]`, `int[..]`, `bool[..]` or `complex[..]`"
+    explain = """Inputs, outputs and ascribed values have a type of tensors, such as `real[28, 28]`."""
+
+
+class NoNetwork(Error):
+    code = "N0312"
+    title = "no such network"
+    message = "{why}"
+    help = "{help}"
+    explain = """The command needs a network of the file: the last one unless `--network` names another."""
+
+
+class NoOutput(Error):
+    code = "N0313"
+    title = "nothing comes out"
+    message = "`{name}` has no {what}"
+    label = "needs an `{what}` line"
+    explain = """A layer or network needs at least one input and at least one output."""
+
+
+class OutputWithoutValue(Error):
+    code = "N0314"
+    title = "output without a value"
+    message = "output `{name}` has no value"
+    label = "nothing is assigned"
+    help = "write `output {name} = ...`; a neuron state is declared with `state`"
+    explain = """An output names a value that the body computes."""

@@ -1,0 +1,124 @@
+"""Errors of names and imports (N02xx)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class UndefinedName(Error):
+    code = "N0201"
+    title = "undefined name"
+    message = "nothing here is called `{name}`"
+    label = "not defined"
+    help = "did you mean `{suggestion}`?"
+    explain = """A name must be a value defined above, a parameter, a definition of the file or of a file
+that it uses, a dimension of a declared type, or a word of the library."""
+
+
+class DuplicateName(Error):
+    code = "N0202"
+    title = "duplicate name"
+    message = "`{name}` is defined twice"
+    label = "defined again here"
+    explain = """Within a file each definition, and within a body each value and each instance, has one
+meaning. The other label shows where the name was first declared."""
+
+
+class UsedBeforeDefinition(Error):
+    code = "N0203"
+    title = "used before its definition"
+    message = "`{name}` is used before it is defined"
+    label = "used here"
+    help = "move the definition above this line; a value of an earlier time step is `previous({name})`"
+    explain = """Values flow from top to bottom. A cycle exists only through `previous`, inside `over`."""
+
+
+class UnknownOperation(Error):
+    code = "N0204"
+    title = "unknown operation"
+    message = "there is no operation or layer called `{name}`"
+    label = "not known"
+    help = "did you mean `{suggestion}`?"
+    explain = """A step of a chain is an operation of the library, a layer of this file or of a file that
+it uses, a `shared` instance, or a parameter of type `layer`."""
+
+
+class ImportMissing(Error):
+    code = "N0205"
+    title = "import not found"
+    message = "there is no file `{target}`"
+    label = "looked for beside this file"
+    help = "did you mean `{suggestion}`?"
+    explain = """`use "parts.nnspec"` reads a file beside the one that uses it; `use library.blocks` reads
+one of the standard library."""
+
+
+class ImportCycle(Error):
+    code = "N0206"
+    title = "import cycle"
+    message = "these files use each other: {cycle}"
+    label = "closes the cycle"
+    explain = """A file cannot use itself, directly or through others. Move what both need into a third file."""
+
+
+class ImportOutside(Error):
+    code = "N0207"
+    title = "import outside the allowed folders"
+    message = "`{target}` lies outside the folder of the spec"
+    label = "not read"
+    help = "allow its folder with `--allow FOLDER`, or copy the file"
+    explain = """A spec reads only files below its own folder and the folders it was allowed. Links are
+resolved first, so a link cannot lead outside."""
+
+
+class ImportUnreadable(Error):
+    code = "N0208"
+    title = "import cannot be read"
+    message = "`{target}` cannot be used: {why}"
+    label = "used here"
+    explain = """The used file exists but has errors of its own, or is no text file."""
+
+
+class NoSuchMember(Error):
+    code = "N0209"
+    title = "no such definition in that file"
+    message = "`{module}` defines nothing called `{name}`"
+    label = "not defined there"
+    help = "did you mean `{suggestion}`?"
+    explain = """`parts.residual` is the definition `residual` of the file used as `parts`."""
+
+
+class NotAValue(Error):
+    code = "N0210"
+    title = "not a tensor"
+    message = "`{name}` is {found}, and a tensor is needed here"
+    label = "{found}"
+    explain = """Chains start from tensors: inputs and the values computed from them."""
+
+
+class NotALayer(Error):
+    code = "N0211"
+    title = "not a layer"
+    message = "`{name}` is {found}, and cannot be applied"
+    label = "{found}"
+    explain = """A step of a chain must be an operation, a layer, a shared instance or a parameter of type
+`layer` or `activation`."""
+
+
+class OuterValue(Error):
+    code = "N0212"
+    title = "value of the enclosing body"
+    message = "`{name}` belongs to the enclosing body, and the body of a {kind} sees only what flows through it"
+    label = "defined outside"
+    help = "write the body as a layer with two inputs, or add `{name}` outside"
+    explain = """Each copy that `repeat` makes is an instance of its own: it takes the value that flows in
+and the configuration around it, no other tensors."""
+
+
+class RecursiveDefinition(Error):
+    code = "N0213"
+    title = "recursive definition"
+    message = "`{name}` contains itself: {cycle}"
+    label = "closes the cycle"
+    help = "use `repeat(n) {{ ... }}` for depth"
+    explain = """A layer that contains itself would be infinitely large."""
