@@ -71,6 +71,10 @@ class Operation:
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
     example: ClassVar[str] = ""
 
+    def outputs(self, arguments: dict[str, Any]) -> int:
+        """Return how many tensors come out, from the arguments alone (`split` gives several)."""
+        return 1
+
     def shape(self, site: Site) -> tuple[Type, ...]:
         """Return the output types, or raise ShapeProblem. Pass input axes on where they are kept:
         their names, factors and reasons travel with them. New axes need no reason; typing gives one."""

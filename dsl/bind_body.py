@@ -1,0 +1,486 @@
+"""Looks up every name in one body: a layer, a network, a constraint or a `let`.
+
+In: a definition with its module's names, and the catalog. Out: diagnostics only; the body itself goes on
+to `elaborate` as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nnspec.dsl.catalog import Catalog, Entry
+from nnspec.dsl.definitions import Callee, Constant, Definition, Module
+from nnspec.dsl.diagnostics import Bag, Error, Related
+from nnspec.dsl.errors.arguments import (
+    DuplicateArgument,
+    NoOutput,
+    NotTensorType,
+    OutputWithoutValue,
+    UnknownArgument,
+)
+from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.names import (
+    DuplicateName,
+    NoSuchMember,
+    UndefinedName,
+    UnknownOperation,
+    UsedBeforeDefinition,
+)
+from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS, what_later
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import (
+    Argument,
+    Assignment,
+    Binary,
+    CallOf,
+    CallStep,
+    Chain,
+    Conditional,
+    Constrain,
+    ConstraintDefinition,
+    ExperimentDefinition,
+    Expression,
+    ForkStep,
+    GroupStep,
+    Index,
+    Input,
+    Interval,
+    Lambda,
+    LayerDefinition,
+    ListOf,
+    Member,
+    Name,
+    NetworkDefinition,
+    Output,
+    ParameterDeclaration,
+    RepeatStep,
+    Require,
+    Shared,
+    Statement,
+    Step,
+    Unary,
+    WrittenType,
+)
+
+TENSOR_TYPES = ("real", "int", "bool", "complex")
+
+
+class BodyBinder:
+    """Checks the names of one definition, top to bottom."""
+
+    def __init__(self, definition: Definition | None, catalog: Catalog, bag: Bag, module: Module | None = None) -> None:
+        self.definition = definition
+        self.catalog = catalog
+        self.bag = bag
+        found = definition.module if definition is not None else module
+        assert found is not None
+        self.module = found
+        self.scope: dict[str, Span | None] = {}  # parameters, values, shared instances, dimensions
+        self.later: dict[str, Span] = {}  # values that the body defines further down
+        self.instances: dict[str, Span] = {}  # names after `as`, and shared ones
+
+    @staticmethod
+    def constant(module: Module, constant: Constant, catalog: Catalog, bag: Bag) -> None:
+        """Check the expression of a `let`."""
+        BodyBinder(None, catalog, bag, module).expression(constant.value)
+
+    def run(self) -> None:
+        assert self.definition is not None
+        match self.definition.item:
+            case LayerDefinition() as item:
+                self.body(item.parameters, item.body)
+                self.ports(item.name, item.body, item.name_span)
+            case NetworkDefinition() as item:
+                self.network(item)
+            case ConstraintDefinition() as item:
+                self.constraint(item)
+            case ExperimentDefinition():
+                pass  # `fit` reads experiments
+
+    # ---------------------------------------------------------------------------------------------- bodies
+
+    def network(self, item: NetworkDefinition) -> None:
+        if item.base is None:
+            self.body(item.parameters, item.body)
+            self.ports(item.name, item.body, item.name_span)
+            return
+        self.parameters(item.parameters)
+        self.step_function(item.base)
+        for statement in item.body:
+            if isinstance(statement, Constrain):
+                self.statement(statement)
+            elif type(statement) in LATER_STATEMENTS:
+                self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))
+            else:
+                what = "new layers in a derived network"
+                self.bag.add(NotBuiltYet(statement.span, what=what))
+
+    def body(self, parameters: tuple[ParameterDeclaration, ...], body: tuple[Statement, ...]) -> None:
+        self.parameters(parameters)
+        for statement in body:
+            for name, span in _defined(statement):
+                self.later.setdefault(name, span)
+        for statement in body:
+            self.statement(statement)
+
+    def ports(self, name: str, body: tuple[Statement, ...], span: Span | None) -> None:
+        """A body needs an input and an output, unless what is not built yet stands in it."""
+        if any(type(statement) in LATER_STATEMENTS for statement in body):
+            return
+        for kind, what in ((Input, "input"), (Output, "output")):
+            if not any(isinstance(statement, kind) for statement in body):
+                self.bag.add(NoOutput(span, name=name, what=what))
+
+    def parameters(self, parameters: tuple[ParameterDeclaration, ...]) -> None:
+        for parameter in parameters:
+            if parameter.default is not None:
+                self.expression(parameter.default)
+            self.define(parameter.name, parameter.span)
+
+    def constraint(self, item: ConstraintDefinition) -> None:
+        self.parameters(item.parameters)
+        for clause in item.clauses:
+            gradient = clause.kind == "gradient" and _is_call_of(clause.value, "straight_through")
+            if clause.kind == "forward" or gradient:
+                if gradient and isinstance(clause.value, CallOf):
+                    for argument in clause.value.arguments:
+                        self.expression(argument.value)
+                else:
+                    self.expression(clause.value)
+            else:
+                self.bag.add(NotBuiltYet(clause.span, what=f"`{clause.kind}` in a constraint"))
+
+    def define(self, name: str, span: Span | None) -> None:
+        if name in self.scope:
+            self.duplicate(name, span, self.scope[name])
+        else:
+            self.scope[name] = span
+
+    def duplicate(self, name: str, span: Span | None, first: Span | None) -> None:
+        related = () if first is None else (Related(span=first, label="first declared here"),)
+        self.bag.add(DuplicateName(span, related, name=name))
+
+    def instance(self, name: str, span: Span) -> None:
+        if name in self.instances:
+            self.duplicate(name, span, self.instances[name])
+        self.instances.setdefault(name, span)
+
+    # ------------------------------------------------------------------------------------------ statements
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Input(name=name, type=written):
+                self.type(written, declares=True)
+                self.define(name, statement.span)
+            case Output():
+                self.output(statement)
+            case Assignment(names=names, value=value, type=written):
+                self.expression(value)
+                if written is not None:
+                    self.type(written, declares=True)
+                for name in names:
+                    self.define(name, statement.span)
+            case Shared(name=name, value=value):
+                self.expression(value)
+                self.instance(name, statement.span)
+                self.define(name, statement.span)
+            case Constrain(constraint=constraint):
+                self.constraint_use(constraint)
+            case Require(condition=condition):
+                self.expression(condition)
+            case _ if type(statement) in LATER_STATEMENTS:
+                self.later_statement(statement)
+            case _:
+                pass  # `expect` is read by `fit`
+
+    def later_statement(self, statement: Statement) -> None:
+        self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))
+        for name, span in _defined(statement):
+            self.scope.setdefault(name, span)
+
+    def output(self, statement: Output) -> None:
+        if statement.value is None:
+            self.bag.add(OutputWithoutValue(statement.span, name=statement.name))
+        else:
+            self.expression(statement.value)
+        if statement.type is not None:
+            self.type(statement.type, declares=True)
+        self.define(statement.name, statement.span)
+
+    def type(self, written: WrittenType, declares: bool) -> None:
+        if written.name == "graph":
+            self.bag.add(NotBuiltYet(written.span, what="graph-shaped data"))
+            return
+        if written.name == "complex":
+            self.bag.add(NotBuiltYet(written.span, what="complex numbers"))
+            return
+        if written.name not in TENSOR_TYPES:
+            self.bag.add(NotTensorType(written.span, name=written.name))
+        for axis in written.axes or ():
+            if axis.rest or axis.size is None:
+                continue
+            if isinstance(axis.size, Interval) or _is_call_of(axis.size, "ragged"):
+                self.bag.add(NotBuiltYet(axis.span, what="axes of varying length"))
+                continue
+            if declares:
+                self.declare_dimensions(axis.size)
+            self.expression(axis.size)
+
+    def declare_dimensions(self, size: Expression) -> None:
+        """A free name in a declared shape is a symbolic dimension from here on."""
+        for name in _names_in(size):
+            if name not in self.scope and not isinstance(self.module.names.get(name), Constant):
+                self.scope[name] = None
+
+    def constraint_use(self, expression: Expression) -> None:
+        """Check `binary & ternary(threshold = 0.1)`: each part a constraint of the catalog or the file."""
+        if isinstance(expression, Binary) and expression.operator == "&":
+            self.constraint_use(expression.left)
+            self.constraint_use(expression.right)
+            return
+        function = expression.function if isinstance(expression, CallOf) else expression
+        if not isinstance(function, Name):
+            self.expression(expression)
+            return
+        found = self.module.names.get(function.name)
+        entry = self.catalog.find("constraint", function.name)
+        if isinstance(found, Definition) and found.kind == "constraint":
+            self.arguments(found, expression)
+        elif entry is not None:
+            self.arguments(entry, expression, selectors=True)
+        elif function.name in LATER_WORDS:
+            self.bag.add(NotBuiltYet(function.span, what=LATER_WORDS[function.name]))
+        else:
+            known = [n for n, d in self.module.names.items() if getattr(d, "kind", "") == "constraint"]
+            names = (*self.catalog.names("constraint"), *known)
+            self.bag.add(
+                UndefinedName(function.span, name=function.name, suggestion=nearest(function.name, names))
+            )
+
+    # ----------------------------------------------------------------------------------------- expressions
+
+    def expression(self, expression: Expression) -> None:
+        match expression:
+            case Name():
+                self.name(expression)
+            case ListOf(items=items):
+                self.expressions(items)
+            case Interval(start=start, stop=stop):
+                self.expressions(e for e in (start, stop) if e is not None)
+            case Member():
+                self.member(expression)
+            case CallOf():
+                self.call(expression)
+            case Index(of=of, items=items):
+                self.expression(of)
+                self.expressions(item.value for item in items)
+            case Unary(operand=operand):
+                self.expression(operand)
+            case Binary(left=left, right=right):
+                self.expressions((left, right))
+            case Conditional(value=value, condition=condition, otherwise=otherwise):
+                self.expressions((condition, value, otherwise))
+            case Lambda():
+                self.anonymous(expression)
+            case Chain(source=source, steps=steps):
+                self.expression(source)
+                self.steps(steps)
+            case _:
+                pass  # literals
+
+    def expressions(self, expressions: Iterable[Expression]) -> None:
+        for expression in expressions:
+            self.expression(expression)
+
+    def anonymous(self, function: Lambda) -> None:
+        hidden = {name: self.scope.pop(name) for name in function.parameters if name in self.scope}
+        for name in function.parameters:
+            self.scope[name] = function.span
+        self.expression(function.body)
+        for name in function.parameters:
+            self.scope.pop(name, None)
+        self.scope.update(hidden)
+
+    def name(self, expression: Name) -> None:
+        name = expression.name
+        if name in self.scope:
+            return
+        if name in self.later and name not in self.module.names:
+            related = (Related(span=self.later[name], label="defined here"),)
+            self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
+            return
+        if name in self.module.names or self.catalog.find("operation", name):
+            return
+        if what_later(name):
+            self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
+            return
+        self.bag.add(UndefinedName(expression.span, name=name, suggestion=nearest(name, self.known())))
+
+    def known(self) -> list[str]:
+        return [*self.scope, *self.module.names, *self.catalog.names("operation")]
+
+    def member(self, expression: Member) -> None:
+        of = expression.of
+        module = self.module.names.get(of.name) if isinstance(of, Name) else None
+        if isinstance(module, Module) and isinstance(of, Name):
+            if expression.name not in module.names:
+                near = nearest(expression.name, module.names)
+                error = NoSuchMember(expression.span, module=of.name, name=expression.name, suggestion=near)
+                self.bag.add(error)
+        elif isinstance(of, Name) and of.name not in self.scope and of.name not in self.instances:
+            self.name(of)
+        else:
+            self.bag.add(NotBuiltYet(expression.span, what="weights as values"))
+
+    def call(self, expression: CallOf) -> None:
+        callee = self.step_function(expression)
+        if callee is not None:
+            self.argument_names(callee, expression.arguments)
+
+    def arguments(self, callee: Callee, expression: Expression, selectors: bool = False) -> None:
+        if isinstance(expression, CallOf):
+            self.argument_names(callee, expression.arguments)
+            for argument in expression.arguments:
+                if not selectors:
+                    self.expression(argument.value)
+
+    def argument_names(self, callee: Callee, arguments: tuple[Argument, ...]) -> None:
+        """Check the names of keyword arguments against those that the callee has."""
+        known = _argument_names(callee)
+        seen: dict[str, Span] = {}
+        for argument in arguments:
+            if argument.name is None:
+                continue
+            if argument.name in seen:
+                related = (Related(span=seen[argument.name], label="first given here"),)
+                self.bag.add(DuplicateArgument(argument.span, related, name=argument.name))
+            elif argument.name not in known:
+                self.bag.add(unknown_argument(callee.name, argument.name, known, argument.span))
+            seen.setdefault(argument.name, argument.span)
+
+    # ----------------------------------------------------------------------------------------------- steps
+
+    def steps(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            alias: str | None = getattr(step, "alias", None)
+            if alias is not None:
+                self.instance(alias, step.span)
+            self.step(step)
+
+    def step(self, step: Step) -> None:
+        match step:
+            case CallStep(function=function):
+                callee = self.step_function(function)
+                if callee is not None and isinstance(function, CallOf):
+                    self.argument_names(callee, function.arguments)
+            case ForkStep(branches=branches):
+                for branch in branches:
+                    self.steps(branch)
+            case GroupStep(steps=steps, condition=condition, otherwise=otherwise):
+                if condition is not None:
+                    self.expression(condition)
+                self.alternatives(steps, otherwise)
+            case RepeatStep():
+                self.repeat(step)
+            case _:
+                pass
+
+    def alternatives(self, steps: tuple[Step, ...], otherwise: tuple[Step, ...]) -> None:
+        """Only one of two branches is built, so both may use one name for an instance."""
+        outside = dict(self.instances)
+        self.steps(steps)
+        inside, self.instances = self.instances, outside
+        self.steps(otherwise)
+        self.instances = {**inside, **self.instances}
+
+    def repeat(self, step: RepeatStep) -> None:
+        self.expression(step.count)
+        if step.kind == "fork":
+            self.bag.add(NotBuiltYet(step.span, what="`fork(n)`"))
+        elif step.index is not None or step.arguments:
+            what = "a repeat with an index" if step.index else "a repeat that keeps its results"
+            self.bag.add(NotBuiltYet(step.span, what=what))
+        else:
+            outside, self.instances = self.instances, {}
+            self.steps(step.body)
+            self.instances = outside
+
+    def step_function(self, expression: Expression) -> Callee | None:
+        """Look up what is applied; return its entry or definition where that is known statically."""
+        if isinstance(expression, CallOf):
+            self.expressions(argument.value for argument in expression.arguments)
+            return self.step_function(expression.function)
+        if isinstance(expression, Member):
+            self.member(expression)
+            return _member_definition(self.module, expression)
+        if not isinstance(expression, Name):
+            self.expression(expression)
+            return None
+        return self.callee(expression)
+
+    def callee(self, expression: Name) -> Callee | None:
+        name = expression.name
+        found = self.module.names.get(name)
+        if isinstance(found, Definition) and name not in self.scope:
+            return found
+        entry = self.catalog.find("operation", name)
+        if entry is not None or name in self.scope or found is not None:
+            return entry if name not in self.scope else None
+        if name in self.later:
+            related = (Related(span=self.later[name], label="defined here"),)
+            self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
+        elif what_later(name):
+            self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
+        else:
+            near = nearest(name, self.known())
+            self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))
+        return None
+
+
+def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span) -> Error:
+    """Return the error of an argument that a callee does not have, with the nearest or all names."""
+    near = nearest(name, known)
+    takes = ", ".join(f"`{n}`" for n in known) or "no arguments"
+    help_text = f"did you mean `{near}`?" if near else f"`{callee}` takes {takes}"
+    return UnknownArgument(span, callee=callee, name=name, help=help_text)
+
+
+def _argument_names(callee: Callee) -> tuple[str, ...]:
+    if isinstance(callee, Entry):
+        return tuple(argument.name for argument in callee.arguments)
+    item = callee.item
+    return tuple(parameter.name for parameter in item.parameters)
+
+
+def _member_definition(module: Module, expression: Member) -> Definition | None:
+    inner = module.names.get(expression.of.name) if isinstance(expression.of, Name) else None
+    found = inner.names.get(expression.name) if isinstance(inner, Module) else None
+    return found if isinstance(found, Definition) else None
+
+
+def _is_call_of(expression: Expression, name: str) -> bool:
+    return (
+        isinstance(expression, CallOf)
+        and isinstance(expression.function, Name)
+        and expression.function.name == name
+    )
+
+
+def _defined(statement: Statement) -> list[tuple[str, Span]]:
+    if isinstance(statement, Assignment):
+        return [(name, statement.span) for name in statement.names]
+    name = getattr(statement, "name", None)
+    return [(name, statement.span)] if isinstance(name, str) else []
+
+
+def _names_in(expression: Expression) -> list[str]:
+    match expression:
+        case Name(name=name):
+            return [name]
+        case Unary(operand=operand):
+            return _names_in(operand)
+        case Binary(left=left, right=right):
+            return [*_names_in(left), *_names_in(right)]
+        case _:
+            return []

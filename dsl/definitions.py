@@ -1,0 +1,88 @@
+"""The bound tree: files with their names resolved.
+
+`bind` checks every name and argument name of every body, used or not, and leaves what is evaluated
+(sizes, conditions, higher-order layers) to `elaborate`, which walks the same bodies with values at hand.
+A definition with a mistake is `broken`: later stages leave it out and say nothing more about it.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from nnspec.dsl.catalog import Catalog, Entry
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Source, Span
+from nnspec.dsl.syntax import (
+    ConstraintDefinition,
+    ExperimentDefinition,
+    Expression,
+    File,
+    LayerDefinition,
+    NetworkDefinition,
+)
+
+Body: TypeAlias = "LayerDefinition | NetworkDefinition | ConstraintDefinition | ExperimentDefinition"
+
+
+class Definition:
+    """A layer, network, constraint or experiment of a module. Compared by identity."""
+
+    def __init__(self, kind: str, item: Body, module: Module) -> None:
+        self.kind = kind
+        self.item = item
+        self.module = module
+        self.broken = False
+
+    @property
+    def name(self) -> str:
+        return self.item.name
+
+    @property
+    def span(self) -> Span:
+        return self.item.name_span or self.item.span
+
+    def __repr__(self) -> str:
+        return f"Definition({self.kind} {self.name})"
+
+
+class Constant(Node):
+    """A `let`."""
+
+    name: str
+    value: Expression
+    span: Span
+
+
+class Module:
+    """One file: its names, which are definitions, constants and the modules it uses under a name."""
+
+    def __init__(self, source: Source, file: File) -> None:
+        self.source = source
+        self.file = file
+        self.names: dict[str, Definition | Constant | Module] = {}
+        self.places: dict[str, Span] = {}
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def __repr__(self) -> str:
+        return f"Module({self.name})"
+
+
+class Definitions(Node):
+    """A bound file and everything that it uses."""
+
+    module: Module
+    modules: tuple[Module, ...]  # the file itself first
+    catalog: Catalog
+
+    def of_kind(self, kind: str) -> tuple[Definition, ...]:
+        """Return the file's own definitions of a kind, in the order in which they stand."""
+        found = self.module.names.values()
+        return tuple(
+            d for d in found if isinstance(d, Definition) and d.kind == kind and d.module is self.module
+        )
+
+
+Callee: TypeAlias = "Entry | Definition"

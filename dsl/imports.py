@@ -1,0 +1,86 @@
+"""`use`: from a parsed file to the modules that it and its files use.
+
+In: a file, the folders that may be read, and `read(path, span, bag)`, which the face hands in. Out:
+modules with their own names; those of used files are added by `bind`. Paths are relative to the file that
+uses them, links are resolved first, and nothing outside the allowed folders is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from nnspec.dsl.definitions import Module
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.errors.names import ImportCycle, ImportMissing, ImportOutside, ImportUnreadable
+from nnspec.dsl.source import Source
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import File, Use
+
+Read = Callable[[Path, Bag], "Source | None"]
+Parse = Callable[[Source, Bag], File]
+
+
+class Importer:
+    """Reads used files, each once, and refuses cycles and files outside the allowed folders."""
+
+    def __init__(self, folders: tuple[Path, ...], read: Read, parse: Parse, bag: Bag) -> None:
+        self.folders = tuple(folder.resolve() for folder in folders)
+        self.read = read
+        self.parse = parse
+        self.bag = bag
+        self.modules: dict[Path, Module | None] = {}
+        self.open: list[Path] = []
+
+    def module(self, use: Use, user: Source) -> Module | None:
+        """Return the module that a `use` names, or None after a diagnostic."""
+        path = self.locate(use, user)
+        if path is None:
+            return None
+        if path in self.open:
+            names = [p.name for p in self.open[self.open.index(path) :]] + [path.name]
+            self.bag.add(ImportCycle(use.span, cycle=" -> ".join(names)))
+            return None
+        if path not in self.modules:
+            self.modules[path] = self.load(path, use)
+        return self.modules[path]
+
+    def load(self, path: Path, use: Use) -> Module | None:
+        inner = Bag()
+        source = self.read(path, inner)
+        file = None if source is None else self.parse(source, inner)
+        for error in inner:
+            self.bag.add(error)
+        if source is None or file is None or inner.failed:
+            why = "it has errors of its own" if source else "it is not readable text"
+            self.bag.add(ImportUnreadable(use.span, target=use.target, why=why))
+            return None
+        return Module(source, file)
+
+    def locate(self, use: Use, user: Source) -> Path | None:
+        if not use.quoted:
+            return self.library(use)
+        if user.path is None:
+            self.bag.add(ImportMissing(use.span, target=use.target, suggestion=None))
+            return None
+        path = (user.path.parent / use.target).resolve()
+        if not any(path.is_relative_to(folder) for folder in self.folders):
+            self.bag.add(ImportOutside(use.span, target=use.target))
+            return None
+        return path if path.is_file() else self.missing(use, path.parent)
+
+    def library(self, use: Use) -> Path | None:
+        folder = Path(str(files("nnspec.dsl"))) / "library"
+        prefix, _, name = use.target.partition(".")
+        path = folder / f"{name}.nnspec"
+        if prefix == "library" and "." not in name and path.is_file():
+            return path.resolve()
+        known = [f"library.{found.stem}" for found in sorted(folder.glob("*.nnspec"))]
+        self.bag.add(ImportMissing(use.span, target=use.target, suggestion=nearest(use.target, known)))
+        return None
+
+    def missing(self, use: Use, folder: Path) -> None:
+        near = [path.name for path in sorted(folder.glob("*.nnspec"))] if folder.is_dir() else []
+        name = use.target.rpartition("/")[2]
+        self.bag.add(ImportMissing(use.span, target=use.target, suggestion=nearest(name, near)))

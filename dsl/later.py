@@ -1,0 +1,69 @@
+"""The words and statements whose meaning comes later, and what each is about.
+
+They parse, and `bind` refuses each with the code of `NotBuiltYet`.
+"""
+
+from __future__ import annotations
+
+from nnspec.dsl.syntax import (
+    Connect,
+    Initialize,
+    Over,
+    Parameter,
+    Penalty,
+    State,
+    Statement,
+    UpdateBuffer,
+    UseDynamics,
+)
+
+LATER_STATEMENTS: dict[type[Statement], str] = {
+    State: "neuron states",
+    Connect: "projections between states",
+    UseDynamics: "dynamics",
+    Over: "`over`, a loop along a dimension",
+    Parameter: "parameters and buffers of a layer",
+    UpdateBuffer: "updates of buffers",
+    Penalty: "penalties",
+    Initialize: "initialisation by selector",
+}
+
+_OPERATIONS = {
+    "previous": "`previous`, the value one step ago",
+    "sample": "random values",
+    "units": "mixed units",
+    "rearrange": "`rearrange`",
+    "reduce": "`reduce`",
+    "einsum": "`einsum`",
+    "attention": "attention",
+    "rotary": "rotary positions",
+    "stop_gradient": "`stop_gradient`",
+    "straight_through": "`straight_through` on values",
+    "top_k": "`top_k`",
+    "squeeze": "`squeeze`",
+    "progress": "`progress`",
+    "mask": "masks of ragged axes",
+    "length": "lengths of ragged axes",
+    "follow": "weights that follow others",
+    "trained": "weights of another experiment",
+    "load": "weights from a file",
+    "graph_conv": "graph-shaped data",
+    "equilibrium": "equilibrium layers",
+    "product": "product units",
+    "maximum": "`maximum`",
+    "minimum": "`minimum`",
+}
+
+LATER_WORDS: dict[str, str] = {
+    name: f"the constraint `{name}`"
+    for name in (
+        "ternary quantize values orthogonal unitary low_rank symmetric skew psd spectral normalized circulant "
+        "toeplitz frozen sparse mask locally_connected kst equivariant shared_with block nonnegative max_norm "
+        "box simplex l1 l2 group_lasso near_identity"
+    ).split()
+}
+
+
+def what_later(name: str) -> str | None:
+    """Return what a word of the library that is not built yet is about, None for any other word."""
+    return _OPERATIONS.get(name)
