@@ -1,0 +1,139 @@
+"""A block under construction: its scope, its children, its body, and the names of its values.
+
+Knows nothing of expressions; `evaluate` fills it, statement by statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnspec.compiler.ir import (
+    Apply,
+    Ascription,
+    Block,
+    Call,
+    Child,
+    Instance,
+    Law,
+    Port,
+    Primitive,
+    Statement,
+    Type,
+)
+from nnspec.compiler.values import Value
+from nnspec.dsl.definitions import Module
+from nnspec.dsl.source import Span
+
+
+class BlockBuilder:
+    """Collects one block. Values get readable temporary names, settled by `finish`."""
+
+    def __init__(self, name: str, module: Module, scope: dict[str, Any], reserved: frozenset[str]) -> None:
+        self.name = name
+        self.module = module
+        self.scope = scope
+        self.dimensions: set[str] = set()  # names that axes of declared types bear
+        self.inputs: list[tuple[str, Value, Type | None, Span | None]] = []
+        self.outputs: list[tuple[str, Value, Type | None, Span | None]] = []
+        self.children: list[Child] = []
+        self.body: list[tuple[Statement, tuple[Value, ...], tuple[Value, ...]]] = []
+        self.ascriptions: list[tuple[Value, Type, Span | None]] = []
+        self.laws: list[Law] = []
+        self._taken = set(reserved)  # names that the spec gives to values
+        self._counts: dict[str, int] = {}
+        self._instances: dict[str, int] = {}
+
+    def value(self, base: str) -> Value:
+        """Return a new value with a name of its own."""
+        count = self._counts.get(base, 0) + 1
+        name = base if count == 1 else f"{base}_{count}"
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._counts[base] = count
+        self._taken.add(name)
+        return Value(name, self)
+
+    def input(self, name: str, declared: Type | None, span: Span | None) -> Value:
+        value = Value(name, self)
+        value.named = True
+        self.inputs.append((name, value, declared, span))
+        return value
+
+    def name_value(self, value: Value, name: str) -> None:
+        """Let a computed value bear the name that the spec gives it, unless it has one already."""
+        if value.owner is self and not value.named:
+            value.name = name
+            value.named = True
+
+    def instance_name(self, base: str) -> str:
+        """Return the name of an instance, numbered from the second of that name."""
+        taken = {child.name for child in self.children} if base in self._instances else set[str]()
+        count = self._instances.get(base, 0) + 1
+        name = base if count == 1 else f"{base}_{count}"
+        while name in taken or (count > 1 and name in self._instances):
+            count += 1
+            name = f"{base}_{count}"
+        self._instances[base] = count
+        self._instances.setdefault(name, 1)
+        return name
+
+    def apply(
+        self, name: str, primitive: Primitive, inputs: tuple[Value, ...], count: int, span: Span | None
+    ) -> tuple[Value, ...]:
+        """Add the use of an operation that owns nothing."""
+        own = self.instance_name(name)
+        outputs = tuple(self.value(name) for _ in range(count))
+        statement = Apply(name=own, operation=primitive, inputs=(), outputs=(), span=span)
+        self.body.append((statement, inputs, outputs))
+        return outputs
+
+    def add_child(
+        self,
+        name: str,
+        instances: tuple[Instance, ...],
+        span: Span | None,
+        repeated: bool = False,
+        shared: bool = False,
+    ) -> str:
+        own = self.instance_name(name)
+        self.children.append(
+            Child(name=own, instances=instances, repeated=repeated, shared=shared, span=span)
+        )
+        return own
+
+    def call(
+        self, child: str, inputs: tuple[Value, ...], count: int, span: Span | None
+    ) -> tuple[Value, ...]:
+        """Add a call of a child."""
+        outputs = tuple(self.value(child) for _ in range(count))
+        self.body.append((Call(child=child, inputs=(), outputs=(), span=span), inputs, outputs))
+        return outputs
+
+    def finish(self, **extra: Any) -> Block:
+        """Return the block, with every value under its settled name."""
+        body = tuple(
+            statement.replace(
+                inputs=tuple(v.name for v in inputs), outputs=tuple(v.name for v in outputs)
+            )
+            for statement, inputs, outputs in self.body
+        )
+        named = {v.name: None for _, v, _, _ in self.inputs}
+        named.update({v.name: None for _, _, outs in self.body for v in outs if v.named})
+        return Block(
+            name=self.name,
+            inputs=tuple(_port(*item) for item in self.inputs),
+            outputs=tuple(_port(*item) for item in self.outputs),
+            children=tuple(self.children),
+            body=body,
+            named=tuple(named),
+            ascriptions=tuple(
+                Ascription(value=v.name, declared=t, span=span) for v, t, span in self.ascriptions
+            ),
+            laws=tuple(self.laws),
+            **extra,
+        )
+
+
+def _port(name: str, value: Value, declared: Type | None, span: Span | None) -> Port:
+    return Port(name=name, value=value.name, declared=declared, span=span)

@@ -1,0 +1,367 @@
+"""The elaborate stage: definitions and parameter values -> graph.
+
+A definition with the same arguments is elaborated once, and its block shared by all its uses. Shapes are
+not known yet; `type_graph` finds them. Constraints are laid on the finished block of the body in which
+they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnspec.compiler.block_builder import BlockBuilder
+from nnspec.compiler.callables import Callables, match_arguments
+from nnspec.compiler.constraints.registry import constraint_maps
+from nnspec.compiler.evaluate import Evaluator
+from nnspec.compiler.ir import Block, Graph, WeightMap
+from nnspec.compiler.selectors import lay
+from nnspec.compiler.values import UNKNOWN, Anonymous, Given, Layer, NamedSize, Refused, Value, describe
+from nnspec.dsl.bind_body import unknown_argument
+from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
+from nnspec.dsl.diagnostics import Bag, Error, Related
+from nnspec.dsl.dimensions import Dim
+from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
+from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
+from nnspec.dsl.errors.names import NotALayer, RecursiveDefinition
+from nnspec.dsl.source import Span
+from nnspec.dsl.syntax import (
+    CallOf,
+    Constrain,
+    ConstraintDefinition,
+    Expression,
+    Lambda,
+    LayerDefinition,
+    NetworkDefinition,
+    ParameterDeclaration,
+    Statement,
+)
+
+_MOST_OPERATIONS = 1_000_000
+_DEEPEST = 60
+
+
+def elaborate(
+    definitions: Definitions, definition: Definition, parameters: Mapping[str, Any], bag: Bag
+) -> Graph | None:
+    """Return the untyped graph of a network with these parameter values; None after an error."""
+    elaborator = Elaborator(definitions, bag)
+    given = tuple(Given(name=k, value=v, expression=None, span=None) for k, v in parameters.items())
+    try:
+        block = elaborator.instantiate(definition, given, definition.name, definition.span)
+    except Refused as refused:
+        if refused.error is not None:
+            elaborator.report(refused.error)
+        return None
+    if elaborator.failed:
+        return None
+    item = definition.item
+    return Graph(
+        name=definition.name,
+        root=block,
+        parameters=block.arguments,
+        doc=item.doc,
+        source=definition.module.source,
+    )
+
+
+class Elaborator:
+    """Makes blocks of definitions, each once for each list of arguments."""
+
+    def __init__(self, definitions: Definitions, bag: Bag) -> None:
+        self.definitions = definitions
+        self.catalog = definitions.catalog
+        self.bag = bag
+        self.callables = Callables(self)
+        self.failed = False
+        self._blocks: dict[Any, Block | None] = {}
+        self._anonymous: dict[tuple[int, int], tuple[Anonymous, Block]] = {}
+        self._constants: dict[int, Any] = {}
+        self._open: list[tuple[Definition, Span | None]] = []
+        self._sizes: dict[int, int] = {}
+
+    def report(self, error: Error) -> None:
+        """Add an error, with the uses of definitions that led to it."""
+        self.failed = True
+        uses = [
+            Related(span=span, label=f"in this use of `{d.name}`")
+            for d, span in reversed(self._open[1:])
+            if span is not None and span is not error.span
+        ]
+        error.related = (*error.related, *uses)
+        self.bag.add(error)
+
+    # ----------------------------------------------------------------------------------------- definitions
+
+    def instantiate(
+        self, definition: Definition, given: tuple[Given, ...], name: str, span: Span | None
+    ) -> Block:
+        """Return the block of a layer or network with these arguments."""
+        if definition.broken:
+            raise Refused
+        self.check_depth(definition, span)
+        self._open.append((definition, span))
+        try:
+            arguments = self.parameters(definition, given, span)
+            key = _key(definition, arguments)
+            if key not in self._blocks:
+                self._blocks[key] = self.block(definition, arguments)
+            block = self._blocks[key]
+        finally:
+            self._open.pop()
+        if block is None:
+            raise Refused
+        return block
+
+    def check_depth(self, definition: Definition, span: Span | None) -> None:
+        names = [d for d, _ in self._open]
+        if definition in names:
+            cycle = " -> ".join(d.name for d in [*names[names.index(definition) :], definition])
+            raise Refused(RecursiveDefinition(span, name=definition.name, cycle=cycle))
+        if len(names) >= _DEEPEST:
+            raise Refused(NestingTooDeep(span, limit=_DEEPEST))
+
+    def block(self, definition: Definition, arguments: dict[str, Any]) -> Block | None:
+        item = definition.item
+        if isinstance(item, NetworkDefinition) and item.base is not None:
+            return self.derived(definition, item, item.base, arguments)
+        if not isinstance(item, LayerDefinition | NetworkDefinition):
+            raise Refused
+        builder = BlockBuilder(item.name, definition.module, dict(arguments), _value_names(item.body))
+        before, self.failed = self.failed, False
+        Evaluator(self, builder).statements(item.body)
+        shown = tuple((k, v) for k, v in arguments.items() if not isinstance(v, Layer))
+        block = builder.finish(doc=item.doc, arguments=shown, span=definition.span)
+        if not self.failed:
+            block = self.constrained(block, item.body, builder)
+            self.measure(block, definition.span)
+        broken, self.failed = self.failed, self.failed or before
+        return None if broken else block
+
+    def derived(
+        self, definition: Definition, item: NetworkDefinition, base: Expression, arguments: dict[str, Any]
+    ) -> Block | None:
+        """`network b = a(width = 512) { constrain ... }`: the same block, more said about it."""
+        builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset())
+        layer = Evaluator(self, builder).expression(base)
+        if not isinstance(layer, Layer) or not isinstance(layer.target, Definition):
+            raise Refused(NotALayer(base.span, name=item.name, found=describe(layer)))
+        block = self.callables.block(layer, 1, base.span)
+        shown = block.arguments + tuple(arguments.items())
+        doc = item.doc or block.doc
+        block = block.replace(name=item.name, doc=doc, arguments=shown, span=definition.span)
+        before, self.failed = self.failed, False
+        block = self.constrained(block, item.body, builder)
+        broken, self.failed = self.failed, self.failed or before
+        return None if broken else block
+
+    def constrained(self, block: Block, body: tuple[Statement, ...], builder: BlockBuilder) -> Block:
+        for statement in body:
+            if isinstance(statement, Constrain):
+                try:
+                    evaluator = Evaluator(self, builder)
+                    maps = constraint_maps(self, evaluator, statement.constraint)
+                    block = lay(block, statement.selector, maps, evaluator)
+                except Refused as refused:
+                    self.failed = True
+                    if refused.error is not None:
+                        self.report(refused.error)
+        return block
+
+    def measure(self, block: Block, span: Span | None) -> None:
+        """Keep the number of operations, after all repeats are unfolded, within the limit."""
+        total = len(block.body)
+        for child in block.children:
+            total += sum(self._sizes.get(id(instance), 1) for instance in child.instances)
+        self._sizes[id(block)] = total
+        if total > _MOST_OPERATIONS:
+            error = GraphTooLarge(span, found=f"{total:,}", limit=f"{_MOST_OPERATIONS:,}")
+            raise Refused(error)
+
+    # ----------------------------------------------------------------------------------- anonymous bodies
+
+    def anonymous_block(self, target: Anonymous, inputs: int, name: str, span: Span | None) -> Block:
+        """Return the block of a chain of steps or of an anonymous function."""
+        key = (id(target), inputs)
+        if key not in self._anonymous:
+            self._anonymous[key] = (target, self.make_anonymous(target, inputs, name, span))
+        return self._anonymous[key][1]
+
+    def make_anonymous(self, target: Anonymous, inputs: int, name: str, span: Span | None) -> Block:
+        builder = BlockBuilder(name, target.module, dict(target.scope), frozenset())
+        evaluator = Evaluator(self, builder)
+        body = target.body
+        names = body.parameters if isinstance(body, Lambda) else _input_names(inputs)
+        values = tuple(builder.input(n, None, span) for n in names)
+        if isinstance(body, Lambda):
+            self.callables.count("an anonymous function", len(names), inputs, span)
+            builder.scope.update(zip(names, values, strict=True))
+            result = evaluator.expression(body.body)
+        else:
+            result = evaluator.steps(body, values[0] if inputs == 1 else values)
+        outputs = result if isinstance(result, tuple) else (result,)
+        for index, value in enumerate(outputs):
+            if not isinstance(value, Value):
+                raise Refused(NotALayer(span, name=name, found=describe(value)))
+            port = "output" if len(outputs) == 1 else f"output_{index + 1}"
+            builder.outputs.append((port, value, None, None))
+        block = builder.finish(inline=True, span=span)
+        self.measure(block, span)
+        return block
+
+    def constraint_map(self, definition: Definition, given: tuple[Given, ...], span: Span | None) -> WeightMap:
+        """Return the map of a constraint written in the language."""
+        item = definition.item
+        if definition.broken or not isinstance(item, ConstraintDefinition):
+            raise Refused
+        arguments = self.parameters(definition, given, span)
+        forward = next((c.value for c in item.clauses if c.kind == "forward"), None)
+        if not isinstance(forward, Lambda):
+            raise Refused
+        target = Anonymous(forward, dict(arguments), definition.module)
+        block = self.make_anonymous(target, 1, item.name, span).replace(inline=False)
+        straight, clip = self.gradient(item, arguments, definition.module)
+        return WeightMap(name=item.name, block=block, straight_through=straight, clip=clip, span=span)
+
+    def gradient(
+        self, item: ConstraintDefinition, arguments: dict[str, Any], module: Module
+    ) -> tuple[bool, float | None]:
+        clause = next((c.value for c in item.clauses if c.kind == "gradient"), None)
+        if clause is None:
+            return False, None
+        clip: Any = None
+        if isinstance(clause, CallOf):
+            builder = BlockBuilder(item.name, module, dict(arguments), frozenset())
+            evaluator = Evaluator(self, builder)
+            given = tuple(evaluator.given(argument) for argument in clause.arguments)
+            matched = match_arguments("straight_through", ("clip",), given, clause.span)
+            clip = matched["clip"].value if "clip" in matched else None
+            if clip is not None and not (isinstance(clip, int | float) and 0 < clip < float("inf")):
+                why = "`clip` must be a finite number above 0, or none"
+                raise Refused(
+                    WrongArgument(clause.span, callee="straight_through", why=why, found=describe(clip))
+                )
+        return True, None if clip is None else float(clip)
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    def parameters(
+        self, definition: Definition, given: tuple[Given, ...], span: Span | None
+    ) -> dict[str, Any]:
+        """Match arguments to a definition's parameters, evaluate defaults, check types."""
+        declared = definition.item.parameters
+        names = tuple(parameter.name for parameter in declared)
+        matched = match_arguments(definition.name, names, given, span or definition.span)
+        builder = BlockBuilder(definition.name, definition.module, {}, frozenset())
+        values: dict[str, Any] = {}
+        for parameter in declared:
+            builder.scope = dict(values)
+            values[parameter.name] = self.parameter(definition, parameter, matched, builder, span)
+        return values
+
+    def parameter(
+        self,
+        definition: Definition,
+        parameter: ParameterDeclaration,
+        matched: dict[str, Given],
+        builder: BlockBuilder,
+        span: Span | None,
+    ) -> Any:
+        item = matched.get(parameter.name)
+        if item is None and parameter.default is None:
+            error = MissingArgument(
+                span,
+                (Related(span=parameter.span, label="declared here, without a default"),),
+                callee=definition.name,
+                name=parameter.name,
+                help=f"write `{definition.name}({parameter.name} = ...)`",
+            )
+            raise Refused(error)
+        if item is not None:
+            value, place = item.value, item.span or span
+        else:
+            assert parameter.default is not None
+            value = Evaluator(self, builder).expression(parameter.default)
+            place = parameter.default.span
+        if isinstance(value, NamedSize):
+            value = value.size
+        if value is UNKNOWN:
+            raise Refused
+        return self.check_type(definition, parameter, value, place)
+
+    def check_type(
+        self, definition: Definition, parameter: ParameterDeclaration, value: Any, span: Span | None
+    ) -> Any:
+        written = parameter.type
+        if written is None:
+            return value
+        if written.choices:
+            expected = "one of " + ", ".join(f'"{choice}"' for choice in written.choices)
+            fits = value in written.choices
+        elif written.name in PARAMETER_TYPES:
+            expected, kinds = PARAMETER_TYPES[written.name]
+            fits = isinstance(value, kinds) and (isinstance(value, bool) == (written.name == "bool"))
+        else:
+            raise Refused(NotTensorType(written.span, name=written.name))
+        if not fits:
+            why = f"`{parameter.name}` must be {expected}"
+            related = (Related(span=parameter.span, label="declared here"),)
+            raise Refused(
+                WrongArgument(span, related, callee=definition.name, why=why, found=describe(value))
+            )
+        return value
+
+    def constant(self, module: Module, constant: Constant) -> Any:
+        """Return the value of a `let`."""
+        key = id(constant)
+        if key not in self._constants:
+            self._constants[key] = UNKNOWN  # a `let` that needs itself is unknown, not a hang
+            builder = BlockBuilder(constant.name, module, {}, frozenset())
+            self._constants[key] = Evaluator(self, builder).expression(constant.value)
+        value = self._constants[key]
+        if value is UNKNOWN:
+            cycle = f"{constant.name} -> {constant.name}"
+            raise Refused(RecursiveDefinition(constant.span, name=constant.name, cycle=cycle))
+        return value
+
+
+PARAMETER_TYPES: dict[str, tuple[str, Any]] = {
+    "int": ("a whole number", int | Dim),
+    "real": ("a number", int | float),
+    "bool": ("true or false", bool),
+    "text": ("a text in quotes", str),
+    "layer": ("a layer", Layer),
+    "network": ("a network", Layer),
+    "activation": ("an activation", Layer),
+    "list": ("a list", tuple),
+}
+
+
+def check_overrides(
+    definition: Definition, parameters: Mapping[str, Any]
+) -> Error | None:
+    """Return the error of a parameter given from outside that the network does not have."""
+    names = tuple(parameter.name for parameter in definition.item.parameters)
+    for name in parameters:
+        if name not in names:
+            return unknown_argument(definition.name, name, names, definition.span)
+    return None
+
+
+def _key(definition: Definition, arguments: dict[str, Any]) -> Any:
+    """Layers among the arguments are told apart by identity."""
+    return (id(definition), tuple((k, type(v), id(v) if isinstance(v, Layer) else v) for k, v in arguments.items()))
+
+
+def _value_names(body: tuple[Statement, ...]) -> frozenset[str]:
+    found: set[str] = set()
+    for statement in body:
+        found.update(getattr(statement, "names", ()))
+        name = getattr(statement, "name", None)
+        if isinstance(name, str):
+            found.add(name)
+    return frozenset(found)
+
+
+def _input_names(count: int) -> tuple[str, ...]:
+    return ("x",) if count == 1 else tuple(f"x_{index + 1}" for index in range(count))

@@ -1,0 +1,35 @@
+"""Errors of selectors and constraints (N06xx, from N0650)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class NothingSelected(Error):
+    code = "N0650"
+    title = "selector matches nothing"
+    message = "`{text}` selects no weight; there are {paths}"
+    label = "matches nothing"
+    help = "did you mean `{suggestion}`?"
+    explain = """A selector is a path of instance names ending in a weight (`head.weight`), with `*` for one
+part and `**` for any number, or `every dense.weight` for all weights of an operation. One that selects
+nothing would silently say nothing, so it is an error."""
+
+
+class WrongTie(Error):
+    code = "N0651"
+    title = "tie to something that is no weight"
+    message = "`{text}` is no weight that this one can be tied to"
+    label = "not a weight of this body"
+    help = "write `tied(instance.weight)`, the instance standing in the same body"
+    explain = """`tied(path)` names the weight of another instance of the same body, which then stores it for
+both."""
+
+
+class ConflictingConstraints(Error):
+    code = "N0652"
+    title = "constraints that cannot hold together"
+    message = "`{first}` and `{second}` cannot be laid on one weight: {why}"
+    label = "together here"
+    explain = """`&` lays several constraints on one weight, in one canonical order. Some pairs contradict
+each other, or would undo each other, and are refused."""
