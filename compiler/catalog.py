@@ -1,0 +1,25 @@
+"""Fills the catalog with every word the compiler defines. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nnspec.dsl.catalog import Catalog
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """Return the catalog of operations, constraints, rules, passes and the words of experiments."""
+    from nnspec.compiler.constraints import registry as constraints
+    from nnspec.compiler.operations import registry as operations
+    from nnspec.compiler.passes import registry as passes
+    from nnspec.compiler.rules import registry as rules
+    from nnspec.compiler.runtime import data, losses, metrics, optimizers, schedules, stops
+
+    found = Catalog()
+    for rule in operations.operations().values():
+        found.add(rule.entry())
+    for module in (constraints, passes, rules, data, losses, metrics, optimizers, schedules, stops):
+        for entry in module.entries():
+            found.add(entry)
+    return found
