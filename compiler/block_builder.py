@@ -102,9 +102,7 @@ class BlockBuilder:
         )
         return own
 
-    def call(
-        self, child: str, inputs: tuple[Value, ...], count: int, span: Span | None
-    ) -> tuple[Value, ...]:
+    def call(self, child: str, inputs: tuple[Value, ...], count: int, span: Span | None) -> tuple[Value, ...]:
         """Add a call of a child."""
         outputs = tuple(self.value(child) for _ in range(count))
         self.body.append((Call(child=child, inputs=(), outputs=(), span=span), inputs, outputs))
@@ -113,9 +111,7 @@ class BlockBuilder:
     def finish(self, **extra: Any) -> Block:
         """Return the block, with every value under its settled name."""
         body = tuple(
-            statement.replace(
-                inputs=tuple(v.name for v in inputs), outputs=tuple(v.name for v in outputs)
-            )
+            statement.replace(inputs=tuple(v.name for v in inputs), outputs=tuple(v.name for v in outputs))
             for statement, inputs, outputs in self.body
         )
         named = {v.name: None for _, v, _, _ in self.inputs}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.operations.registry import operation
+
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.ir import Block, Instance, Primitive
-from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import (
     Anonymous,
     Given,
@@ -49,9 +50,7 @@ class Callables:
 
     # -------------------------------------------------------------------------------------------- by kind
 
-    def call(
-        self, builder: BlockBuilder, layer: Layer, given: tuple[Given, ...], span: Span | None
-    ) -> Any:
+    def call(self, builder: BlockBuilder, layer: Layer, given: tuple[Given, ...], span: Span | None) -> Any:
         """`f(x, a)` applies, `f(a)` only gives configuration: what is a tensor decides."""
         inputs: list[Value] = []
         rest: list[Given] = []
@@ -278,7 +277,9 @@ def match_arguments(
             if position == len(names):
                 expected = "no arguments" if not names else f"at most {len(names)} here"
                 found = str(len(given))
-                raise Refused(TooManyArguments(item.span or span, callee=callee, expected=expected, found=found))
+                raise Refused(
+                    TooManyArguments(item.span or span, callee=callee, expected=expected, found=found)
+                )
             name = names[position]
         if name not in names:
             raise Refused(unknown_argument(callee, name, names, item.span or span))  # type: ignore[arg-type]

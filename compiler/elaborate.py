@@ -209,7 +209,9 @@ class Elaborator:
         self.measure(block, span)
         return block
 
-    def constraint_map(self, definition: Definition, given: tuple[Given, ...], span: Span | None) -> WeightMap:
+    def constraint_map(
+        self, definition: Definition, given: tuple[Given, ...], span: Span | None
+    ) -> WeightMap:
         """Return the map of a constraint written in the language."""
         item = definition.item
         if definition.broken or not isinstance(item, ConstraintDefinition):
@@ -337,9 +339,7 @@ PARAMETER_TYPES: dict[str, tuple[str, Any]] = {
 }
 
 
-def check_overrides(
-    definition: Definition, parameters: Mapping[str, Any]
-) -> Error | None:
+def check_overrides(definition: Definition, parameters: Mapping[str, Any]) -> Error | None:
     """Return the error of a parameter given from outside that the network does not have."""
     names = tuple(parameter.name for parameter in definition.item.parameters)
     for name in parameters:
@@ -350,7 +350,10 @@ def check_overrides(
 
 def _key(definition: Definition, arguments: dict[str, Any]) -> Any:
     """Layers among the arguments are told apart by identity."""
-    return (id(definition), tuple((k, type(v), id(v) if isinstance(v, Layer) else v) for k, v in arguments.items()))
+    return (
+        id(definition),
+        tuple((k, type(v), id(v) if isinstance(v, Layer) else v) for k, v in arguments.items()),
+    )
 
 
 def _value_names(body: tuple[Statement, ...]) -> frozenset[str]:

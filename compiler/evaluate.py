@@ -28,7 +28,7 @@ from nnspec.dsl.dimensions import Dim, symbol
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, WrongArgument, WrongValueCount
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.limits import GraphTooLarge
-from nnspec.dsl.errors.names import NotAValue, NotALayer
+from nnspec.dsl.errors.names import NotALayer, NotAValue
 from nnspec.dsl.errors.shapes import RequirementFailed
 from nnspec.dsl.syntax import (
     Assignment,
@@ -336,7 +336,9 @@ class Evaluator:
         value = self.expression(expression)
         if isinstance(value, bool):
             return value
-        help_text = "choose entry by entry with `where(condition, a, b)`" if isinstance(value, Value) else None
+        help_text = (
+            "choose entry by entry with `where(condition, a, b)`" if isinstance(value, Value) else None
+        )
         raise Refused(ConditionNotKnown(expression.span, found=describe(value), help=help_text))
 
     # ----------------------------------------------------------------------------------- calls and chains
@@ -495,4 +497,3 @@ def _values(*sides: tuple[Expression, Any]) -> str:
         f"{_text(side)} is {value}" for side, value in sides if not isinstance(side, Number | Text | Boolean)
     ]
     return ", ".join(parts) or "is false"
-

@@ -47,9 +47,7 @@ def apply_operator(
     return apply_named(elaborator, builder, name, inputs, given, span)
 
 
-def negate_tensor(
-    elaborator: Elaborator, builder: BlockBuilder, value: Value, span: Span | None
-) -> Any:
+def negate_tensor(elaborator: Elaborator, builder: BlockBuilder, value: Value, span: Span | None) -> Any:
     """Return -value."""
     return apply_named(elaborator, builder, "negate", (value,), (), span)
 
@@ -91,9 +89,7 @@ def apply_index(evaluator: Evaluator, value: Value, expression: Index) -> Any:
             Given(name=key, value=v, expression=item.value, span=item.span)
             for key, v in (("axis", axis), *arguments)
         )
-        result = apply_named(
-            evaluator.elaborator, evaluator.builder, name, (result,), given, expression.span
-        )
+        result = apply_named(evaluator.elaborator, evaluator.builder, name, (result,), given, expression.span)
     return result
 
 
@@ -111,5 +107,3 @@ def _whole(evaluator: Evaluator, expression: Expression) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Refused(CountNotKnown(expression.span, found=describe(value)))
     return arithmetic.bounded(value, expression.span)
-
-

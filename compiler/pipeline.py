@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnspec.dsl.load import load_source
+from nnspec.dsl.parse import parse
+
 from nnspec.compiler.catalog import catalog
 from nnspec.compiler.elaborate import check_overrides, elaborate
 from nnspec.compiler.experiment import Analysis, Experiment
@@ -20,8 +23,6 @@ from nnspec.dsl.definitions import Definition, Definitions
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.imports import Importer
-from nnspec.dsl.load import load_source
-from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
 
 

@@ -60,7 +60,10 @@ class Sum(Relation):
 
 
 class Product(Relation):
-    """out = in0 * in1 entry by entry: log-scales and signs add, shifts vanish. `powers` is -1 for a divisor."""
+    """out = in0 * in1 entry by entry: log-scales and signs add, shifts vanish.
+
+    `powers` is -1 for a divisor.
+    """
 
     inputs: tuple[str, ...]
     output: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, Tie, WeightMap
 from nnspec.compiler.operations.registry import operation
+
+from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, Tie, WeightMap
 from nnspec.compiler.values import Refused
 from nnspec.dsl.errors.selectors import NothingSelected
 from nnspec.dsl.suggest import nearest
@@ -24,10 +25,8 @@ Pattern: TypeAlias = "tuple[Part, ...]"
 State: TypeAlias = "frozenset[Pattern]"
 
 
-def lay(
-    block: Block, selector: Selector, maps: tuple[WeightMap | Tie, ...], evaluator: Evaluator
-) -> Block:
-    """Return the block with these maps on every weight selected; a selector that means nothing is an error."""
+def lay(block: Block, selector: Selector, maps: tuple[WeightMap | Tie, ...], evaluator: Evaluator) -> Block:
+    """Return the block with these maps on every weight selected; meaning nothing is an error."""
     chosen = _Choice(selector.chosen, evaluator)
     excepted = _Choice(selector.excepted, evaluator)
     layer = _Layer(chosen, excepted, maps)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from nnspec.compiler.operations.registry import operation
+
 from nnspec.compiler.ir import (
     Apply,
     Axis,
@@ -27,7 +29,6 @@ from nnspec.compiler.ir import (
     Weight,
 )
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
-from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
 from nnspec.dsl.errors.shapes import (
@@ -35,8 +36,8 @@ from nnspec.dsl.errors.shapes import (
     ConstraintShape,
     EmptySize,
     RequirementFailed,
-    SharedMismatch,
     ShapeMismatch,
+    SharedMismatch,
     TieMismatch,
     UnknownRequirement,
     WrongInputCount,
@@ -272,8 +273,12 @@ class _BlockTyper:
             self.empty(rule, outputs, span, inputs)
             return None
         weights = self.weights(primitive, site, span)
-        return None if weights is None else primitive.replace(
-            arguments=tuple(sorted(arguments.items())), inputs=inputs, outputs=outputs, weights=weights
+        return (
+            None
+            if weights is None
+            else primitive.replace(
+                arguments=tuple(sorted(arguments.items())), inputs=inputs, outputs=outputs, weights=weights
+            )
         )
 
     def reasoned(self, rule: Operation, types: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:

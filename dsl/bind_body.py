@@ -69,7 +69,9 @@ TENSOR_TYPES = ("real", "int", "bool", "complex")
 class BodyBinder:
     """Checks the names of one definition, top to bottom."""
 
-    def __init__(self, definition: Definition | None, catalog: Catalog, bag: Bag, module: Module | None = None) -> None:
+    def __init__(
+        self, definition: Definition | None, catalog: Catalog, bag: Bag, module: Module | None = None
+    ) -> None:
         self.definition = definition
         self.catalog = catalog
         self.bag = bag

@@ -9,7 +9,7 @@ at start-up would double it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from nnspec.dsl.node import Node
@@ -73,7 +73,7 @@ class Problem(Node):
     why: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def model(entry: Entry) -> Any:
     """Return the pydantic model of an entry's arguments, built on first use."""
     from pydantic import ConfigDict, create_model

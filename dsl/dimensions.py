@@ -154,7 +154,9 @@ def exact_quotient(size: Size, factor: int) -> Size | None:
 def _substitute_atom(atom: Atom, bindings: Mapping[str, Size]) -> Size:
     if isinstance(atom, str):
         return bindings.get(atom, symbol(atom))
-    return _divide(atom.operator, substitute(atom.numerator, bindings), substitute(atom.denominator, bindings))
+    return _divide(
+        atom.operator, substitute(atom.numerator, bindings), substitute(atom.denominator, bindings)
+    )
 
 
 def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
@@ -220,5 +222,3 @@ def _atom_text(atom: Atom) -> str:
         compound = not isinstance(side, int) and (len(side.terms) > 1 or " " in str(side))
         sides.append(f"({side})" if compound else str(side))
     return f"({sides[0]} {atom.operator} {sides[1]})"
-
-

@@ -11,9 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self, dataclass_transform
 
 # `operator_span`, `name_span`, `source` and `comments` say where, not what; so does `reason`.
-_POSITIONS = frozenset(
-    {"span", "reason", "operator_span", "name_span", "target_span", "source", "comments"}
-)
+_POSITIONS = frozenset({"span", "reason", "operator_span", "name_span", "target_span", "source", "comments"})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -27,7 +25,7 @@ class Node:
     def __init_subclass__(cls) -> None:
         own = tuple(
             name
-            for name, kind in cls.__dict__.get("__annotations__", {}).items()
+            for name, kind in cls.__dict__.get("__annotations__", {}).items()  # noqa: RUF063 (importing inspect costs 10 ms)
             if "ClassVar" not in str(kind)
         )
         inherited = tuple(name for name in cls.fields_ if name not in own)

@@ -461,4 +461,3 @@ class File(Node):
     language: int | None = None
     comments: tuple[Comment, ...] = ()
     span: Span | None = None
-

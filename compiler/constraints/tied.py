@@ -31,15 +31,11 @@ class Tied:
         """Return the catalog entry."""
         return Entry(name=self.name, family="constraint", doc=self.doc, arguments=self.arguments)
 
-    def tie(
-        self, evaluator: Evaluator, arguments: tuple[WrittenArgument, ...], span: Span | None
-    ) -> Tie:
+    def tie(self, evaluator: Evaluator, arguments: tuple[WrittenArgument, ...], span: Span | None) -> Tie:
         """Return the tie that `tied(encoder.weight, transpose = true)` means."""
         from nnspec.compiler.callables import match_arguments
 
-        given = tuple(
-            Given(name=a.name, value=None, expression=a.value, span=a.span) for a in arguments
-        )
+        given = tuple(Given(name=a.name, value=None, expression=a.value, span=a.span) for a in arguments)
         matched = match_arguments(self.name, ("path", "transpose"), given, span)
         path = matched["path"].expression if "path" in matched else None
         transpose = False
@@ -59,4 +55,6 @@ class Tied:
 def _path(path: Expression | None, span: Span | None) -> tuple[str, str]:
     if isinstance(path, Member) and isinstance(path.of, Name):
         return path.of.name, path.name
-    raise Refused(WrongTie(path.span if path is not None else span, text=path.span.text if path else "nothing"))
+    raise Refused(
+        WrongTie(path.span if path is not None else span, text=path.span.text if path else "nothing")
+    )

@@ -58,7 +58,8 @@ class ImportCycle(Error):
     title = "import cycle"
     message = "these files use each other: {cycle}"
     label = "closes the cycle"
-    explain = """A file cannot use itself, directly or through others. Move what both need into a third file."""
+    explain = """A file cannot use itself, directly or through others. Move what both need into a third
+file."""
 
 
 class ImportOutside(Error):
@@ -108,7 +109,7 @@ class NotALayer(Error):
 class OuterValue(Error):
     code = "N0212"
     title = "value of the enclosing body"
-    message = "`{name}` belongs to the enclosing body, and the body of a {kind} sees only what flows through it"
+    message = "`{name}` belongs to the enclosing body; a {kind} body sees only what flows through it"
     label = "defined outside"
     help = "write the body as a layer with two inputs, or add `{name}` outside"
     explain = """Each copy that `repeat` makes is an instance of its own: it takes the value that flows in
