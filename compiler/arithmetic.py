@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from nnspec.compiler.values import Refused, describe
+from nnspec.compiler.values import Refused, describe, entries
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import DivisionByZero, WrongOperand
 from nnspec.dsl.errors.limits import NumberTooLarge
@@ -40,8 +40,9 @@ def calculate(operator: str, left: Any, right: Any, span: Span | None) -> Any:
         return _logic(operator, left, right, span)
     if operator in ("==", "!="):
         return (left == right) == (operator == "==")
-    if operator == "+" and isinstance(left, tuple) and isinstance(right, tuple):
-        return bounded((*left, *right), span)
+    first, second = entries(left), entries(right)
+    if operator == "+" and first is not None and second is not None:
+        return bounded((*first, *second), span)
     for value in (left, right):
         if not is_number(value):
             raise Refused(WrongOperand(span, operator=operator, found=describe(value)))
@@ -79,7 +80,7 @@ def bounded(value: Any, span: Span | None) -> Any:
         len(value.terms) > _MOST_TERMS or any(abs(c) > LARGEST for _, c in value.terms)
     ):
         raise Refused(NumberTooLarge(span, what="too long a formula", limit=f"{_MOST_TERMS} terms"))
-    if isinstance(value, tuple) and len(value) > 100_000:
+    if len(entries(value) or ()) > 100_000:
         raise Refused(NumberTooLarge(span, what="too long a list", limit="100,000 entries"))
     return value
 
@@ -111,8 +112,9 @@ def _compare(operator: str, left: Any, right: Any, span: Span | None) -> bool:
 def _number(operator: str, left: Any, right: Any, span: Span | None) -> Any:
     if operator == "^":
         return _power(left, right, span)
-    symbolic = isinstance(left, Dim) or isinstance(right, Dim)
-    if symbolic and (isinstance(left, float) or isinstance(right, float) or operator == "/"):
+    sides: tuple[Any, Any] = (left, right)
+    symbolic = any(isinstance(side, Dim) for side in sides)
+    if symbolic and (operator == "/" or any(isinstance(side, float) for side in sides)):
         raise Refused(WrongOperand(span, operator=operator, found="a dimension and a fraction"))
     if operator in ("/", "//", "%") and right == 0:
         raise Refused(DivisionByZero(span, text="this" if span is None else span.text[:60]))

@@ -21,6 +21,8 @@ from nnspec.compiler.values import (
     SharedInstance,
     Value,
     describe,
+    entries,
+    tensors,
 )
 from nnspec.dsl.bind_body import unknown_argument
 from nnspec.dsl.catalog import Argument, Entry, validate
@@ -55,9 +57,9 @@ class Callables:
         inputs: list[Value] = []
         rest: list[Given] = []
         for index, item in enumerate(given):
-            tensors = _tensors(item.value)
-            if tensors and item.name is None:
-                inputs.extend(tensors)
+            found = tensors(item.value)
+            if found and item.name is None:
+                inputs.extend(found)
             elif inputs and item.name is None:
                 rest.append(item.replace(name=self.name_at(layer, index, given)))
             else:
@@ -70,7 +72,7 @@ class Callables:
         """The argument that a position means in `f(x, a)`: those of the tensors are counted off first."""
         names = [p.name for p in self.parameters(layer)]
         least = layer.target.inputs[0] if isinstance(layer.target, Entry) else None
-        before = sum(1 for item in given if item.name is None and _tensors(item.value))
+        before = sum(1 for item in given if item.name is None and tensors(item.value))
         at = index - (before if least is None else min(least, before))
         return names[at] if 0 <= at < len(names) else None
 
@@ -213,7 +215,7 @@ class Callables:
                     MissingArgument(layer.span or span, callee=entry.name, name=argument.name, help=help_text)
                 )
         values = {name: _plain(item.value, entry.argument(name)) for name, item in matched.items()}
-        key = (entry.name, tuple((name, type(value), value) for name, value in values.items()))
+        key: Any = (entry.name, tuple((name, type(value), value) for name, value in values.items()))
         try:
             known = self._checked.get(key)
         except TypeError:  # a layer among the values cannot be hashed
@@ -291,18 +293,9 @@ def match_arguments(
     return matched
 
 
-def _tensors(value: Any) -> tuple[Value, ...]:
-    if isinstance(value, Value):
-        return (value,)
-    if isinstance(value, tuple) and value and all(isinstance(item, Value) for item in value):
-        return value
-    return ()
-
-
 def _plain(value: Any, argument: Argument | None) -> Any:
     """Settle whether a dimension's name stands for an axis or for its size."""
     if isinstance(value, NamedSize):
         return value.name if argument is not None and argument.kind == "axis" else value.size
-    if isinstance(value, tuple):
-        return tuple(_plain(item, argument) for item in value)
-    return value
+    listed = entries(value)
+    return value if listed is None else tuple(_plain(item, argument) for item in listed)

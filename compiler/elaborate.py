@@ -16,7 +16,17 @@ from nnspec.compiler.constraints.registry import constraint_maps
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.ir import Block, Graph, WeightMap
 from nnspec.compiler.selectors import lay
-from nnspec.compiler.values import UNKNOWN, Anonymous, Given, Layer, NamedSize, Refused, Value, describe
+from nnspec.compiler.values import (
+    UNKNOWN,
+    Anonymous,
+    Given,
+    Layer,
+    NamedSize,
+    Refused,
+    Value,
+    describe,
+    entries,
+)
 from nnspec.dsl.bind_body import unknown_argument
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
@@ -199,7 +209,7 @@ class Elaborator:
             result = evaluator.expression(body.body)
         else:
             result = evaluator.steps(body, values[0] if inputs == 1 else values)
-        outputs = result if isinstance(result, tuple) else (result,)
+        outputs = entries(result) or (result,)
         for index, value in enumerate(outputs):
             if not isinstance(value, Value):
                 raise Refused(NotALayer(span, name=name, found=describe(value)))

@@ -22,6 +22,8 @@ from nnspec.compiler.values import (
     Refused,
     Value,
     describe,
+    entries,
+    tensors,
 )
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.dimensions import Dim, symbol
@@ -109,7 +111,7 @@ class Evaluator:
         if len(statement.names) > 1:
             self.assign_several(statement, value)
             return
-        name = statement.names[0]
+        (name,) = statement.names
         declared = None if statement.type is None else self.type(statement.type)
         if isinstance(value, Value):
             self.builder.name_value(value, name)
@@ -122,14 +124,15 @@ class Evaluator:
 
     def assign_several(self, statement: Assignment, value: Any) -> None:
         names = statement.names
-        found = len(value) if isinstance(value, tuple) else 1
+        values = entries(value) or (value,)
+        found = len(values)
         if found != len(names):
             noun = "value" if found == 1 else "values"
             error = WrongValueCount(
                 statement.value.span, expected=f"{len(names)} values", found=f"{found} {noun}"
             )
             raise Refused(error)
-        for name, item in zip(names, value, strict=True):
+        for name, item in zip(names, values, strict=True):
             if isinstance(item, Value):
                 self.builder.name_value(item, name)
             self.builder.scope[name] = item
@@ -255,8 +258,9 @@ class Evaluator:
 
     def tensor(self, expression: Expression) -> Value:
         value = self.expression(expression)
-        if isinstance(value, tuple) and len(value) == 1:
-            value = value[0]
+        listed = entries(value)
+        if listed is not None and len(listed) == 1:
+            value = listed[0]
         if not isinstance(value, Value):
             raise Refused(NotAValue(expression.span, name=_text(expression), found=describe(value)))
         return value
@@ -318,8 +322,9 @@ class Evaluator:
 
     def index(self, expression: Index) -> Any:
         value = self.expression(expression.of)
-        if isinstance(value, tuple):
-            return self.list_item(expression, value)
+        listed = entries(value)
+        if listed is not None:
+            return self.list_item(expression, listed)
         if not isinstance(value, Value):
             raise Refused(NotAValue(expression.of.span, name=_text(expression.of), found=describe(value)))
         return apply_index(self, value, expression)
@@ -363,8 +368,9 @@ class Evaluator:
         """Keep the name of a dimension beside its size, for arguments that take axes by name."""
         if isinstance(expression, Name) and expression.name in self.builder.dimensions:
             return NamedSize(expression.name, value)
-        if isinstance(expression, ListOf) and isinstance(value, tuple):
-            pairs = zip(expression.items, value, strict=True)
+        listed = entries(value)
+        if isinstance(expression, ListOf) and listed is not None:
+            pairs = zip(expression.items, listed, strict=True)
             return tuple(self.axis_names(item, v) for item, v in pairs)
         return value
 
@@ -380,9 +386,7 @@ class Evaluator:
         return Layer(target=target, name="layer", span=expression.span)
 
     def steps(self, steps: tuple[Step, ...], value: Any, source: Expression | None = None) -> Any:
-        if not isinstance(value, Value) and not (
-            isinstance(value, tuple) and value and all(isinstance(item, Value) for item in value)
-        ):
+        if not tensors(value):
             span = source.span if source else steps[0].span
             text = "this" if source is None else _text(source)
             raise Refused(NotAValue(span, name=text, found=describe(value)))
@@ -412,7 +416,7 @@ class Evaluator:
             given = tuple(self.given(argument) for argument in function.arguments)
             function = function.function
         layer = self.callee(function)
-        inputs = value if isinstance(value, tuple) else (value,)
+        inputs = tensors(value)
         return self.elaborator.callables.apply(
             self.builder, layer, inputs, given, step.alias or layer.name, step.span
         )
@@ -438,7 +442,7 @@ class Evaluator:
             name=step.alias,
             span=step.span,
         )
-        inputs = value if isinstance(value, tuple) else (value,)
+        inputs = tensors(value)
         return self.elaborator.callables.apply(self.builder, layer, inputs, (), step.alias, step.span)
 
     def repeat(self, step: RepeatStep, value: Any) -> Any:
@@ -450,7 +454,7 @@ class Evaluator:
         if count > _MOST_COPIES:
             error = GraphTooLarge(step.count.span, found=f"{count:,}", limit=f"{_MOST_COPIES:,}")
             raise Refused(error)
-        inputs = value if isinstance(value, tuple) else (value,)
+        inputs = tensors(value)
         target = Anonymous(step.body, dict(self.builder.scope), self.builder.module)
         return self.elaborator.callables.repeat(
             self.builder, step.alias or "repeat", target, count, inputs, step.span
@@ -458,7 +462,7 @@ class Evaluator:
 
 
 def _flat(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(item for value in values for item in (value if isinstance(value, tuple) else (value,)))
+    return tuple(item for value in values for item in entries(value) or (value,))
 
 
 def _names(statement: Statement) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def _check_networks(checked: Checked, parameters: Mapping[str, Any], name: str |
     networks = checked.networks()
     chosen = name or (networks[-1].name if networks else None)
     for definition in networks:
-        given = parameters if definition.name == chosen else {}
+        given: Mapping[str, Any] = parameters if definition.name == chosen else {}
         declared = definition.item.parameters
         if all(p.default is not None or p.name in given for p in declared):
             checked.graph(definition, given)

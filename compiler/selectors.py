@@ -56,8 +56,8 @@ class _Choice:
             )
             self.patterns.append(pattern)
             if selection.every:
-                weight = pattern[1][0] if len(pattern) > 1 else "*"
-                self.by_operation.append((pattern, pattern[0][0], weight))
+                (name, _), *tail = pattern
+                self.by_operation.append((pattern, name, tail[0][0] if tail else "*"))
             else:
                 start.add(pattern)
         self.start: State = frozenset(start)

@@ -15,6 +15,7 @@ from nnspec.compiler.operations.registry import operation
 
 from nnspec.compiler.ir import (
     Apply,
+    Ascription,
     Axis,
     Block,
     Call,
@@ -25,10 +26,13 @@ from nnspec.compiler.ir import (
     Port,
     Primitive,
     Reason,
+    Tie,
     Type,
     Weight,
+    WeightMap,
 )
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
+from nnspec.compiler.values import entries
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
 from nnspec.dsl.errors.shapes import (
@@ -329,10 +333,10 @@ class _BlockTyper:
         made: list[Weight] = []
         for tensor in site.tensors:
             laid = [c.map for c in primitive.constraints if c.weight == tensor.name]
-            tie = next((m for m in laid if not hasattr(m, "block")), None)
-            maps: list[Any] = []
+            tie = next((m for m in laid if isinstance(m, Tie)), None)
+            maps: list[WeightMap] = []
             for item in laid:
-                if item is tie:
+                if isinstance(item, Tie):
                     continue
                 typed = self.weight_map(item, tensor.shape)
                 if typed is None:
@@ -344,7 +348,7 @@ class _BlockTyper:
             )
         return tuple(made)
 
-    def weight_map(self, item: Any, shape: tuple[Size, ...]) -> Any:
+    def weight_map(self, item: WeightMap, shape: tuple[Size, ...]) -> WeightMap | None:
         weight = Type(axes=tuple(Axis(size=size) for size in shape))
         self.typer.uses.append((item.name, item.span))
         block, outputs = self.typer.block(item.block, (weight,))
@@ -361,9 +365,9 @@ class _BlockTyper:
 
     # -------------------------------------------------------------------------------------------- at the end
 
-    def check_ascription(self, item: Any) -> None:
+    def check_ascription(self, item: Ascription | None) -> None:
         actual = None if item is None else self.types.get(item.value)
-        if actual is None:
+        if item is None or actual is None:
             return
         if not self.matches(item.declared, actual):
             self.ascription_mismatch(item.value, item.declared, actual, item.span)
@@ -496,9 +500,8 @@ def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
     """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
     if isinstance(value, Dim):
         return substitute(value, sizes)
-    if isinstance(value, tuple):
-        return tuple(resolve(item, sizes) for item in value)
-    return value
+    listed = entries(value)
+    return value if listed is None else tuple(resolve(item, sizes) for item in listed)
 
 
 def _axis_text(axis: Axis) -> str:

@@ -7,7 +7,7 @@ Beside them stand tensors (`Value`, a name in a block) and layers given some of 
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
@@ -88,6 +88,19 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
+def entries(value: Any) -> tuple[Any, ...] | None:
+    """Return the entries of a list value, None for any other value."""
+    return cast("tuple[Any, ...]", value) if isinstance(value, tuple) else None
+
+
+def tensors(value: Any) -> tuple[Value, ...]:
+    """Return the tensors that a value stands for: one, those of a list of them, or none."""
+    if isinstance(value, Value):
+        return (value,)
+    found = entries(value) or ()
+    return cast("tuple[Value, ...]", found) if all(isinstance(v, Value) for v in found) else ()
+
+
 def describe(value: Any) -> str:
     """Say what a value is, for a message: "a tensor", "the number 3"."""
     match value:
@@ -106,7 +119,9 @@ def describe(value: Any) -> str:
         case None:
             return "none"
         case tuple():
-            return "a list of tensors" if any(isinstance(v, Value) for v in value) else "a list"
+            return (
+                "a list of tensors" if any(isinstance(v, Value) for v in entries(value) or ()) else "a list"
+            )
         case Dim():
             return f"the dimension {value}"
         case _:

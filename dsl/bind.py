@@ -29,7 +29,7 @@ from nnspec.dsl.syntax import (
     Use,
 )
 
-_LATER = {
+_LATER: dict[type[Item], str] = {
     ActivationDefinition: "activations defined in the language",
     RuleDefinition: "learning rules written as equations",
     DynamicsDefinition: "dynamics",

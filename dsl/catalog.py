@@ -149,9 +149,9 @@ def _annotation(argument: Argument) -> Any:
         "axis": StrictInt | StrictStr,
         "choice": Literal[argument.choices] if argument.choices else StrictStr,
     }
-    kind = kinds.get(argument.kind, Any)
+    kind: Any = kinds.get(argument.kind, Any)
     limits = {"ge": argument.at_least, "gt": argument.above, "le": argument.at_most, "lt": argument.below}
-    given = {name: limit for name, limit in limits.items() if limit is not None}
+    given: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     if given and argument.kind == "size":
         kind = Annotated[StrictInt, Field(**given)] | Dim
     elif given:
