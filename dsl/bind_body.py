@@ -411,7 +411,8 @@ class BodyBinder:
     def step_function(self, expression: Expression) -> Callee | None:
         """Look up what is applied; return its entry or definition where that is known statically."""
         if isinstance(expression, CallOf):
-            self.expressions(argument.value for argument in expression.arguments)
+            if not self.comes_later(expression.function):
+                self.expressions(argument.value for argument in expression.arguments)
             return self.step_function(expression.function)
         if isinstance(expression, Member):
             self.member(expression)
@@ -420,6 +421,16 @@ class BodyBinder:
             self.expression(expression)
             return None
         return self.callee(expression)
+
+    def comes_later(self, function: Expression) -> bool:
+        """Return whether a call is of a word not built yet, whose arguments then mean nothing either."""
+        return (
+            isinstance(function, Name)
+            and what_later(function.name) is not None
+            and function.name not in self.scope
+            and function.name not in self.module.names
+            and self.catalog.find("operation", function.name) is None
+        )
 
     def callee(self, expression: Name) -> Callee | None:
         name = expression.name
