@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from nnspec.compiler.naming import attribute
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -232,5 +233,9 @@ def instances(block: Block, prefix: str = "") -> Iterator[Located]:
 
 
 def state_key(path: str, tensor: str) -> str:
-    """Return the state-dict key of a tensor: `repeat[3].f` and `weight` give `repeat.3.f.weight`."""
-    return f"{path}.{tensor}".replace("[", ".").replace("]", "")
+    """Return the state-dict key of a tensor: `repeat[3].f` and `weight` give `repeat.3.f.weight`.
+
+    Names that a module keeps for itself stand there with an underscore: `forward_.weight`.
+    """
+    parts = path.replace("[", ".").replace("]", "").split(".")
+    return ".".join([part if part.isdigit() else attribute(part) for part in parts] + [tensor])

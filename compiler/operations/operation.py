@@ -53,6 +53,7 @@ class Site(Node):
     inputs: tuple[Type, ...]
     outputs: tuple[Type, ...] = ()
     tensors: tuple[Tensor, ...] = ()
+    batched: bool = True  # in emitted code a batch axis comes first; not so in the map of a constraint
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -97,7 +98,8 @@ class Operation:
 
         The functional form: `F.linear(x, weight, bias)`. For a module with plain weights emission
         writes `self.name(x)` instead. May use `torch`, `F`, `nn`, `math`.
-        Also `{"training": "self.training"}` is in `weights` for operations that need it.
+        `weights` also holds `training`, an expression that is true in training, and `dtype`, the number
+        type of the real values around.
         """
         raise TypeError(f"{self.name} has no call rule")
 

@@ -1,0 +1,259 @@
+"""The body of a block as a chain of assignments, for every form of emission.
+
+In: a typed block and a `Form`, which says how a form reaches tensors and calls blocks. Out: lines and
+the names of inputs and outputs. Values that the spec names keep their names; the others share a few
+short ones, each reused as soon as its value is no longer needed, as one would write by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nnspec.compiler.emit.text import Line, indent, lines
+from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Type, Weight, WeightMap
+from nnspec.compiler.naming import Names, attribute, variable
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation
+
+
+class Form:
+    """How a form of emission writes what a body needs; the module form and the functional form."""
+
+    batched = True
+    training = "self.training"
+
+    def owner(self, child: str) -> str:
+        """Return how to reach a child."""
+        raise TypeError("this form has no children")
+
+    def member(self, owner: str, index: str) -> str:
+        """Return how to reach one instance of a repeated child."""
+        raise TypeError("this form has no children")
+
+    def loop(self, owner: str, count: int, names: Names) -> tuple[str, str]:
+        """Return the head of a loop over the instances of a repeated child, and how to reach each."""
+        raise TypeError("this form has no children")
+
+    def tensor(self, owner: str, name: str, kind: str) -> str:
+        """Return how to reach a stored tensor of an instance."""
+        raise TypeError("this form has no children")
+
+    def block_call(self, owner: str, block: Block, inputs: tuple[str, ...]) -> str:
+        """Return the call of a child that is a block."""
+        raise TypeError("this form has no children")
+
+    def plain_call(self, owner: str, inputs: tuple[str, ...]) -> str | None:
+        """Return the call of a child whose weights are its own; None to write the operation out."""
+        return None
+
+
+def site_of(primitive: Primitive, batched: bool = True) -> Site:
+    """Return the site of a typed primitive."""
+    site = Site(
+        arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs, batched=batched
+    )
+    return site.replace(tensors=operation(primitive.operation).tensors(site))
+
+
+def is_plain(primitive: Primitive) -> bool:
+    """Return whether the weights of an instance are its own and used as they are stored."""
+    return not any(weight.maps or weight.tie for weight in primitive.weights)
+
+
+class Body:
+    """Writes the body of one block."""
+
+    def __init__(self, block: Block, form: Form, taken: set[str], mapped: Callable[[WeightMap], str]) -> None:
+        self.block = block
+        self.form = form
+        self.mapped = mapped  # gives the name of the function of a constraint
+        self.names = Names(taken)
+        self.types = dict(block.types)
+        self.children = {child.name: child for child in block.children}
+        self.variables: dict[str, str] = {}  # value -> variable, while it is live
+        self.effective: dict[tuple[str, str], str] = {}  # (owner, weight) -> variable or expression
+        self.last_use = _last_uses(block)
+        self.readers = _readers(block)
+        self.own_names: dict[str, str] = {}  # named value -> its variable
+        self.lines: list[Line] = []
+        self._name_values()
+
+    def _name_values(self) -> None:
+        self.inputs: list[str] = []
+        for port in self.block.inputs:
+            self.inputs.append(self.names.claim(variable(port.name)))
+            self.variables[port.value] = self.inputs[-1]
+        given = {port.value for port in self.block.inputs}
+        self.own_names = {
+            value: self.names.claim(variable(value)) for value in self.block.named if value not in given
+        }
+
+    def write(self) -> list[Line]:
+        """Return the assignments; `outputs` then holds the expressions to return."""
+        for index, statement in enumerate(self.block.body):
+            if isinstance(statement, Apply):
+                self.apply(index, statement)
+            else:
+                self.call(index, statement)
+        return self.lines
+
+    @property
+    def outputs(self) -> list[str]:
+        return [self.variables[port.value] for port in self.block.outputs]
+
+    # ----------------------------------------------------------------------------------------- statements
+
+    def apply(self, index: int, statement: Apply) -> None:
+        inputs = self.read(statement.inputs)
+        expression = self.operation_call(statement.operation, inputs, {})
+        self.assign(index, statement, expression)
+
+    def call(self, index: int, statement: Call) -> None:
+        child = self.children[statement.child]
+        if child.repeated:
+            self.repeat(index, statement, child)
+            return
+        inputs = self.read(statement.inputs)
+        expression = self.instance_call(self.form.owner(child.name), child.instances[0], inputs)
+        self.assign(index, statement, expression)
+
+    def repeat(self, index: int, statement: Call, child: Child) -> None:
+        """Write a loop if one call serves all instances, else one call after another."""
+        owner = self.form.owner(child.name)
+        inputs = self.read(statement.inputs)
+        outputs = self.targets(index, statement)
+        if outputs != inputs:
+            self.lines += lines(f"{', '.join(outputs)} = {', '.join(inputs)}")
+        carried = tuple(outputs)
+        left = ", ".join(carried)
+        head, each = self.form.loop(owner, len(child.instances), self.names)
+        calls = {self.instance_call(each, instance, carried, inline=True) for instance in child.instances}
+        if len(calls) == 1:
+            self.lines += [Line(code=head), *indent(lines(f"{left} = {calls.pop()}"))]
+            return
+        for place, instance in enumerate(child.instances):
+            member = self.form.member(owner, str(place))
+            self.lines += lines(f"{left} = {self.instance_call(member, instance, carried, inline=True)}")
+
+    def assign(self, index: int, statement: Apply | Call, expression: str) -> None:
+        """Bind the outputs. A mere copy of a variable needs no statement."""
+        copied = len(statement.outputs) == 1 and expression in self.read(statement.inputs)
+        if copied:
+            self.variables[statement.outputs[0]] = expression
+            return
+        targets = self.targets(index, statement)
+        left = ", ".join(targets)
+        self.lines += lines(f"{left} = {expression}")
+
+    # ---------------------------------------------------------------------------------------- expressions
+
+    def instance_call(
+        self, owner: str, instance: Instance, inputs: tuple[str, ...], inline: bool = False
+    ) -> str:
+        if not isinstance(instance, Primitive):
+            return self.form.block_call(owner, instance, inputs)
+        rule = operation(instance.operation)
+        if is_plain(instance) and rule.module(site_of(instance)) is not None:
+            plain = self.form.plain_call(owner, inputs)
+            if plain is not None:
+                return plain
+        weights = {w.name: self.weight(owner, w, inline) for w in instance.weights}
+        return self.operation_call(instance, inputs, weights)
+
+    def operation_call(self, primitive: Primitive, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        site = site_of(primitive, self.form.batched)
+        around = {"training": self.form.training, "dtype": self.dtype()}
+        return operation(primitive.operation).call(site, inputs, {**around, **weights})
+
+    def weight(self, owner: str, weight: Weight, inline: bool) -> str:
+        """Return the effective weight: as stored, tied, or through its maps, computed once a forward."""
+        if (owner, weight.name) in self.effective:
+            return self.effective[owner, weight.name]
+        if weight.tie is not None:
+            text = self.tied(weight)
+        else:
+            text = self.form.tensor(owner, weight.name, weight.stored[0].kind)
+        for item in weight.maps:
+            text = f"{self.mapped(item)}({text})"
+        if weight.maps and not inline and self.readers.get((owner_name(owner), weight.name), 0) > 1:
+            name = self.names.claim(variable(f"{owner_name(owner)}_{weight.name}"))
+            self.lines += lines(f"{name} = {text}")
+            text = self.effective[owner, weight.name] = name
+        return text
+
+    def tied(self, weight: Weight) -> str:
+        tie = weight.tie
+        assert tie is not None
+        other = self.children[tie.child]
+        owner = self.form.owner(tie.child)
+        if other.repeated:
+            owner = self.form.member(owner, "0")
+        instance = other.instances[0]
+        assert isinstance(instance, Primitive)
+        found = next(w for w in instance.weights if w.name == tie.weight)
+        text = self.weight(owner, found, inline=False)
+        return f"{text}.t()" if tie.transpose else text
+
+    def dtype(self) -> str:
+        """Return the number type of some real value in reach."""
+        for value, name in self.variables.items():
+            given = self.types.get(value, Type(axes=(), dtype="none"))
+            if given.dtype == "real" and name:
+                return f"{name}.dtype"
+        return "torch.get_default_dtype()"
+
+    # ------------------------------------------------------------------------------------------ variables
+
+    def read(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self.variables[value] for value in values)
+
+    def targets(self, index: int, statement: Apply | Call) -> tuple[str, ...]:
+        """Return variables for the outputs, after giving back those of values that are now dead."""
+        for value in [v for v in self.variables if self.last_use.get(v, -1) <= index]:
+            del self.variables[value]
+        found: list[str] = []
+        for value in statement.outputs:
+            name = self.own_names.get(value) or self.short_name()
+            self.variables[value] = name
+            found.append(name)
+        return tuple(found)
+
+    def short_name(self) -> str:
+        """Return the first of `x`, `x_2`, .. that no live value uses."""
+        live = set(self.variables.values())
+        count = 1
+        while True:
+            name = "x" if count == 1 else f"x_{count}"
+            free_input = name in self.inputs and name not in self.own_names.values()
+            if name not in live and (free_input or name not in self.names.taken):
+                return name
+            count += 1
+
+
+def owner_name(owner: str) -> str:
+    """Return the bare name of a child from the text that reaches it."""
+    return owner.replace("self.", "").replace("{prefix}", "")
+
+
+def _last_uses(block: Block) -> dict[str, int]:
+    found = {value: index for index, statement in enumerate(block.body) for value in statement.inputs}
+    found.update({port.value: len(block.body) for port in block.outputs})
+    return found
+
+
+def _readers(block: Block) -> dict[tuple[str, str], int]:
+    """Count how often each weight of a child is read: by its own calls and by ties."""
+    calls: dict[str, int] = {}
+    for statement in block.body:
+        if isinstance(statement, Call):
+            calls[statement.child] = calls.get(statement.child, 0) + 1
+    found: dict[tuple[str, str], int] = {}
+    for child in block.children:
+        for instance in child.instances:
+            for weight in getattr(instance, "weights", ()):
+                own = (attribute(child.name), weight.name)
+                found[own] = found.get(own, 0) + calls.get(child.name, 0)
+                if weight.tie:
+                    other = (attribute(weight.tie.child), weight.tie.weight)
+                    found[other] = found.get(other, 0) + calls.get(child.name, 0)
+    return found

@@ -1,0 +1,112 @@
+"""Constraints as functions: stored weight -> effective weight.
+
+A map with its own derivative is a plain function. A straight-through one is an `autograd.Function`, which
+costs less than adding a detached difference, and works under `torch.compile`, export and vmap.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.text import INDENT, Line, docstring, indent, lines
+from nnspec.compiler.ir import WeightMap
+from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
+
+
+class MapForm(Form):
+    """The form of a map: no children, no batch, no training."""
+
+    batched = False
+    training = "False"
+
+
+class Maps:
+    """Writes each different map once."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.lines: list[Line] = []
+        self._by_identity: dict[int, tuple[str, WeightMap]] = {}
+        self._by_text: dict[tuple[str, ...], str] = {}
+
+    def function(self, item: WeightMap) -> str:
+        """Return the name of the function of a map, written on first use."""
+        if id(item) not in self._by_identity:
+            self._by_identity[id(item)] = (self._write(item), item)
+        return self._by_identity[id(item)][0]
+
+    def _write(self, item: WeightMap) -> str:
+        body, argument = _body(item)
+        window = _window(item)
+        key = (variable(item.name), str(window), argument, *(line.code for line in body))
+        if key not in self._by_text:
+            name = self.names.claim(variable(item.name))
+            self._by_text[key] = name
+            about = docstring(item.block.doc or _summary(item.name, window))
+            if window is None:
+                head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
+                self.lines += [*lines("", ""), *head, *indent([*about, *body])]
+            else:
+                self._straight_through(item, name, about, body, argument, window)
+        return self._by_text[key]
+
+    def _straight_through(
+        self, item: WeightMap, name: str, about: list[Line], body: list[Line], argument: str, window: float
+    ) -> None:
+        owner = self.names.claim(class_name(item.name))
+        passes_all = math.isinf(window)
+        keep = "pass" if passes_all else "ctx.save_for_backward(*inputs)"
+        passed = (
+            lines("return gradient")
+            if passes_all
+            else lines(
+                "(stored,) = ctx.saved_tensors",
+                f"return gradient * (stored.abs() <= {window!r}).to(gradient.dtype)",
+            )
+        )
+        inside = [
+            *about,
+            *lines("", "generate_vmap_rule = True", "", "@staticmethod", f"def forward({argument}):"),
+            *indent(body),
+            *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):", INDENT + keep),
+            *lines("", "@staticmethod", "def backward(ctx, gradient):"),
+            *indent(passed),
+        ]
+        self.lines += [
+            *lines("", "", f"class {owner}(torch.autograd.Function):"),
+            *indent(inside),
+            *lines("", "", f"{name} = {owner}.apply"),
+        ]
+
+
+def _window(item: WeightMap) -> float | None:
+    """Return the half-width of the straight-through window, None for the map's own derivative."""
+    if not item.straight_through:
+        return None
+    return math.inf if item.clip is None else float(item.clip)
+
+
+def _summary(name: str, window: float | None) -> str:
+    if window is None:
+        return f"The constraint {name}: stored weight to effective weight."
+    where = "everywhere" if math.isinf(window) else f"where |w| <= {window:g}"
+    return f"The constraint {name}; gradients pass straight through {where}."
+
+
+def _body(item: WeightMap) -> tuple[list[Line], str]:
+    """Return the lines of the function and the name of its argument."""
+    body = Body(item.block, MapForm(), set(EMITTED_WORDS) | {"gradient", "stored"}, _no_maps)
+    written = body.write()
+    argument = body.inputs[0]
+    result = body.outputs[0]
+    # A map made of comparisons alone yields torch's default number type, whatever that of the weight.
+    return [*written, *lines(f"return {result}.to({_first_name(body)}.dtype)")], argument
+
+
+def _first_name(body: Body) -> str:
+    return body.inputs[0]
+
+
+def _no_maps(item: WeightMap) -> str:
+    raise TypeError(f"the map {item.name} stands inside another map")

@@ -1,0 +1,153 @@
+"""Typed graph -> readable Python: one `nn.Module` class a block, as an expert writes it by hand.
+
+The text needs torch and nothing of ours; it is what `compile` writes and what training executes. Names
+are those of the spec, made safe; equal blocks share a class. Assumes a typed graph. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
+from nnspec.compiler.emit.maps import Maps
+from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place
+from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
+from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
+from nnspec.compiler.operations.registry import operation
+
+
+def emit(graph: Graph) -> str:
+    """Return the source of a Python module whose last class is the network."""
+    writer = _Writer()
+    writer.class_of(graph.root)
+    code = "\n".join(line.text for line in [*writer.maps.lines, *writer.lines])
+    about = "\n".join(line.text for line in docstring(heading(graph)))
+    top = "\n".join(imports("\n".join(line.code for line in [*writer.maps.lines, *writer.lines])))
+    return f"{about}\n\n{top}\n{code}\n"
+
+
+def network_class(graph: Graph) -> str:
+    """Return the name of the class of the network in the emitted text."""
+    return _Writer().class_of(graph.root)
+
+
+def heading(graph: Graph) -> str:
+    """Return the docstring of an emitted file."""
+    source = graph.source
+    name = getattr(source, "name", None)
+    origin = f" from {one_line(name)}" if isinstance(name, str) else ""
+    return f"The network `{one_line(graph.name)}`, written by nnspec{origin}. Needs torch only."
+
+
+class ModuleForm(Form):
+    """Tensors are attributes of modules, blocks are modules."""
+
+    def owner(self, child: str) -> str:
+        return f"self.{attribute(child)}"
+
+    def member(self, owner: str, index: str) -> str:
+        return f"{owner}[{index}]"
+
+    def loop(self, owner: str, count: int, names: Names) -> tuple[str, str]:
+        each = names.claim("layer")
+        return f"for {each} in {owner}:", each
+
+    def tensor(self, owner: str, name: str, kind: str) -> str:
+        return f"{owner}.{name}"
+
+    def block_call(self, owner: str, block: Block, inputs: tuple[str, ...]) -> str:
+        return f"{owner}({', '.join(inputs)})"
+
+    def plain_call(self, owner: str, inputs: tuple[str, ...]) -> str | None:
+        return f"{owner}({', '.join(inputs)})"
+
+
+class _Writer:
+    """Writes classes, inner blocks first; a block that comes out as another did shares its class."""
+
+    def __init__(self) -> None:
+        self.names = Names(EMITTED_WORDS)
+        self.maps = Maps(self.names)
+        self.lines: list[Line] = []
+        self._by_identity: dict[int, str] = {}
+        self._by_text: dict[tuple[str, ...], str] = {}
+
+    def class_of(self, block: Block) -> str:
+        if id(block) not in self._by_identity:
+            self._by_identity[id(block)] = self._write(block)
+        return self._by_identity[id(block)]
+
+    def _write(self, block: Block) -> str:
+        for child in block.children:
+            for instance in child.instances:
+                self._prepare(instance)
+        about = docstring(block.doc) if block.doc else []
+        inside = [*about, *self._constructor(block), *self._forward(block)]
+        wanted = class_name(block.name)
+        key = (wanted, *(line.code for line in inside))
+        if key not in self._by_text:
+            name = self.names.claim(wanted)
+            self._by_text[key] = name
+            self.lines += [*lines("", "", f"class {name}(nn.Module):"), *indent(inside)]
+        return self._by_text[key]
+
+    def _prepare(self, instance: Instance) -> None:
+        """Write what an instance needs first, so that its names are taken before ours."""
+        if isinstance(instance, Block):
+            self.class_of(instance)
+            return
+        for weight in instance.weights:
+            for item in weight.maps:
+                self.maps.function(item)
+
+    def _constructor(self, block: Block) -> list[Line]:
+        made = [line for child in block.children for line in self._child(child)]
+        if not made:
+            return []
+        head = lines("def __init__(self) -> None:")
+        gap = lines("") if block.doc else []
+        return [*gap, *head, *indent([*lines("super().__init__()"), *made])]
+
+    def _child(self, child: Child) -> list[Line]:
+        name = f"self.{attribute(child.name)}"
+        comment = place(child.span or (child.instances[0].span if child.instances else None))
+        if child.repeated:
+            made = [self._construct(instance) or "nn.Identity()" for instance in child.instances]
+            first = Line(code=f"{name} = nn.ModuleList({listed(made)})", comment=comment)
+            untied = [_untie(f"{name}[{i}]", x) for i, x in enumerate(child.instances)]
+            return [first, *(line for found in untied for line in found)]
+        made_one = self._construct(child.instances[0])
+        if made_one is None:
+            return []
+        return [Line(code=f"{name} = {made_one}", comment=comment), *_untie(name, child.instances[0])]
+
+    def _construct(self, instance: Instance) -> str | None:
+        """Return the constructor; None for what stores nothing and is written out where it is used."""
+        if isinstance(instance, Block):
+            return f"{self.class_of(instance)}()"
+        if not is_plain(instance) and not any(weight.stored for weight in instance.weights):
+            return None
+        return operation(instance.operation).module(site_of(instance))
+
+    def _forward(self, block: Block) -> list[Line]:
+        body = Body(block, ModuleForm(), self.names.taken, self.maps.function)
+        written = body.write()
+        arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
+        kind = returned_type(len(body.outputs))
+        gap = lines("") if block.doc or any(self._child(child) for child in block.children) else []
+        head = lines(f"def forward({arguments}) -> {kind}:")
+        return [*gap, *head, *indent([*written, *lines(f"return {', '.join(body.outputs)}")])]
+
+
+def returned_type(count: int) -> str:
+    """Return the annotation of a function that returns so many tensors."""
+    return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
+
+
+def _untie(name: str, instance: Instance) -> list[Line]:
+    """Drop the tensors that an instance does not own because they are another's."""
+    if not isinstance(instance, Primitive) or not any(weight.stored for weight in instance.weights):
+        return []
+    return [
+        Line(code=f"{name}.{weight.name} = None", comment=f"tied to {weight.tie.child}.{weight.tie.weight}")
+        for weight in instance.weights
+        if weight.tie is not None
+    ]

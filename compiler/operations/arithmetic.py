@@ -1,0 +1,152 @@
+"""`+ - * / ^` and negation, entry by entry.
+
+Two tensors, or one tensor and a constant; `reversed` says that the constant stands on the left, as in
+`2 - x`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nnspec.compiler.ir import Type
+from nnspec.compiler.operations.axes import aligned, broadcast, elements, whole
+from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.dsl.catalog import Argument
+
+CONSTANT = (
+    Argument(name="constant", kind="value", doc="a number in place of the second input", default=None),
+    Argument(name="reversed", kind="bool", doc="whether the constant stands on the left", default=False),
+)
+
+
+def operands(site: Site, inputs: tuple[str, ...]) -> tuple[str, str]:
+    """Return the texts of the left and right side."""
+    if len(inputs) == 2:
+        left, right = aligned(site, inputs)
+        return left, right
+    number = repr(
+        whole(constant, "the constant") if not isinstance(constant := site["constant"], float) else constant
+    )
+    number = f"({number})" if number.startswith("-") else number
+    return (number, inputs[0]) if site["reversed"] else (inputs[0], number)
+
+
+def sides(site: Site, symbol: str) -> None:
+    """Refuse one tensor without a constant, and two with one."""
+    given = len(site.inputs) + (site["constant"] is not None)
+    if given != 2:
+        raise ShapeProblem("takes two values", expected=f"a {symbol} b", found=f"{given} value(s)")
+    if isinstance(site["constant"], bool):
+        raise ShapeProblem("takes numbers", expected="a number", found=str(site["constant"]).lower())
+
+
+class Arithmetic(Operation):
+    """left symbol right, with broadcasting."""
+
+    inputs = (1, 2)
+    arguments = CONSTANT
+    symbol: ClassVar[str]
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        sides(site, self.symbol)
+        return (Type(axes=broadcast(site), dtype=self.dtype(site)),)
+
+    def dtype(self, site: Site) -> str:
+        """Return the number kind of the result: real as soon as one side is."""
+        kinds = {given.dtype for given in site.inputs}
+        if site["constant"] is not None:
+            kinds.add("real" if isinstance(site["constant"], float) else "int")
+        if "complex" in kinds:
+            return "complex"
+        return "real" if "real" in kinds else "int"
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=elements(site.outputs[0]))
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        left, right = operands(site, inputs)
+        if all(given.dtype == "bool" for given in site.inputs) and len(inputs) == 2:
+            left = f"{left}.long()"
+        return f"{left} {self.symbol} {right}"
+
+
+class Add(Arithmetic):
+    name = "add"
+    symbol = "+"
+    doc = "The sum, entry by entry: a + b."
+    example = "y = x + (x -> dense(64))"
+
+
+class Subtract(Arithmetic):
+    name = "subtract"
+    symbol = "-"
+    doc = "The difference, entry by entry: a - b."
+    example = "y = 1 - x"
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        # torch refuses to subtract truth values, even from numbers.
+        counted = tuple(
+            f"{text}.long()" if given.dtype == "bool" else text
+            for text, given in zip(inputs, site.inputs, strict=True)
+        )
+        left, right = operands(site, counted)
+        return f"{left} - {right}"
+
+
+class Multiply(Arithmetic):
+    name = "multiply"
+    symbol = "*"
+    doc = "The product, entry by entry: a * b. A truth value counts as 1 or 0."
+    example = "y = x * sigmoid(x)"
+
+
+class Divide(Arithmetic):
+    name = "divide"
+    symbol = "/"
+    doc = "The quotient, entry by entry: a / b, always a real number."
+    example = "y = x / 2"
+
+    def dtype(self, site: Site) -> str:
+        kind = super().dtype(site)
+        return kind if kind == "complex" else "real"
+
+
+class Power(Arithmetic):
+    name = "power"
+    symbol = "**"
+    doc = "The power, entry by entry: a ^ b."
+    example = "y = x ^ 2"
+
+    def dtype(self, site: Site) -> str:
+        kind = super().dtype(site)
+        constant = site["constant"]
+        whole_power = isinstance(constant, int) and constant >= 0 and not site["reversed"]
+        if kind == "int" and not whole_power:
+            raise ShapeProblem(
+                "a whole number to a power that may be negative is not a whole number",
+                expected="real[..]",
+                found=str(site.inputs[0]),
+            )
+        return kind
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=(1 if site["constant"] == 2 else 8) * elements(site.outputs[0]))
+
+
+class Negate(Operation):
+    name = "negate"
+    doc = "The negative, entry by entry: -x."
+    example = "y = -x"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        given = site.inputs[0]
+        return (given.replace(dtype="int") if given.dtype == "bool" else given,)
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=elements(site.inputs[0]))
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        return f"-{inputs[0]}.long()" if site.inputs[0].dtype == "bool" else f"-{inputs[0]}"
+
+
+OPERATIONS = (Add(), Subtract(), Multiply(), Divide(), Power(), Negate())

@@ -1,0 +1,101 @@
+"""Functions of one number, applied entry by entry: one table, one class.
+
+A row says how torch computes the function and what symmetries of its input it keeps.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.ir import Type
+from nnspec.compiler.operations.axes import elements, real
+from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.dsl.catalog import Argument
+
+
+class Elementwise(Operation):
+    """y = f(x). `parity` is "odd", "even" or "none".
+
+    `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
+    `work` is a rough count of operations for one number; 1 for what a processor does in one instruction.
+    """
+
+    parity: str
+    degree: float | str | None
+    work: int
+    torch: str
+
+    def __init__(
+        self,
+        name: str,
+        torch: str,
+        doc: str,
+        *,
+        parity: str = "none",
+        degree: float | str | None = None,
+        work: int = 1,
+        arguments: tuple[Argument, ...] = (),
+    ) -> None:
+        self.name = name  # type: ignore[misc]
+        self.torch = torch
+        self.doc = doc  # type: ignore[misc]
+        self.parity = parity
+        self.degree = degree
+        self.work = work
+        self.arguments = arguments  # type: ignore[misc]
+        self.example = f"y = x -> {name}"  # type: ignore[misc]
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        if self.degree != "linear":
+            real(site)
+        return site.inputs
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=self.work * elements(site.inputs[0]))
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        return self.torch.format(x=inputs[0], **site.arguments)
+
+
+_SLOPE = Argument(name="slope", kind="real", doc="the slope below zero", default=0.01)
+_ALPHA = Argument(name="alpha", kind="real", doc="minus the limit at -infinity", default=1.0)
+
+OPERATIONS = (
+    Elementwise("identity", "{x}", "The input itself: y = x.", parity="odd", degree="linear", work=0),
+    Elementwise("relu", "F.relu({x})", "The positive part: y = max(x, 0).", degree=1),
+    Elementwise(
+        "leaky_relu",
+        "F.leaky_relu({x}, {slope})",
+        "y = x where x > 0, and slope * x elsewhere.",
+        degree=1,
+        work=2,
+        arguments=(_SLOPE,),
+    ),
+    Elementwise("tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4),
+    Elementwise("sigmoid", "torch.sigmoid({x})", "The logistic function: y = 1 / (1 + exp(-x)).", work=4),
+    Elementwise(
+        "hard_sigmoid",
+        "torch.clamp({x}, 0, 1)",
+        """y = min(max(x, 0), 1), the rate of equilibrium propagation's papers.
+
+        (The function that some libraries give this name is clamp(x / 6 + 1 / 2, 0, 1).)""",
+        work=2,
+    ),
+    Elementwise("gelu", "F.gelu({x})", "y = x * Phi(x), Phi the standard normal distribution.", work=6),
+    Elementwise("silu", "F.silu({x})", "y = x * sigmoid(x), also called swish.", work=5),
+    Elementwise("softplus", "F.softplus({x})", "y = log(1 + exp(x)).", work=4),
+    Elementwise(
+        "elu",
+        "F.elu({x}, {alpha})",
+        "y = x where x > 0, and alpha * (exp(x) - 1) elsewhere.",
+        work=4,
+        arguments=(_ALPHA,),
+    ),
+    Elementwise("sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4),
+    Elementwise("cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4),
+    Elementwise("exp", "torch.exp({x})", "y = exp(x).", work=4),
+    Elementwise("log", "torch.log({x})", "The natural logarithm: y = log(x).", work=4),
+    Elementwise("abs", "torch.abs({x})", "The absolute value: y = |x|.", parity="even", degree=1),
+    Elementwise("sign", "torch.sign({x})", "y = 1, 0 or -1, the sign of x.", parity="odd", degree=0),
+    Elementwise("erf", "torch.erf({x})", "The error function: y = erf(x).", parity="odd", work=4),
+    Elementwise("square", "torch.square({x})", "y = x^2.", parity="even", degree=2),
+    Elementwise("sqrt", "torch.sqrt({x})", "The square root: y = sqrt(x), for x >= 0.", degree=0.5),
+)

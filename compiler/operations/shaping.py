@@ -1,0 +1,272 @@
+"""Operations that move numbers without changing them: flatten, reshape, permute, transpose, slice, select."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnspec.compiler.ir import Axis, Type
+from nnspec.compiler.operations.axes import (
+    elements,
+    factors,
+    position,
+    product,
+    shape_text,
+    size_text,
+    sizes_at_run_time,
+    whole,
+)
+from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site, last_axis
+from nnspec.dsl.catalog import Argument
+from nnspec.dsl.dimensions import Size, exact_quotient
+
+
+class Flatten(Operation):
+    name = "flatten"
+    doc = """All axes from `start` on become one, in row-major order: [8, 8] gives [64]. The batch stays."""
+    arguments = (Argument(name="start", kind="axis", doc="the first axis that is merged", default=0),)
+    example = "x = image -> flatten"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        last_axis(site)
+        start = position(site, site["start"])
+        given = site.inputs[0]
+        merged = given.axes[start:]
+        if len(merged) == 1:
+            return (given,)
+        parts = tuple(factor for axis in merged for factor in factors(axis))
+        return (given.replace(axes=(*given.axes[:start], Axis(size=product(parts), factors=parts))),)
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        start = position(site, site["start"])
+        if start == len(site.inputs[0].axes) - 1:
+            return inputs[0]
+        return f"torch.flatten({inputs[0]}, {start + site.batched})"
+
+
+class Reshape(Operation):
+    name = "reshape"
+    doc = """The same numbers in row-major order under other axes; one size may be -1 and is worked out."""
+    arguments = (Argument(name="shape", kind="size", doc="the new sizes", listed="yes"),)
+    example = "image = x -> reshape([1, 8, 8])"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        given = site.inputs[0]
+        shape = self.target(site)
+        return (given.replace(axes=_regrouped(given.axes, shape)),)
+
+    def target(self, site: Site) -> tuple[Size, ...]:
+        """Return the sizes with -1 worked out."""
+        wanted: tuple[Size, ...] = site["shape"]
+        total = elements(site.inputs[0])
+        for size in wanted:
+            if isinstance(size, int) and size < 1 and size != -1:
+                raise ShapeProblem("sizes are at least 1", expected="sizes, or one -1", found=str(size))
+        known = product(tuple(size for size in wanted if size != -1))
+        missing = sum(size == -1 for size in wanted)
+        if missing > 1:
+            raise ShapeProblem("only one size can be -1", expected="one -1", found=shape_text(wanted))
+        if not missing:
+            if known != total:
+                raise self.mismatch(site, total, known)
+            return wanted
+        rest = _quotient(total, known)
+        if rest is None:
+            raise self.mismatch(site, total, known)
+        return tuple(rest if size == -1 else size for size in wanted)
+
+    def mismatch(self, site: Site, total: Size, known: Size) -> ShapeProblem:
+        given = site.inputs[0]
+        return ShapeProblem(
+            f"the numbers of entries differ: {_product_text(given.shape)} and {_product_text(site['shape'])}",
+            expected=f"{total} entries, as {shape_text(given.shape)} has",
+            found=f"{known} in {shape_text(site['shape'])}"
+            if -1 not in site["shape"]
+            else f"{shape_text(site['shape'])}, a multiple of {known}",
+            axes=tuple((0, axis) for axis in range(len(given.axes))),
+        )
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        shape = self.target(site)
+        given = site.inputs[0]
+        batch = [f"{inputs[0]}.shape[0]"] if site.batched else []
+        free = [size for size in shape if not isinstance(size, int) and size not in given.shape]
+        if len(free) > 1:
+            size_text(free[0], given, inputs[0], site.batched)
+        sizes = ["-1" if size in free else self.text(site, size, inputs[0]) for size in shape]
+        return f"{inputs[0]}.reshape({', '.join(batch + sizes) or '()'})"
+
+    def text(self, site: Site, size: Size, name: str) -> str:
+        return sizes_at_run_time(site, name, (size,))[0]
+
+
+class Permute(Operation):
+    name = "permute"
+    doc = """The axes in another order, by number or by name: permute([1, 0]) swaps two."""
+    arguments = (Argument(name="axes", kind="axis", doc="every axis, in the new order", listed="yes"),)
+    example = "tokens = image -> permute([1, 2, 0])"
+
+    def order(self, site: Site) -> tuple[int, ...]:
+        """Return the order as numbers."""
+        found = tuple(position(site, axis) for axis in site["axes"])
+        count = len(site.inputs[0].axes)
+        if sorted(found) != list(range(count)):
+            raise ShapeProblem(
+                "every axis is named once",
+                expected=f"the {count} axes of {site.inputs[0]}",
+                found=shape_text(site["axes"]),
+            )
+        return found
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        given = site.inputs[0]
+        return (given.replace(axes=tuple(given.axes[axis] for axis in self.order(site))),)
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        batch = ["0"] if site.batched else []
+        order = [str(axis + site.batched) for axis in self.order(site)]
+        return f"{inputs[0]}.permute({', '.join(batch + order)})"
+
+
+class Transpose(Operation):
+    name = "transpose"
+    doc = """The last two axes change places: [n, m] gives [m, n]."""
+    example = "scores = q @ transpose(k)"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        given = site.inputs[0]
+        if len(given.axes) < 2:
+            raise ShapeProblem("needs two axes", expected="at least two axes", found=str(given))
+        return (given.replace(axes=(*given.axes[:-2], given.axes[-1], given.axes[-2])),)
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        return f"{inputs[0]}.transpose(-2, -1)"
+
+
+class Slice(Operation):
+    name = "slice"
+    doc = """The entries `start` to `stop` of an axis, both in; written x[0..3]. Negative ones count from
+    the end, -1 being the last entry; no `stop` means to the end."""
+    arguments = (
+        Argument(name="axis", kind="axis", doc="the axis that is cut"),
+        Argument(name="start", kind="int", doc="the first entry", default=0),
+        Argument(name="stop", kind="int", doc="the last entry", default=None, nullable=True),
+    )
+    example = "first = x[0..3]"
+
+    def bounds(self, site: Site) -> tuple[int, int]:
+        """Return the first and last entry, counted from 0."""
+        axis = position(site, site["axis"])
+        size = whole(site.inputs[0].shape[axis], "the size of an axis that is cut", ((0, axis),))
+        start = _counted(site["start"], size)
+        stop = size - 1 if site["stop"] is None else _counted(site["stop"], size)
+        if not 0 <= start <= stop < size:
+            raise ShapeProblem(
+                f"entries {site['start']} to {'the end' if site['stop'] is None else site['stop']} are not "
+                f"all there",
+                expected=f"a range within 0..{size - 1}",
+                found=f"{start}..{stop}",
+                axes=((0, axis),),
+            )
+        return start, stop
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        axis = position(site, site["axis"])
+        given = site.inputs[0]
+        start, stop = self.bounds(site)
+        size = stop - start + 1
+        if size == given.shape[axis]:
+            return (given,)
+        cut = Axis(size=size)
+        return (given.replace(axes=(*given.axes[:axis], cut, *given.axes[axis + 1 :])),)
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        start, stop = self.bounds(site)
+        before = position(site, site["axis"]) + site.batched
+        size = site.inputs[0].shape[position(site, site["axis"])]
+        end = "" if stop + 1 == size else str(stop + 1)
+        return f"{inputs[0]}[{':, ' * before}{start or ''}:{end}]"
+
+
+class Select(Operation):
+    name = "select"
+    doc = """Entry `index` of an axis, which disappears; written x[2]. -1 is the last entry."""
+    arguments = (
+        Argument(name="axis", kind="axis", doc="the axis that disappears"),
+        Argument(name="index", kind="int", doc="the entry that is kept"),
+    )
+    example = "last = states[-1]"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        axis = position(site, site["axis"])
+        given = site.inputs[0]
+        size = given.shape[axis]
+        if isinstance(size, int) and not -size <= site["index"] < size:
+            raise ShapeProblem(
+                f"there is no entry {site['index']}",
+                expected=f"an index from {-size} to {size - 1}",
+                found=str(site["index"]),
+                axes=((0, axis),),
+            )
+        return (given.replace(axes=(*given.axes[:axis], *given.axes[axis + 1 :])),)
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        before = position(site, site["axis"]) + site.batched
+        return f"{inputs[0]}[{':, ' * before}{site['index']}]"
+
+
+def _counted(entry: int, size: int) -> int:
+    return entry + size if entry < 0 else entry
+
+
+def _quotient(total: Size, known: Size) -> Size | None:
+    """Return total / known if that is certainly whole."""
+    if isinstance(known, int):
+        return exact_quotient(total, known)
+    found = total // known
+    return found if found * known == total else None
+
+
+def _product_text(shape: Any) -> str:
+    return " * ".join("?" if size == -1 else str(size) for size in shape) or "1"
+
+
+def _regrouped(axes: tuple[Axis, ...], shape: tuple[Size, ...]) -> tuple[Axis, ...]:
+    """Return the new axes. Where old factors and new sizes agree, axes and factors are kept."""
+    old = [(factor, axis) for axis in axes for factor in factors(axis)]
+    new = list(shape)
+    made: list[Axis] = []
+    while new:
+        if new[0] == 1 and not (old and old[0][0] == 1):
+            made.append(Axis(size=new.pop(0)))
+        elif new[0] != 1 and old and old[0][0] == 1:
+            old.pop(0)
+        else:
+            taken, sizes = _equal_run(old, new)
+            made.extend(_run_axes(taken, sizes))
+            del old[: len(taken)], new[: len(sizes)]
+    return tuple(made)
+
+
+def _equal_run(old: list[tuple[Size, Axis]], new: list[Size]) -> tuple[list[tuple[Size, Axis]], list[Size]]:
+    """Return the shortest beginnings of both lists whose products are equal, else all of both."""
+    i = j = 1
+    while i <= len(old) and j <= len(new):
+        left, right = product(tuple(f for f, _ in old[:i])), product(tuple(new[:j]))
+        if left == right:
+            return old[:i], new[:j]
+        if not (isinstance(left, int) and isinstance(right, int)):
+            break
+        i, j = (i + 1, j) if left < right else (i, j + 1)
+    return old, new
+
+
+def _run_axes(taken: list[tuple[Size, Axis]], sizes: list[Size]) -> list[Axis]:
+    if len(sizes) > 1:
+        return [Axis(size=size) for size in sizes]
+    first = taken[0][1]
+    if all(axis is first for _, axis in taken) and len(taken) == len(factors(first)):
+        return [first]
+    return [Axis(size=sizes[0], factors=tuple(f for f, _ in taken) if len(taken) > 1 else ())]
+
+
+OPERATIONS = (Flatten(), Reshape(), Permute(), Transpose(), Slice(), Select())
