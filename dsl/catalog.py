@@ -28,7 +28,7 @@ REQUIRED = Required()
 class Argument(Node):
     """A parameter of an entry.
 
-    `kind` is one of: `int`, `real`, `bool`, `text`, `choice` (one of `choices`), `size` (a whole number or
+    `kind` is one of: `int` (with `choices`: or one of these words), `real`, `bool`, `text`, `choice` (one of `choices`), `size` (a whole number or
     a symbolic dimension), `axis` (a number or a dimension's name), `layer` (a layer or operation given
     its configuration), `selector`, `value` (anything), or the name of a family of entries
     (`optimizer`, `schedule`, ...), for a nested call such as `optimizer = adam(lr = 0.01)`.
@@ -93,7 +93,7 @@ def validate(entry: Entry, given: Mapping[str, Any]) -> tuple[dict[str, Any], tu
     try:
         checked = model(entry)(**given)
     except ValidationError as error:
-        return {}, tuple(_problem(entry, item) for item in error.errors())
+        return {}, tuple(dict.fromkeys(_problem(entry, item) for item in error.errors()))
     return {argument.name: getattr(checked, argument.name) for argument in entry.arguments}, ()
 
 
@@ -128,6 +128,8 @@ def describe(argument: Argument) -> str:
         (argument.below, "below"),
     ]
     text += " and".join(f" {word} {limit:g}" for limit, word in bounds if limit is not None)
+    if argument.kind == "int" and argument.choices:
+        text += ", or " + " or ".join(f'"{choice}"' for choice in argument.choices)
     if argument.listed == "yes":
         text = f"a list, each {text}"
     elif argument.listed == "either":
@@ -156,6 +158,8 @@ def _annotation(argument: Argument) -> Any:
         kind = Annotated[StrictInt, Field(**given)] | Dim
     elif given:
         kind = Annotated[kind, Field(allow_inf_nan=False, **given)]
+    if argument.kind == "int" and argument.choices:
+        kind = kind | Literal[argument.choices]
     if argument.listed == "yes":
         kind = tuple[kind, ...]
     elif argument.listed == "either":

@@ -34,7 +34,7 @@ def position(site: Site, axis: int | str, index: int = 0) -> int:
     )
 
 
-def positions(site: Site, axis: object, index: int = 0) -> tuple[int, ...]:
+def positions(site: Site, axis: int | str | tuple[int | str, ...] | None, index: int = 0) -> tuple[int, ...]:
     """Return the numbers of several axes: none means all of them."""
     if axis is None:
         return tuple(range(len(site.inputs[index].axes)))

@@ -10,9 +10,9 @@ class WordClaimedTwice(Error):
     title = "two claims to one word"
     message = "the {kind} `{word}` is defined twice: by {first} and by {second}"
     help = "uninstall one of the two, or ask its authors to rename the word"
-    explain = """Every operation, rule, constraint and pass has a name of its own in the language. Two installed
-packages (or a package and nnspec itself) define the same name, so a spec that uses it would have no single
-meaning. Nothing is chosen silently: remove one of the two packages."""
+    explain = """Every operation, rule, constraint and pass has a name of its own in the language. Two
+installed packages (or a package and nnspec itself) define the same name, so a spec that uses it would have no
+single meaning. Nothing is chosen silently: remove one of the two packages."""
 
 
 class BrokenExtension(Error):

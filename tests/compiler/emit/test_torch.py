@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from nnspec.compiler.emit.load import function, initial_state, module
 from nnspec.compiler.emit.torch import emit
 
 
-def mlp(build: Any) -> Any:
-    b = build.network("digits_mlp", doc="Handwritten digits.")
+def mlp(hand: Any) -> Any:
+    b = hand.network("digits_mlp", doc="Handwritten digits.")
     x = b.op("flatten", b.input("image", (8, 8)))
     x = b.op("relu", b.layer("fc1", "dense", x, units=32), to="hidden")
     b.output("digit", b.layer("head", "dense", x, units=10, to="digit"))
     return b.graph()
 
 
-def test_mlp(build: Any) -> None:
-    print(emit(mlp(build)))
-    graph = mlp(build)
+def test_mlp(hand: Any) -> None:
+    print(emit(mlp(hand)))
+    graph = mlp(hand)
     net = module(graph)
     state = initial_state(graph, 0, 3)
     x = torch.randn(5, 8, 8)

@@ -1,0 +1,38 @@
+"""`dropout`."""
+
+from __future__ import annotations
+
+from nnspec.compiler.ir import Type
+from nnspec.compiler.operations.axes import elements, real
+from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.dsl.catalog import Argument
+
+
+class Dropout(Operation):
+    name = "dropout"
+    doc = """In training each number is set to zero with probability `rate`, and the others are divided by
+    1 - rate; in evaluation the input itself."""
+    arguments = (
+        Argument(
+            name="rate", kind="real", doc="the probability of zero", default=0.5, at_least=0.0, at_most=1.0
+        ),
+    )
+    keeps = True
+    draws = True
+    example = "x = hidden -> dropout(0.1)"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        real(site)
+        return site.inputs
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=elements(site.inputs[0]))
+
+    def module(self, site: Site) -> str:
+        return f"nn.Dropout({site['rate']!r})"
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        return f"F.dropout({inputs[0]}, {site['rate']!r}, {weights['training']})"
+
+
+OPERATIONS = (Dropout(),)
