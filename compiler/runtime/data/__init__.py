@@ -1,0 +1,33 @@
+"""Data sets: what they offer, known without reading them, and how they are read, split and scaled."""
+
+from __future__ import annotations
+
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.runtime.data.field import Field, Part, Splits
+from nnspec.compiler.runtime.data.load import check_batch, load
+from nnspec.compiler.runtime.data.registry import all_sets, find
+from nnspec.compiler.runtime.data.split import Sizes, parts_misfit, sizes
+from nnspec.dsl.catalog import Entry
+
+__all__ = ["Field", "Part", "Splits", "check_batch", "describe", "entries", "load", "misfit", "part_sizes"]
+
+
+def entries() -> tuple[Entry, ...]:
+    """Return the catalog entries of the data sets."""
+    return tuple(data_set.entry() for data_set in all_sets())
+
+
+def describe(choice: Choice) -> tuple[Field, ...] | None:
+    """Return the fields of a data set without reading it; None if only a file can tell."""
+    return find(choice.name).fields(choice.options)
+
+
+def part_sizes(choice: Choice) -> Sizes | None:
+    """Return the rows of each part without reading the data; None if only a file can tell."""
+    rows = find(choice.name).rows(choice.options)
+    return None if rows is None else sizes(rows, choice.options)
+
+
+def misfit(choice: Choice) -> tuple[str, str] | None:
+    """Return the argument, and why, whose value does not go with the others; None if all do."""
+    return parts_misfit(choice.options) or find(choice.name).misfit(choice.options)
