@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from nnspec.compiler.operations.registry import operation
-
 from nnspec.compiler.ir import (
     Apply,
     Ascription,
@@ -32,6 +30,7 @@ from nnspec.compiler.ir import (
     WeightMap,
 )
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import entries
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
@@ -217,7 +216,7 @@ class _BlockTyper:
             return None
         child = self.declared_children[statement.child]
         made: list[Instance] = []
-        types: Types = inputs
+        types: Types = self.settled_names(child, inputs, statement.span) if child.repeated else inputs
         for index, instance in enumerate(child.instances):
             place = f"{child.name}[{index}]" if child.repeated else child.name
             typed, types = self.instance(instance, types, statement.span, place)
@@ -225,6 +224,17 @@ class _BlockTyper:
                 return None
             made.append(typed)
         return types if self.keep(child, tuple(made), statement.span) else None
+
+    def settled_names(self, child: Child, inputs: tuple[Type, ...], span: Span | None) -> Types:
+        """Let the first copy of a repeat see the axis names that the others see: then all are one object."""
+        _, outputs = self.instance(child.instances[0], inputs, span, f"{child.name}[0]")
+        if outputs is None:
+            return inputs
+        axes = [
+            (a, b) for s, t in zip(inputs, outputs, strict=True) for a, b in zip(s.axes, t.axes, strict=False)
+        ]
+        same = [t.shape for t in inputs] == [t.shape for t in outputs]
+        return outputs if same and all(a.name in (None, b.name) for a, b in axes) else inputs
 
     def instance(
         self, instance: Instance, inputs: tuple[Type, ...], span: Span | None, place: str

@@ -53,6 +53,7 @@ from nnspec.dsl.syntax import (
     Name,
     NetworkDefinition,
     Output,
+    Over,
     ParameterDeclaration,
     RepeatStep,
     Require,
@@ -483,6 +484,8 @@ def _is_call_of(expression: Expression, name: str) -> bool:
 def _defined(statement: Statement) -> list[tuple[str, Span]]:
     if isinstance(statement, Assignment):
         return [(name, statement.span) for name in statement.names]
+    if isinstance(statement, Over):
+        return [item for inner in statement.body for item in _defined(inner)]
     name = getattr(statement, "name", None)
     return [(name, statement.span)] if isinstance(name, str) else []
 
