@@ -34,6 +34,7 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import entries
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
+from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
     ConstraintShape,
@@ -431,11 +432,15 @@ class _BlockTyper:
 
     def check_tie(self, name: str, weight: Weight) -> None:
         tie = weight.tie
-        other = self.children.get(tie.child) if tie else None
-        if tie is None or other is None:
+        if tie is None:
             return
-        owner = other.instances[0]
-        found = next(w for w in getattr(owner, "weights", ()) if w.name == tie.weight)
+        other = self.children.get(tie.child)
+        owned = getattr(other.instances[0], "weights", ()) if other is not None else ()
+        found = next((w for w in owned if w.name == tie.weight and w.tie is None), None)
+        if found is None or other is None or other.repeated:
+            self.failed = True
+            self.typer.bag.add(WrongTie(tie.span, self.typer.related(), text=f"{tie.child}.{tie.weight}"))
+            return
         shape = found.shape[::-1] if tie.transpose else found.shape
         if shape != weight.shape:
             turned = found.shape[::-1] == weight.shape and not tie.transpose

@@ -12,7 +12,7 @@ from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.errors.later import NotBuiltYet
-from nnspec.dsl.errors.names import DuplicateName, ImportCycle
+from nnspec.dsl.errors.names import DuplicateName, ImportCycle, UnknownLanguage
 from nnspec.dsl.imports import Importer
 from nnspec.dsl.source import Source, Span
 from nnspec.dsl.syntax import (
@@ -39,6 +39,8 @@ _LATER: dict[type[Item], str] = {
 def bind(source: Source, file: File, catalog: Catalog, importer: Importer) -> Definitions:
     """Resolve the names of a file and of all that it uses; problems go to the importer's bag."""
     module = Module(source, file)
+    if file.language not in (None, 1):
+        importer.bag.add(UnknownLanguage(file.span, found=str(file.language)))
     if source.path is not None:
         importer.open.append(source.path.resolve())
         importer.modules[source.path.resolve()] = module

@@ -20,6 +20,7 @@ from nnspec.dsl.errors.arguments import (
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
+    DimensionLooksMisspelt,
     DuplicateName,
     NoSuchMember,
     UndefinedName,
@@ -81,6 +82,7 @@ class BodyBinder:
         self.module = found
         self.scope: dict[str, Span | None] = {}  # parameters, values, shared instances, dimensions
         self.later: dict[str, Span] = {}  # values that the body defines further down
+        self.parameter_names: list[str] = []
         self.instances: dict[str, Span] = {}  # names after `as`, and shared ones
 
     @staticmethod
@@ -137,8 +139,11 @@ class BodyBinder:
 
     def parameters(self, parameters: tuple[ParameterDeclaration, ...]) -> None:
         for parameter in parameters:
+            if parameter.learn:
+                self.bag.add(NotBuiltYet(parameter.span, what="learned parameters"))
             if parameter.default is not None:
                 self.expression(parameter.default)
+            self.parameter_names.append(parameter.name)
             self.define(parameter.name, parameter.span)
 
     def constraint(self, item: ConstraintDefinition) -> None:
@@ -227,13 +232,16 @@ class BodyBinder:
                 self.bag.add(NotBuiltYet(axis.span, what="axes of varying length"))
                 continue
             if declares:
-                self.declare_dimensions(axis.size)
+                self.declare_dimensions(axis.size, axis.span)
             self.expression(axis.size)
 
-    def declare_dimensions(self, size: Expression) -> None:
+    def declare_dimensions(self, size: Expression, span: Span) -> None:
         """A free name in a declared shape is a symbolic dimension from here on."""
         for name in _names_in(size):
             if name not in self.scope and not isinstance(self.module.names.get(name), Constant):
+                near = nearest(name, self.parameter_names) if len(name) > 2 else None
+                if near is not None:
+                    self.bag.add(DimensionLooksMisspelt(span, name=name, suggestion=near))
                 self.scope[name] = None
 
     def constraint_use(self, expression: Expression) -> None:
@@ -280,7 +288,9 @@ class BodyBinder:
                 self.expressions(item.value for item in items)
             case Unary(operand=operand):
                 self.expression(operand)
-            case Binary(left=left, right=right):
+            case Binary(left=left, right=right, tolerance=tolerance):
+                if tolerance is not None:
+                    self.bag.add(NotBuiltYet(expression.span, what="tolerances outside claims"))
                 self.expressions((left, right))
             case Conditional(value=value, condition=condition, otherwise=otherwise):
                 self.expressions((condition, value, otherwise))
@@ -353,7 +363,9 @@ class BodyBinder:
         known = _argument_names(callee)
         seen: dict[str, Span] = {}
         for argument in arguments:
-            if argument.name is None:
+            if argument.over is not None or argument.quoted:
+                self.bag.add(NotBuiltYet(argument.span, what="arguments for a phase or a path"))
+            if argument.name is None or argument.quoted:
                 continue
             if argument.name in seen:
                 related = (Related(span=seen[argument.name], label="first given here"),)

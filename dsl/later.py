@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from nnspec.dsl.syntax import (
     Connect,
+    Expect,
     Initialize,
     Over,
     Parameter,
@@ -26,6 +27,7 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
     UpdateBuffer: "updates of buffers",
     Penalty: "penalties",
     Initialize: "initialisation by selector",
+    Expect: "claims",
 }
 
 _OPERATIONS = {

@@ -80,6 +80,26 @@ class ImportUnreadable(Error):
     explain = """The used file exists but has errors of its own, or is no text file."""
 
 
+class UnknownLanguage(Error):
+    code = "N0215"
+    title = "unknown version of the language"
+    message = "this compiler reads `language = 1`, not {found}"
+    label = "in this file"
+    explain = """A file may say which version of the language it is written in. A newer one needs a newer
+compiler."""
+
+
+class DimensionLooksMisspelt(Error):
+    code = "N0214"
+    severity = "warning"
+    title = "dimension looks misspelt"
+    message = "`{name}` is a new symbolic dimension, and there is a parameter called `{suggestion}`"
+    label = "any size fits here"
+    help = "write `{suggestion}` if that is meant"
+    explain = """A name in a declared shape that nothing defines is a symbolic dimension, which any size
+fits. A misspelt parameter would be taken for one and check nothing."""
+
+
 class NoSuchMember(Error):
     code = "N0209"
     title = "no such definition in that file"
