@@ -177,7 +177,8 @@ class _ConfusionMeter:
         self.counts = counts if self.counts is None else self.counts + counts
 
     def value(self) -> list[list[int]]:
-        return [] if self.counts is None else self.counts.tolist()
+        counts: Any = self.counts
+        return [] if counts is None else counts.tolist()
 
 
 class _ErrorMeter:
@@ -222,10 +223,12 @@ class _R2Meter:
         self.count = count
 
     def value(self) -> float:
-        if self.spread is None or self.residual is None:
+        spread: Any = self.spread
+        residual: Any = self.residual
+        if spread is None:
             return float("nan")
-        pairs = zip(self.spread.tolist(), self.residual.tolist(), strict=True)
-        scores = [1 - left / all_ if all_ > 0 else float(left == 0) for all_, left in pairs]
+        pairs: list[tuple[float, float]] = list(zip(spread.tolist(), residual.tolist(), strict=True))
+        scores = [1 - left / whole if whole > 0 else float(left == 0) for whole, left in pairs]
         return sum(scores) / len(scores)
 
 

@@ -51,8 +51,8 @@ class DataNotFinite(Error):
     message = "`{path}` holds {found} in {place}"
     label = "read here"
     help = "remove or fill the rows with missing values"
-    explain = """Not-a-number and infinite values would make the loss meaningless from the first step. They are
-refused rather than replaced, for no replacement is right for every data set."""
+    explain = """Not-a-number and infinite values would make the loss meaningless from the first step. They
+are refused rather than replaced, for no replacement is right for every data set."""
 
 
 class DataOneClass(Error):

@@ -7,6 +7,7 @@ unpacked; arrays of Python objects are refused, so that no pickle is ever read.
 from __future__ import annotations
 
 import math
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -183,7 +184,7 @@ def _read_idx(path: str, root: Path, span: Span | None) -> Any:
         raise RunError(_unreadable(path, str(error), span)) from None
 
 
-def _read_idx_stream(path: str, stream: IO[bytes], span: Span | None) -> Any:
+def _read_idx_stream(path: str, stream: BufferedIOBase, span: Span | None) -> Any:
     import numpy
 
     start = stream.read(4)

@@ -39,14 +39,19 @@ class Field(Node):
 
 
 class Part(Node):
-    """Rows of a data set: inputs by field name, and the targets; the first axis counts rows."""
+    """Rows of a data set: inputs by name, and the targets; the first axis counts rows."""
 
     inputs: dict[str, Tensor]
     targets: Tensor
+    target: str = "target"  # the name of the target's field
 
     @property
     def rows(self) -> int:
         return int(self.targets.shape[0])
+
+    def field(self, name: str) -> Tensor:
+        """Return the values of a field, the target's too."""
+        return self.targets if name == self.target else self.inputs[name]
 
 
 class Splits(Node):

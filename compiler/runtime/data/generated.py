@@ -6,15 +6,19 @@ The same arguments give the same rows on every machine: numpy's PCG64, whose str
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nnspec.compiler.runtime.data.dataset import DataSet
 from nnspec.compiler.runtime.data.field import Field, Raw
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
+
+def _numpy() -> Any:
+    """numpy, on first use: `check` never needs it. Its own types are not known well enough to check."""
+    import numpy
+
+    return numpy
 
 
 def _samples(default: int) -> Argument:
@@ -40,19 +44,22 @@ class Generated(DataSet):
         return options["samples"]
 
     def read(self, options: dict[str, Any], root: Path, span: Span | None) -> Raw:
-        import numpy
-
+        numpy = _numpy()
         generator = numpy.random.default_rng([options["seed"], 0])
-        fields = self.fields(options) or ()
+        entered, aimed = self.fields(options)
         inputs, targets = self.draw(options, generator)
-        return Raw(fields=fields, columns={fields[0].name: inputs, fields[1].name: targets})
+        return Raw(fields=(entered, aimed), columns={entered.name: inputs, aimed.name: targets})
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
+        """Return the field of the inputs and that of the targets."""
+        raise TypeError(f"{self.name} has no fields")
+
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
         """Return arrays of inputs and targets, one row a sample."""
         raise TypeError(f"{self.name} cannot be drawn")
 
 
-def _planar(classes: int = 2, width: int = 2) -> tuple[Field, ...]:
+def _planar(classes: int = 2, width: int = 2) -> tuple[Field, Field]:
     label = Field(name="label", dtype="int", classes=classes, target=True)
     return Field(name="point", shape=(width,)), label
 
@@ -63,12 +70,11 @@ class Moons(Generated):
     own = (_samples(1000), _noise(0.1))
     example = "data = moons(noise = 0.2)"
 
-    def fields(self, options: dict[str, Any]) -> tuple[Field, ...]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
         return _planar()
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
-        import numpy
-
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
+        numpy = _numpy()
         labels = numpy.arange(options["samples"]) % 2
         angle = generator.uniform(0, numpy.pi, len(labels))
         upper = numpy.stack([numpy.cos(angle), numpy.sin(angle)], 1)
@@ -87,12 +93,11 @@ class Circles(Generated):
     )
     example = "data = circles(factor = 0.5)"
 
-    def fields(self, options: dict[str, Any]) -> tuple[Field, ...]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
         return _planar()
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
-        import numpy
-
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
+        numpy = _numpy()
         labels = numpy.arange(options["samples"]) % 2
         angle = generator.uniform(0, 2 * numpy.pi, len(labels))
         radius = numpy.where(labels == 0, 1.0, options["factor"])
@@ -111,12 +116,11 @@ class Blobs(Generated):
     )
     example = "data = blobs(centers = 5)"
 
-    def fields(self, options: dict[str, Any]) -> tuple[Field, ...]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
         return _planar(options["centers"], options["features"])
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
-        import numpy
-
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
+        numpy = _numpy()
         centers = generator.uniform(-10, 10, (options["centers"], options["features"]))
         labels = numpy.arange(options["samples"]) % options["centers"]
         cloud = generator.standard_normal((len(labels), options["features"]))
@@ -130,16 +134,15 @@ bits. `xor(samples = 4, test = 0)` is the classic table. Fields: bits, label."""
     own = (_samples(200), _width("bits", 2, "number of bits", at_least=2), _noise(0.0))
     example = "data = xor(samples = 200, noise = 0.1)"
 
-    def fields(self, options: dict[str, Any]) -> tuple[Field, ...]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
         label = Field(name="label", dtype="int", classes=2, target=True)
         return Field(name="bits", shape=(options["bits"],)), label
 
     def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
         return ("bits", "`bits` must be at most 30") if options["bits"] > 30 else None
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
-        import numpy
-
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
+        numpy = _numpy()
         row = numpy.arange(options["samples"]) % 2 ** options["bits"]
         bits = row[:, None] >> numpy.arange(options["bits"]) & 1
         noise = options["noise"] * generator.standard_normal(bits.shape)
@@ -148,8 +151,8 @@ bits. `xor(samples = 4, test = 0)` is the classic table. Fields: bits, label."""
 
 class GaussianTeacher(Generated):
     name = "gaussian_teacher"
-    doc = """Gaussian inputs and the answers of a random teacher: linear with `hidden = 0`, else one hidden layer
-of that many units, each weight of variance 1 / fan-in. Fields: input, answer."""
+    doc = """Gaussian inputs and the answers of a random teacher: linear with `hidden = 0`, else one hidden
+layer of that many units, each weight of variance 1 / fan-in. Fields: input, answer."""
     own = (
         _samples(1000),
         _width("inputs", 10, "dimensions of an input"),
@@ -166,18 +169,18 @@ of that many units, each weight of variance 1 / fan-in. Fields: input, answer.""
     )
     example = "data = gaussian_teacher(inputs = 20, hidden = 4)"
 
-    def fields(self, options: dict[str, Any]) -> tuple[Field, ...]:
+    def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
         answer = Field(name="answer", shape=(options["outputs"],), target=True)
         return Field(name="input", shape=(options["inputs"],)), answer
 
-    def draw(self, options: dict[str, Any], generator: Generator) -> tuple[Any, Any]:
+    def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
+        import functools
         import math
 
-        import numpy
-
+        numpy = _numpy()
         functions: dict[str, Any] = {
             "tanh": numpy.tanh,
-            "relu": lambda x: numpy.maximum(x, 0),
+            "relu": functools.partial(numpy.maximum, 0),
             "erf": numpy.vectorize(math.erf, otypes=[float]),
         }
         values = inputs = generator.standard_normal((options["samples"], options["inputs"]))

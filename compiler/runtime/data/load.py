@@ -64,7 +64,7 @@ def _check(field: Field, values: Any, options: dict[str, Any], span: Span | None
         found = "a value that is not finite"
         raise RunError(DataNotFinite(span, path=path, found=found, place=f"`{field.name}`, row {row}"))
     if field.classes is not None and not (values != values.flat[0]).any():
-        at = values.flat[0]
+        at = int(values.flat[0])
         found = field.class_names[at] if field.class_names else str(at)
         raise RunError(DataOneClass(span, name=field.name, found=found))
 
@@ -92,15 +92,17 @@ def _after_scaling(field: Field, options: dict[str, Any]) -> Field:
 def _part(raw: Raw, columns: dict[str, Any], rows: Any, dtype: str) -> Part:
     tensors = {name: _tensor(values[rows], dtype, raw.fields, name) for name, values in columns.items()}
     target = next(field.name for field in raw.fields if field.target)
-    return Part(inputs={n: t for n, t in tensors.items() if n != target}, targets=tensors[target])
+    inputs = {name: values for name, values in tensors.items() if name != target}
+    return Part(inputs=inputs, targets=tensors[target], target=target)
 
 
 def _tensor(values: Any, dtype: str, fields: tuple[Field, ...], name: str) -> Any:
     import torch
 
+    from_numpy: Any = getattr(torch, "from_numpy")  # noqa: B009 its own types are partly unknown
     field = next(field for field in fields if field.name == name)
     whole = field.dtype == "int" and values.dtype.kind in "biu"
-    return torch.from_numpy(values.astype("int64" if whole else dtype))
+    return from_numpy(values.astype("int64" if whole else dtype))
 
 
 def _identity(choice: Choice, raw: Raw) -> str:

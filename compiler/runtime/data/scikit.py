@@ -29,7 +29,7 @@ class Bundled(DataSet):
 
     def read(self, options: dict[str, Any], root: Path, span: Span | None) -> Raw:
         try:
-            from sklearn import datasets
+            from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]
         except ImportError:
             raise RunError(ScikitMissing(span, name=self.name)) from None
         inputs, targets = getattr(datasets, f"load_{self.name}")(return_X_y=True)

@@ -1,0 +1,287 @@
+"""Evaluates the values of experiments and analyses: plain configuration, and words of the catalog.
+
+In: expressions as written and the `Argument` that says what is expected. Out: plain Python values, lists
+as tuples, words as validated `Choice`s. Raises Refused with a diagnostic. Plain values are evaluated as
+in any body; the names in them are checked here, since `bind` leaves experiments to `fit`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.evaluate import Evaluator
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.runtime import data, optimizers
+from nnspec.compiler.values import Given, Layer, Refused, Value, describe, entries
+from nnspec.dsl.catalog import Argument, Catalog, Entry, Problem, validate
+from nnspec.dsl.catalog import describe as describe_argument
+from nnspec.dsl.definitions import Constant, Definition, Module
+from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
+from nnspec.dsl.errors.experiments import (
+    MovedArgument,
+    NotConfiguration,
+    UnknownWord,
+    WrongFamily,
+    WrongField,
+)
+from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.names import NoSuchMember, UndefinedName
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import Argument as WrittenArgument
+from nnspec.dsl.syntax import (
+    Binary,
+    Boolean,
+    CallOf,
+    Chain,
+    Conditional,
+    Expression,
+    Index,
+    Interval,
+    Lambda,
+    ListOf,
+    Member,
+    Name,
+    Nothing,
+    Number,
+    Text,
+    Unary,
+)
+
+_LATER = {
+    "sweep": "`sweep`, several values of one field",
+    "trained": "weights of another experiment",
+    "table": "tables as data",
+    "kl": "the loss `kl`",
+}
+_ARTICLES = {"data": "a data set", "optimizer": "an optimizer", "rule": "a learning rule"}
+_NOUNS = {"data": "data set", "rule": "learning rule", "stop": "rule for stopping"}
+# Fields that older habits write as arguments of the rule.
+_FIELDS_OF_RULES = ("optimizer", "schedule", "epochs", "steps", "batch", "loss", "seeds")
+
+
+class Configuration:
+    """Evaluates values in the scope of one module."""
+
+    def __init__(self, evaluator: Evaluator, catalog: Catalog) -> None:
+        self.evaluator = evaluator
+        self.catalog = catalog
+
+    @property
+    def module(self) -> Module:
+        return self.evaluator.builder.module
+
+    def value(self, expression: Expression, argument: Argument) -> Any:
+        """Return the value of an expression that stands where `argument` is expected."""
+        if argument.nullable and isinstance(expression, Nothing):
+            return None
+        if argument.listed != "no" and isinstance(expression, ListOf):
+            return tuple(self.item(item, argument) for item in expression.items)
+        return self.item(expression, argument)
+
+    def item(self, expression: Expression, argument: Argument) -> Any:
+        if argument.kind in self.catalog.families():
+            return self.word(expression, argument.kind, f"`{argument.name}`")
+        return self.plain(expression, argument)
+
+    # --------------------------------------------------------------------------------------- plain values
+
+    def plain(self, expression: Expression, argument: Argument | None = None) -> Any:
+        """Return a number, text, truth value, none or list."""
+        choices = () if argument is None else argument.choices
+        if isinstance(expression, Name) and expression.name in choices and argument is not None:
+            raise Refused(
+                WrongField(
+                    expression.span,
+                    why=f"`{argument.name}` must be {describe_argument(argument)}",
+                    found="a name",
+                    help=f'write "{expression.name}" in quotes',
+                )
+            )
+        self.check(expression)
+        value = self.evaluator.expression(expression)
+        listed = entries(value) or ()
+        if any(isinstance(item, Value | Layer) for item in (value, *listed)):
+            raise Refused(NotConfiguration(expression.span, what=describe(value), help=None))
+        return value
+
+    def check(self, expression: Expression) -> None:
+        """Refuse what has no value while compiling, and names that nothing defines."""
+        match expression:
+            case Number() | Text() | Boolean() | Nothing():
+                return
+            case Name():
+                self.check_name(expression)
+            case Member():
+                self.check_member(expression)
+            case ListOf(items=items):
+                self.check_all(*items)
+            case Interval(start=start, stop=stop):
+                self.check_all(*(end for end in (start, stop) if end is not None))
+            case Unary(operand=operand):
+                self.check(operand)
+            case Binary(left=left, right=right):
+                self.check_all(left, right)
+            case Conditional(value=value, condition=condition, otherwise=otherwise):
+                self.check_all(value, condition, otherwise)
+            case Index(of=of, items=items):
+                self.check_all(of, *(item.value for item in items))
+            case _:
+                raise Refused(self.no_value(expression))
+
+    def check_all(self, *expressions: Expression) -> None:
+        for expression in expressions:
+            self.check(expression)
+
+    def check_name(self, expression: Name) -> None:
+        name = expression.name
+        if name in self.evaluator.builder.scope:
+            return
+        found = self.module.names.get(name)
+        if isinstance(found, Constant):
+            return
+        if isinstance(found, Definition):
+            what = f"`{name}`, {'an' if found.kind[0] in 'aeiou' else 'a'} {found.kind},"
+            raise Refused(NotConfiguration(expression.span, what=what, help=None))
+        known = [n for n, d in self.module.names.items() if isinstance(d, Constant)]
+        near = nearest(name, [*known, *self.evaluator.builder.scope])
+        words = self.catalog.anywhere(name)
+        if words:
+            what = f"`{name}`, {_article(words[0].family)},"
+            raise Refused(NotConfiguration(expression.span, what=what, help=None))
+        raise Refused(UndefinedName(expression.span, name=name, suggestion=near))
+
+    def check_member(self, expression: Member) -> None:
+        of = expression.of
+        module = self.module.names.get(of.name) if isinstance(of, Name) else None
+        if not isinstance(module, Module):
+            raise Refused(self.no_value(expression))
+        if not isinstance(module.names.get(expression.name), Constant):
+            near = nearest(expression.name, module.names)
+            error = NoSuchMember(expression.span, module=of.span.text, name=expression.name, suggestion=near)
+            raise Refused(error)
+
+    def check_given(self, expression: Expression) -> None:
+        """Check what is given to a network's parameter, which may be a layer beside a plain value."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        if isinstance(function, Name):
+            name = function.name
+            found = self.module.names.get(name)
+            layer = isinstance(found, Definition) and found.kind in ("layer", "network")
+            if layer or (found is None and self.catalog.find("operation", name) is not None):
+                for argument in expression.arguments if isinstance(expression, CallOf) else ():
+                    self.check_given(argument.value)
+                return
+        self.check(expression)
+
+    def no_value(self, expression: Expression) -> NotBuiltYet | NotConfiguration:
+        function = expression.function if isinstance(expression, CallOf) else None
+        if isinstance(function, Name):
+            if function.name in _LATER:
+                return NotBuiltYet(expression.span, what=_LATER[function.name])
+            return NotConfiguration(expression.span, what=f"`{function.name}(...)`", help=None)
+        kinds: dict[type[Expression], str] = {Lambda: "an anonymous function", Chain: "a chain"}
+        what = kinds.get(type(expression), "this expression")
+        return NotConfiguration(expression.span, what=what, help=None)
+
+    # ----------------------------------------------------------------------------------------------- words
+
+    def word(self, expression: Expression, family: str, place: str) -> Choice:
+        """Return the choice of a word of a family: `adam`, `adam(lr = 0.01)`."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        if not isinstance(function, Name):
+            raise Refused(self.no_word(expression, family, place))
+        if function.name in _LATER:
+            raise Refused(NotBuiltYet(expression.span, what=_LATER[function.name]))
+        entry = self.catalog.find(family, function.name)
+        if entry is None:
+            raise Refused(self.unknown_word(function, family, place))
+        written = expression.arguments if isinstance(expression, CallOf) else ()
+        return self.choice(entry, written, expression.span)
+
+    def choice(self, entry: Entry, written: tuple[WrittenArgument, ...], span: Span) -> Choice:
+        """Return a word with its arguments, complete and validated."""
+        self.check_moved(entry, written)
+        names = tuple(argument.name for argument in entry.arguments)
+        given = tuple(Given(name=a.name, value=None, expression=a.value, span=a.span) for a in written)
+        matched = match_arguments(entry.name, names, given, span)
+        for argument in entry.arguments:
+            if argument.required and argument.name not in matched:
+                help_text = f"`{entry.name}({argument.name} = ...)`: {argument.doc}" if argument.doc else None
+                error = MissingArgument(span, callee=entry.name, name=argument.name, help=help_text)
+                raise Refused(error)
+        values = {
+            argument.name: self.value(matched[argument.name].expression or Nothing(span=span), argument)
+            for argument in entry.arguments
+            if argument.name in matched
+        }
+        options, problems = _validated(entry, values)
+        wrong = [(problem.argument, problem.why) for problem in problems]
+        choice = Choice(family=entry.family, name=entry.name, arguments=tuple(options.items()), span=span)
+        if not wrong:
+            found = _misfit(choice)
+            wrong = [] if found is None else [found]
+        for name, why in wrong:
+            place = matched[name].span if name in matched else span
+            value = describe(values[name]) if name in values else "this"
+            raise Refused(WrongArgument(place, callee=entry.name, why=why, found=value))
+        return choice
+
+    def check_moved(self, entry: Entry, written: tuple[WrittenArgument, ...]) -> None:
+        """Fields of the experiment given to the rule get a diagnostic that says where they belong."""
+        for argument in written:
+            name = argument.name
+            if entry.family != "rule" or name not in _FIELDS_OF_RULES or entry.argument(name) is not None:
+                continue
+            line = f"{name} = {argument.value.span.text}"
+            raise Refused(MovedArgument(argument.span, name=name, callee=entry.name, line=line))
+
+    def no_word(self, expression: Expression, family: str, place: str) -> NotBuiltYet | WrongField:
+        if family == "loss" and isinstance(expression, Binary | Unary | Chain | Member | Index | Conditional):
+            return NotBuiltYet(expression.span, what="losses written as expressions")
+        function = expression.function if isinstance(expression, CallOf) else None
+        if isinstance(function, Member) or isinstance(expression, Member):
+            return NotBuiltYet(expression.span, what=f"{_article(family)} of another file")
+        why = f"{place} must be {_article(family)}"
+        found = "a list" if isinstance(expression, ListOf) else f"`{expression.span.text[:40]}`"
+        return WrongField(expression.span, why=why, found=found, help=None)
+
+    def unknown_word(self, name: Name, family: str, place: str) -> UnknownWord | WrongFamily:
+        others = self.catalog.anywhere(name.name)
+        defined = self.module.names.get(name.name)
+        known = self.catalog.names(family)
+        listed = ", ".join(f"`{word}`" for word in known)
+        if others or isinstance(defined, Definition):
+            found = _article(others[0].family) if others else _article(getattr(defined, "kind", ""))
+            return WrongFamily(
+                name.span,
+                name=name.name,
+                found=found,
+                place=place,
+                expected=_article(family),
+                help=f"there are {listed}" if len(known) <= 12 else None,
+            )
+        near = nearest(name.name, known)
+        help_text = f"did you mean `{near}`?" if near else f"there are {listed}"
+        noun = _NOUNS.get(family, family)
+        return UnknownWord(name.span, family=noun, name=name.name, help=help_text)
+
+
+def _validated(entry: Entry, values: dict[str, Any]) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """Validate what is given; defaults alone need no model, which takes a millisecond to build."""
+    if values:
+        return validate(entry, values)
+    return {argument.name: argument.default for argument in entry.arguments}, ()
+
+
+def _misfit(choice: Choice) -> tuple[str, str] | None:
+    """What no argument alone gets wrong."""
+    if choice.family == "data":
+        return data.misfit(choice)
+    return optimizers.misfit(choice) if choice.family == "optimizer" else None
+
+
+def _article(family: str) -> str:
+    noun = _ARTICLES.get(family)
+    return noun or f"{'an' if family[:1] in 'aeiou' else 'a'} {_NOUNS.get(family, family)}"

@@ -1,0 +1,144 @@
+"""The fields of an experiment: its own, and those of the experiments that it derives from.
+
+In: a bound experiment. Out: its fields by name, each with the module it was written in, whose names its
+value sees. A field of the experiment replaces that of its base; `steps` and `epochs` replace each other.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.experiment_fields import FIELDS, LATER_FIELDS
+from nnspec.dsl.definitions import Definition, Module
+from nnspec.dsl.diagnostics import Bag, Related
+from nnspec.dsl.errors.experiments import DuplicateField, ExperimentCycle, NotAnExperiment, UnknownField
+from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.names import UndefinedName
+from nnspec.dsl.node import Node
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import (
+    Constrain,
+    Expect,
+    ExperimentDefinition,
+    Expression,
+    Field,
+    Initialize,
+    Member,
+    Name,
+    Statement,
+    TrainBlock,
+)
+
+_LENGTHS = {"epochs": "steps", "steps": "epochs"}
+_LATER_STATEMENTS: dict[type[Statement], str] = {
+    TrainBlock: "parts that learn differently",
+    Constrain: "constraints in an experiment",
+    Initialize: "initialisation by selector",
+    Expect: "claims in an experiment",
+}
+
+
+class Written(Node):
+    """A field as written, and where."""
+
+    field: Field
+    module: Module
+
+
+def fields(definition: Definition, bag: Bag) -> dict[str, Written] | None:
+    """Return an experiment's fields by name; None after an error that leaves them unknown."""
+    chain = _chain(definition, bag)
+    if chain is None:
+        return None
+    found: dict[str, Written] = {}
+    sound = True
+    for link in reversed(chain):
+        own, fine = _own(link, bag)
+        sound = sound and fine
+        for name in own:
+            found.pop(_LENGTHS.get(name, ""), None)
+        found.update(own)
+    return found if sound else None
+
+
+def _chain(definition: Definition, bag: Bag) -> list[Definition] | None:
+    """Return the experiment, its base, the base of that, and so on."""
+    chain = [definition]
+    while True:
+        item = chain[-1].item
+        base = item.base if isinstance(item, ExperimentDefinition) else None
+        if base is None:
+            return chain
+        found = _base(chain[-1].module, base, bag)
+        if found is None or found.broken:
+            return None
+        if found in chain:
+            cycle = " -> ".join(d.name for d in [*chain[chain.index(found) :], found])
+            bag.add(ExperimentCycle(base.span, name=found.name, cycle=cycle))
+            return None
+        chain.append(found)
+
+
+def _base(module: Module, base: Expression, bag: Bag) -> Definition | None:
+    found = resolve(module, base)
+    if isinstance(found, Definition) and found.kind == "experiment":
+        return found
+    if isinstance(found, Definition):
+        error = NotAnExperiment(
+            base.span, name=found.name, found=f"a {found.kind}", needed="an experiment", help=None
+        )
+        bag.add(error)
+    elif isinstance(base, Name):
+        known = [n for n, d in module.names.items() if isinstance(d, Definition) and d.kind == "experiment"]
+        bag.add(UndefinedName(base.span, name=base.name, suggestion=nearest(base.name, known)))
+    else:
+        bag.add(NotBuiltYet(base.span, what="experiments with parameters"))
+    return None
+
+
+def resolve(module: Module, expression: Expression) -> object:
+    """Return what `name` or `module.name` stands for; None if nothing."""
+    if isinstance(expression, Name):
+        return module.names.get(expression.name)
+    if isinstance(expression, Member):
+        outer = resolve(module, expression.of)
+        return outer.names.get(expression.name) if isinstance(outer, Module) else None
+    return None
+
+
+def _own(definition: Definition, bag: Bag) -> tuple[dict[str, Written], bool]:
+    """Return the fields written in one experiment, and whether all of its body was understood."""
+    item = definition.item
+    if not isinstance(item, ExperimentDefinition):
+        return {}, False
+    sound = True
+    if item.parameters:
+        bag.add(NotBuiltYet(item.parameters[0].span, what="experiments with parameters"))
+        sound = False
+    found: dict[str, Written] = {}
+    for statement in item.body:
+        if isinstance(statement, Field):
+            sound = _add(statement, definition.module, found, bag) and sound
+        else:
+            what = _LATER_STATEMENTS.get(type(statement), "this statement in an experiment")
+            bag.add(NotBuiltYet(statement.span, what=what))
+            sound = False
+    return found, sound
+
+
+def _add(field: Field, module: Module, found: dict[str, Written], bag: Bag) -> bool:
+    span, name = field.name_span or field.span, field.name
+    known = [argument.name for argument in FIELDS.arguments]
+    if name in LATER_FIELDS:
+        bag.add(NotBuiltYet(span, what=LATER_FIELDS[name]))
+        return False
+    if name not in known:
+        near = nearest(name, [*known, *LATER_FIELDS])
+        help_text = f"did you mean `{near}`?" if near else f"the fields are {', '.join(known)}"
+        bag.add(UnknownField(span, name=name, help=help_text))
+        return False
+    if name in found:
+        first = found[name].field
+        related = (Related(span=first.name_span or first.span, label="first set here"),)
+        bag.add(DuplicateField(span, related, name=name))
+        return False
+    found[name] = Written(field=field, module=module)
+    return True

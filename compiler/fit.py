@@ -1,0 +1,374 @@
+"""The fit stage: experiments and analyses against the networks they name.
+
+In: a checked spec whose networks can be made. Out: its `experiments` and `analyses`, complete and
+validated; errors go to the spec's bag. Data sets whose fields are known from their word are checked
+against the network here; files when they are read (`feeding.feed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.block_builder import BlockBuilder
+from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.configuration import Configuration
+from nnspec.compiler.derivation import Written, fields, resolve
+from nnspec.compiler.elaborate import Elaborator
+from nnspec.compiler.evaluate import Evaluator
+from nnspec.compiler.experiment import Analysis, Choice, Experiment
+from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
+from nnspec.compiler.feeding import judge, meet
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.runtime import data, losses, optimizers
+from nnspec.compiler.values import Refused, describe
+from nnspec.dsl.catalog import Argument, validate
+from nnspec.dsl.definitions import Definition, Module
+from nnspec.dsl.diagnostics import Error, Related
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.errors.arguments import MissingArgument
+from nnspec.dsl.errors.data import DataTooFewRows
+from nnspec.dsl.errors.experiments import (
+    BatchTooLarge,
+    DuplicateSeed,
+    MissingField,
+    NoLength,
+    NotAnExperiment,
+    TwoLengths,
+    WrongField,
+)
+from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.names import UndefinedName
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import (
+    AnalyzeDefinition,
+    CallOf,
+    ExperimentDefinition,
+    Expression,
+    ListOf,
+    Member,
+    Name,
+)
+
+if TYPE_CHECKING:
+    from nnspec.compiler.pipeline import Checked
+
+_REQUIRED = ("network", "data", "loss", "learn")
+# Words of families are validated as they are read; the rest of the record at once, in one model.
+_PLAIN_FIELDS = FIELDS.replace(
+    arguments=tuple(a for a in FIELDS.arguments if a.kind in ("int", "bool", "choice"))
+)
+_PLAIN_NAMES = frozenset(argument.name for argument in _PLAIN_FIELDS.arguments)
+
+
+def fit(checked: Checked, parameters: Mapping[str, Any], network: str | None = None) -> None:
+    """Fill in a spec's experiments and analyses.
+
+    `parameters` override those of the network that is named, or of the last one.
+    """
+    fitter = Fitter(checked, parameters, network)
+    experiments: dict[str, Experiment] = {}
+    for definition in checked.definitions.of_kind("experiment"):
+        experiment = None if definition.broken else fitter.experiment(definition)
+        if experiment is not None:
+            experiments[definition.name] = experiment
+    checked.experiments = tuple(experiments.values())
+    items = checked.definitions.module.file.items
+    analyses = [fitter.analysis(i, experiments) for i in items if isinstance(i, AnalyzeDefinition)]
+    checked.analyses = tuple(analysis for analysis in analyses if analysis is not None)
+
+
+class Network:
+    """A network as an experiment names it: its definition and the parameters given."""
+
+    def __init__(self, definition: Definition, parameters: Mapping[str, Any]) -> None:
+        self.definition = definition
+        self.parameters = parameters
+
+
+class Fitter:
+    """Fits the experiments of one spec."""
+
+    def __init__(self, checked: Checked, parameters: Mapping[str, Any], network: str | None) -> None:
+        self.checked = checked
+        self.bag = checked.bag
+        self.catalog = checked.definitions.catalog
+        self.elaborator = Elaborator(checked.definitions, checked.bag)
+        self.parameters = parameters
+        networks = checked.networks()
+        self.chosen = network or (networks[-1].name if networks else None)
+        self._configurations: dict[int, Configuration] = {}
+
+    def configuration(self, module: Module) -> Configuration:
+        if id(module) not in self._configurations:
+            builder = BlockBuilder("experiment", module, {}, frozenset())
+            evaluator = Evaluator(self.elaborator, builder)
+            self._configurations[id(module)] = Configuration(evaluator, self.catalog)
+        return self._configurations[id(module)]
+
+    def report(self, refused: Refused) -> None:
+        if refused.error is not None:
+            self.bag.add(refused.error)
+
+    # ---------------------------------------------------------------------------------------- experiments
+
+    def experiment(self, definition: Definition) -> Experiment | None:
+        """Return a fitted experiment; None after errors went to the bag."""
+        before = len(self.bag)
+        written = fields(definition, self.bag)
+        if written is None:
+            return None
+        self.check_present(definition, written)
+        network = self.network_of(written)
+        values = self.values(written)
+        if network is None or values is None or any(name not in written for name in _REQUIRED):
+            return None
+        graph = self.graph(network, {}, written["network"].field.value.span)
+        if graph is not None:
+            graph = self.fit_data(network, graph, values, written)
+        if graph is None or len(self.bag) > before:
+            return None
+        return _experiment(definition, graph, values)
+
+    def check_present(self, definition: Definition, written: Mapping[str, Written]) -> None:
+        for name in _REQUIRED:
+            if name not in written:
+                error = MissingField(
+                    definition.span, experiment=definition.name, name=name, example=EXAMPLES[name]
+                )
+                self.bag.add(error)
+        if "epochs" in written and "steps" in written:
+            first, second = sorted(
+                (written["epochs"].field, written["steps"].field), key=lambda field: field.span.start
+            )
+            self.bag.add(TwoLengths(second.span, (Related(span=first.span, label="a first length"),)))
+        if "epochs" not in written and "steps" not in written:
+            self.bag.add(NoLength(definition.span, experiment=definition.name))
+
+    def values(self, written: Mapping[str, Written]) -> dict[str, Any] | None:
+        """Return every field but the network, evaluated and validated."""
+        values: dict[str, Any] = {}
+        sound = True
+        for argument in FIELDS.arguments:
+            if argument.name in written and argument.name != "network":
+                try:
+                    values[argument.name] = self.value(written[argument.name], argument)
+                except Refused as refused:
+                    self.report(refused)
+                    sound = False
+        _, problems = validate(_PLAIN_FIELDS, {n: v for n, v in values.items() if n in _PLAIN_NAMES})
+        for problem in problems:
+            span, found = written[problem.argument].field.value.span, describe(values[problem.argument])
+            self.bag.add(WrongField(span, why=problem.why, found=found, help=None))
+        return values if sound and not problems else None
+
+    def value(self, written: Written, argument: Argument) -> Any:
+        value = self.configuration(written.module).value(written.field.value, argument)
+        if argument.name == "seeds":
+            _check_seeds(value, written.field.value)
+        return value
+
+    def fit_data(
+        self, network: Network, graph: Graph, values: Mapping[str, Any], written: Mapping[str, Written]
+    ) -> Graph | None:
+        """Check what is known of the data; return the graph with its symbolic inputs sized."""
+        self.check_rows(values, written)
+        choice: Choice = values["data"]
+        known = data.describe(choice)
+        if known is None:
+            return graph
+        feeds, errors = meet(graph, known, choice.span)
+        sized: Graph | None = graph
+        if not errors and feeds.sizes:
+            sized = self.graph(network, feeds.sizes, choice.span)
+        if sized is not None and not errors:
+            errors = judge(sized, known, values["loss"], _listed(values.get("metrics", ())), choice.span)
+        for error in errors:
+            self.bag.add(error)
+        return sized
+
+    def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
+        choice: Choice = values["data"]
+        rows = data.part_sizes(choice)
+        if rows is None:
+            return
+        if rows.train < 1:
+            why = "no row is left to train on"
+            help_text = "lower `test` and `validation`"
+            self.bag.add(DataTooFewRows(choice.span, why=why, found="too few rows", help=help_text))
+        elif (values.get("batch") or 0) > rows.train:
+            span = written["batch"].field.value.span
+            label = f"{rows.train} rows to train on"
+            related = () if choice.span is None else (Related(span=choice.span, label=label),)
+            self.bag.add(BatchTooLarge(span, related, batch=values["batch"], rows=rows.train))
+
+    # ------------------------------------------------------------------------------------------- networks
+
+    def network_of(self, written: Mapping[str, Written]) -> Network | None:
+        if "network" not in written:
+            return None
+        field = written["network"]
+        try:
+            return self.network(field.field.value, field.module)
+        except Refused as refused:
+            self.report(refused)
+            return None
+
+    def network(self, expression: Expression, module: Module) -> Network:
+        """Return the network that `name` or `name(width = 64)` stands for."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        definition = resolve(module, function)
+        if not isinstance(definition, Definition) or definition.kind != "network":
+            raise Refused(_no_network(function, expression, module, definition))
+        if definition.broken:
+            raise Refused
+        configuration = self.configuration(module)
+        arguments = expression.arguments if isinstance(expression, CallOf) else ()
+        for argument in arguments:
+            configuration.check_given(argument.value)
+        given = tuple(configuration.evaluator.given(argument) for argument in arguments)
+        declared = definition.item.parameters
+        names = tuple(parameter.name for parameter in declared)
+        matched = match_arguments(definition.name, names, given, expression.span)
+        values = {name: item.value for name, item in matched.items()}
+        if definition.name == self.chosen:
+            values |= self.parameters
+        for parameter in declared:
+            if parameter.default is None and parameter.name not in values:
+                related = (Related(span=parameter.span, label="declared here, without a default"),)
+                name, help_text = parameter.name, f"write `{definition.name}({parameter.name} = ...)`"
+                error = MissingArgument(
+                    expression.span, related, callee=definition.name, name=name, help=help_text
+                )
+                raise Refused(error)
+        return Network(definition, values)
+
+    def graph(self, network: Network, sizes: Mapping[str, Size], span: Span | None) -> Graph | None:
+        """Return a network's typed graph; errors in it say which experiment asked for it."""
+        before = len(self.bag)
+        graph = self.checked.graph(network.definition, network.parameters, sizes)
+        label = f"in this use of `{network.definition.name}`"
+        for error in tuple(self.bag)[before:]:
+            error.related = (*error.related, *(() if span is None else (Related(span=span, label=label),)))
+        return graph
+
+    # ------------------------------------------------------------------------------------------- analyses
+
+    def analysis(self, item: AnalyzeDefinition, experiments: Mapping[str, Experiment]) -> Analysis | None:
+        """Return a fitted analysis; None after errors went to the bag."""
+        before = len(self.bag)
+        configuration = self.configuration(self.checked.definitions.module)
+        passes: list[Choice] = []
+        for expression in item.passes:
+            try:
+                passes.append(configuration.word(expression, "pass", "an analysis"))
+            except Refused as refused:
+                self.report(refused)
+        experiment = experiments.get(item.target)
+        graph = experiment.graph if experiment is not None else self.analysed(item)
+        if graph is None or len(self.bag) > before:
+            return None
+        return Analysis(
+            target=item.target, passes=tuple(passes), graph=graph, experiment=experiment, span=item.span
+        )
+
+    def analysed(self, item: AnalyzeDefinition) -> Graph | None:
+        """Return the graph of the network that an analysis names."""
+        span = item.target_span or item.span
+        module = self.checked.definitions.module
+        target = _path(item.target, span)
+        definition = resolve(module, target)
+        if isinstance(definition, Definition) and definition.kind == "experiment":
+            return None  # it has errors of its own
+        try:
+            if not isinstance(definition, Definition):
+                known = [n for n, d in module.names.items() if isinstance(d, Definition)]
+                near = nearest(item.target, known)
+                raise Refused(UndefinedName(span, name=item.target, suggestion=near))
+            if definition.kind != "network":
+                found, needed = f"a {definition.kind}", "a network or an experiment"
+                error = NotAnExperiment(span, name=item.target, found=found, needed=needed, help=None)
+                raise Refused(error)
+            return self.graph(self.network(target, module), {}, span)
+        except Refused as refused:
+            self.report(refused)
+            return None
+
+
+def _experiment(definition: Definition, graph: Graph, values: Mapping[str, Any]) -> Experiment:
+    defaults = {argument.name: argument.default for argument in FIELDS.arguments if not argument.required}
+    full: dict[str, Any] = {**defaults, **values}
+    rows = data.part_sizes(full["data"])
+    if "batch" not in values and rows is not None and rows.train < full["batch"]:
+        full["batch"] = None  # the default is no reason to refuse a small data set
+    doc = definition.item.doc if isinstance(definition.item, ExperimentDefinition) else None
+    return Experiment(
+        name=definition.name,
+        graph=graph,
+        data=full["data"],
+        loss=full["loss"],
+        rule=full["learn"],
+        optimizer=full["optimizer"] or optimizers.DEFAULT,
+        schedule=full["schedule"],
+        epochs=full["epochs"],
+        steps=full["steps"],
+        batch=full["batch"],
+        seeds=_listed(full["seeds"]),
+        metrics=tuple(_with_threshold(metric, full["loss"]) for metric in _listed(full["metrics"])),
+        shuffle=full["shuffle"],
+        seed_mode=full["seed_mode"],
+        device=full["device"],
+        precision=full["precision"],
+        stop=full["stop"],
+        save=full["save"],
+        doc=doc,
+        span=definition.span,
+    )
+
+
+def _with_threshold(metric: Choice, loss: Choice) -> Choice:
+    """A metric that leaves its threshold open takes the one halfway between what the loss aims at."""
+    if metric.options.get("threshold", 0) is not None:
+        return metric
+    options = {**metric.options, "threshold": losses.midpoint(loss)}
+    return metric.replace(arguments=tuple(options.items()))
+
+
+def _check_seeds(value: Any, expression: Expression) -> None:
+    seeds = _listed(value)
+    if not seeds:
+        raise Refused(WrongField(expression.span, why="`seeds` needs at least one", found="none", help=None))
+    seen: set[int] = set()
+    for index, seed in enumerate(seeds):
+        if seed in seen:
+            listed = isinstance(expression, ListOf) and len(expression.items) == len(seeds)
+            place = expression.items[index] if isinstance(expression, ListOf) and listed else expression
+            raise Refused(DuplicateSeed(place.span, seed=seed))
+        seen.add(seed)
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
+
+
+def _no_network(function: Expression, written: Expression, module: Module, found: object) -> Error:
+    if isinstance(function, Name) and function.name == "trained":
+        return NotBuiltYet(written.span, what="weights of another experiment")
+    if isinstance(function, Name) and function.name == "sweep":
+        return NotBuiltYet(written.span, what="`sweep`, several values of one field")
+    known = [n for n, d in module.names.items() if isinstance(d, Definition) and d.kind == "network"]
+    near = nearest(function.name, known) if isinstance(function, Name) else None
+    if isinstance(function, Name | Member) and found is None:
+        return UndefinedName(function.span, name=function.span.text, suggestion=near)
+    what = f"a {found.kind}" if isinstance(found, Definition) else "something else"
+    return WrongField(written.span, why="`network` must be a network", found=what, help=None)
+
+
+def _path(name: str, span: Span) -> Expression:
+    """The expression `a.b` of a dotted name."""
+    first, *rest = name.split(".")
+    expression: Expression = Name(name=first, span=span)
+    for part in rest:
+        expression = Member(of=expression, name=part, span=span)
+    return expression
