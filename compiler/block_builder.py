@@ -68,10 +68,9 @@ class BlockBuilder:
 
     def instance_name(self, base: str) -> str:
         """Return the name of an instance, numbered from the second of that name."""
-        taken = {child.name for child in self.children} if base in self._instances else set[str]()
         count = self._instances.get(base, 0) + 1
         name = base if count == 1 else f"{base}_{count}"
-        while name in taken or (count > 1 and name in self._instances):
+        while count > 1 and name in self._instances:
             count += 1
             name = f"{base}_{count}"
         self._instances[base] = count
