@@ -31,16 +31,19 @@ MODULE_ATTRIBUTES = frozenset(
 
 # Words that emitted code uses itself.
 EMITTED_WORDS = frozenset(
-    ("self", "torch", "F", "nn", "math", "Tensor", "parameters", "prefix", "training", "ctx")
+    ("self", "torch", "F", "nn", "math", "Tensor", "parameters", "prefix", "training", "ctx", "dtype")
 )
 
 _KEYWORDS = frozenset(keyword.kwlist)
+_ATTRIBUTE_WORDS = _KEYWORDS | MODULE_ATTRIBUTES | {"self"}
 _VARIABLE_WORDS = _KEYWORDS | frozenset(dir(builtins)) | EMITTED_WORDS
 
 
 def attribute(name: str) -> str:
     """Return the attribute of a module under which a child of this name stands."""
-    return _avoid(_identifier(name), _KEYWORDS | MODULE_ATTRIBUTES | {"self"})
+    found = _identifier(name)
+    # Names that begin with an underscore are torch's own business.
+    return f"{found}_" if found.startswith("_") else _avoid(found, _ATTRIBUTE_WORDS)
 
 
 def variable(name: str) -> str:
@@ -50,7 +53,7 @@ def variable(name: str) -> str:
 
 def class_name(name: str) -> str:
     """Return the name of a class: `residual_block` gives `ResidualBlock`."""
-    parts = [part for part in re.split(r"[^0-9A-Za-z]+", _ascii(name)) if part]
+    parts = [part for part in _ascii(name).split("_") if part]
     found = "".join(part[0].upper() + part[1:] for part in parts) or "Block"
     found = found if found[0].isalpha() else f"Block{found}"
     return f"{found}Layer" if found in _VARIABLE_WORDS or found == "Module" else found
@@ -73,16 +76,16 @@ class Names:
 
 
 def _ascii(name: str) -> str:
-    return "".join(c if c.isascii() else f"_u{ord(c):x}_" for c in name)
+    return "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"_u{ord(c):x}_" for c in name)
 
 
 def _identifier(name: str) -> str:
     """Return an identifier; different names give different ones."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"_u{ord(c):x}_" for c in name)
-    if not plain or plain[0].isdigit() or re.match(r"u*__", plain):
-        # A class would mangle names that begin with two underscores.
-        return f"u{plain}" if plain.lstrip("u").startswith("__") else f"_{plain}"
-    return plain
+    plain = _ascii(re.sub(r"_(?=u[0-9a-f]*_)", "_u5f_", name))
+    if not plain or plain[0].isdigit():
+        plain = f"_u{ord(plain[0]):x}_{plain[1:]}" if plain else "_u_"
+    # A class would mangle names that begin with two underscores.
+    return f"u{plain}" if re.match(r"u*__", plain) else plain
 
 
 def _avoid(name: str, words: frozenset[str]) -> str:

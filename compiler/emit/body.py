@@ -8,9 +8,10 @@ short ones, each reused as soon as its value is no longer needed, as one would w
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, count
 
 from nnspec.compiler.emit.text import Line, indent, lines
-from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Type, Weight, WeightMap
+from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Weight, WeightMap
 from nnspec.compiler.naming import Names, attribute, variable
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
@@ -60,6 +61,18 @@ def is_plain(primitive: Primitive) -> bool:
     return not any(weight.maps or weight.tie for weight in primitive.weights)
 
 
+class _Around(dict[str, str]):
+    """The expressions that a call rule may ask for; notes whether it asked for the number type."""
+
+    asked = False
+
+    def __missing__(self, key: str) -> str:
+        if key != "dtype":
+            raise KeyError(key)
+        self.asked = True
+        return key
+
+
 class Body:
     """Writes the body of one block."""
 
@@ -76,6 +89,7 @@ class Body:
         self.readers = _readers(block)
         self.own_names: dict[str, str] = {}  # named value -> its variable
         self.lines: list[Line] = []
+        self.needs_dtype = False
         self._name_values()
 
     def _name_values(self) -> None:
@@ -95,11 +109,20 @@ class Body:
                 self.apply(index, statement)
             else:
                 self.call(index, statement)
-        return self.lines
+        return [*lines(f"dtype = {self.dtype()}"), *self.lines] if self.needs_dtype else self.lines
 
     @property
     def outputs(self) -> list[str]:
         return [self.variables[port.value] for port in self.block.outputs]
+
+    def returning(self) -> list[Line]:
+        """Return the assignments and the `return`; the last result without a name is returned at once."""
+        written, result = self.write(), ", ".join(self.outputs)
+        head = f"{result} = "
+        unnamed = len(self.outputs) == 1 and result not in self.own_names.values()
+        if unnamed and written and written[-1].code.startswith(head):
+            return [*written[:-1], *lines(f"return {written[-1].code.removeprefix(head)}")]
+        return [*written, *lines(f"return {result}")]
 
     # ----------------------------------------------------------------------------------------- statements
 
@@ -162,8 +185,10 @@ class Body:
 
     def operation_call(self, primitive: Primitive, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         site = site_of(primitive, self.form.batched)
-        around = {"training": self.form.training, "dtype": self.dtype()}
-        return operation(primitive.operation).call(site, inputs, {**around, **weights})
+        around = _Around({"training": self.form.training, **weights})
+        text = operation(primitive.operation).call(site, inputs, around)
+        self.needs_dtype |= around.asked
+        return text
 
     def weight(self, owner: str, weight: Weight, inline: bool) -> str:
         """Return the effective weight: as stored, tied, or through its maps, computed once a forward."""
@@ -195,11 +220,14 @@ class Body:
         return f"{text}.t()" if tie.transpose else text
 
     def dtype(self) -> str:
-        """Return the number type of some real value in reach."""
-        for value, name in self.variables.items():
-            given = self.types.get(value, Type(axes=(), dtype="none"))
-            if given.dtype == "real" and name:
+        """Return the number type of the real values in this block, read off an input or a weight."""
+        for port, name in zip(self.block.inputs, self.inputs, strict=True):
+            if self.types[port.value].dtype == "real":
                 return f"{name}.dtype"
+        for child in self.block.children:
+            for weight in getattr(child.instances[0], "weights", ()):
+                if weight.stored and not child.repeated:
+                    return f"{self.form.tensor(self.form.owner(child.name), weight.name, 'learned')}.dtype"
         return "torch.get_default_dtype()"
 
     # ------------------------------------------------------------------------------------------ variables
@@ -219,15 +247,11 @@ class Body:
         return tuple(found)
 
     def short_name(self) -> str:
-        """Return the first of `x`, `x_2`, .. that no live value uses."""
+        """Return the first of `x`, `y`, `z`, `x_2`, .. that no live value uses."""
         live = set(self.variables.values())
-        count = 1
-        while True:
-            name = "x" if count == 1 else f"x_{count}"
-            free_input = name in self.inputs and name not in self.own_names.values()
-            if name not in live and (free_input or name not in self.names.taken):
-                return name
-            count += 1
+        kept = self.names.taken.difference(self.inputs).union(self.own_names.values())
+        candidates = chain("xyz", (f"x_{number}" for number in count(2)))
+        return next(name for name in candidates if name not in live and name not in kept)
 
 
 def owner_name(owner: str) -> str:

@@ -95,8 +95,7 @@ class _Writer:
                 self._prepare(instance)
         body = Body(block, FunctionForm(self, root), self.names.taken, self.maps.function)
         about = docstring(block.doc) if block.doc else []
-        written = body.write()
-        return body, [*about, *written, *lines(f"return {', '.join(body.outputs)}")]
+        return body, [*about, *body.returning()]
 
     def _prepare(self, instance: Instance) -> None:
         """Write what an instance needs first, so that its names are taken before ours."""

@@ -7,13 +7,16 @@ inside the functions that need it.
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.emit.functional import emit_functional
 from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.ir import Graph
+from nnspec.dsl.dimensions import substitute, symbols
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,8 +34,8 @@ def module_class(graph: Graph) -> Callable[[], nn.Module]:
     from torch import nn
 
     names = execute(emit(graph), graph.name)
-    classes = [value for value in names.values() if isinstance(value, type) and issubclass(value, nn.Module)]
-    return classes[-1]
+    # The network comes last: blocks stand above what is made of them.
+    return [v for v in names.values() if isinstance(v, type) and issubclass(v, nn.Module)][-1]
 
 
 def function(graph: Graph) -> Callable[..., Any]:
@@ -60,10 +63,49 @@ def initial_state(graph: Graph, seed: int, count: int | None = None) -> State:
 
 
 def execute(text: str, name: str) -> dict[str, Any]:
-    """Execute emitted text and return its names; the text is kept for tracebacks."""
-    digest = blake2b(text.encode(), digest_size=6).hexdigest()
-    path = f"<nnspec {''.join(c for c in name if c.isalnum() or c == '_')} {digest}>"
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    names: dict[str, Any] = {"__name__": f"nnspec_{digest}"}
-    exec(compile(text, path, "exec"), names)
-    return names
+    """Return the names of emitted text, executed once a process; the text is kept for tracebacks."""
+    digest = blake2b(text.encode(), digest_size=8).hexdigest()
+    title = f"nnspec_{''.join(c for c in name if c.isalnum() or c == '_')}_{digest}"
+    if title not in sys.modules:
+        path = f"<{title}>"
+        made = ModuleType(title)
+        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        exec(compile(text, path, "exec"), made.__dict__)
+        # `torch.export` and pickling look a class up by the name of its module.
+        sys.modules[title] = made
+    return sys.modules[title].__dict__
+
+
+def exported(graph: Graph, batch: int = 2) -> Any:
+    """Return the network as a `torch.export` program in evaluation mode, for any batch size.
+
+    Symbolic dimensions of the inputs stay free too.
+    """
+    import torch
+
+    net = module(graph).eval()
+    inputs, shapes = _example(graph, batch)
+    return torch.export.export(net, inputs, dynamic_shapes=shapes)
+
+
+def _example(graph: Graph, batch: int) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Return inputs of the declared shapes, and which of their dimensions are free."""
+    import torch
+
+    kinds = {"real": torch.get_default_dtype(), "int": torch.int64, "bool": torch.bool}
+    types = dict(graph.root.types)
+    found = [types[port.value] for port in graph.root.inputs]
+    names = sorted({name for given in found for size in given.shape for name in symbols(size)})
+    # Different small primes, so that sizes which differ are not taken to be equal.
+    sizes = {name: number for name, number in zip(names, _PRIMES, strict=False)}
+    inputs: list[Tensor] = []
+    free: list[dict[int, Any]] = []
+    for given in found:
+        shape = [substitute(size, dict(sizes)) for size in given.shape]
+        inputs.append(torch.zeros(batch, *(int(str(size)) for size in shape), dtype=kinds[given.dtype]))
+        open_axes = [place + 1 for place, size in enumerate(given.shape) if not isinstance(size, int)]
+        free.append({axis: torch.export.Dim.AUTO for axis in (0, *open_axes)})
+    return tuple(inputs), tuple(free)
+
+
+_PRIMES = (5, 7, 11, 13, 17, 19, 23, 29)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from nnspec.compiler.emit.body import Body, Form
-from nnspec.compiler.emit.text import INDENT, Line, docstring, indent, lines
+from nnspec.compiler.emit.text import Line, docstring, indent, lines
 from nnspec.compiler.ir import WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
 
@@ -56,22 +56,20 @@ class Maps:
     ) -> None:
         owner = self.names.claim(class_name(item.name))
         passes_all = math.isinf(window)
-        keep = "pass" if passes_all else "ctx.save_for_backward(*inputs)"
         passed = (
-            lines("return gradient")
+            ["return gradient"]
             if passes_all
-            else lines(
-                "(stored,) = ctx.saved_tensors",
-                f"return gradient * (stored.abs() <= {window!r}).to(gradient.dtype)",
-            )
+            else ["(stored,) = ctx.saved_tensors", f"return gradient * (stored.abs() <= {window!r})"]
         )
+        # No `jvp`: torch.compile refuses functions that have one, so Jacobians are taken in reverse mode.
         inside = [
             *about,
             *lines("", "generate_vmap_rule = True", "", "@staticmethod", f"def forward({argument}):"),
             *indent(body),
-            *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):", INDENT + keep),
+            *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):"),
+            *indent(lines("pass" if passes_all else "ctx.save_for_backward(*inputs)")),
             *lines("", "@staticmethod", "def backward(ctx, gradient):"),
-            *indent(passed),
+            *indent(lines(*passed)),
         ]
         self.lines += [
             *lines("", "", f"class {owner}(torch.autograd.Function):"),
@@ -96,16 +94,13 @@ def _summary(name: str, window: float | None) -> str:
 
 def _body(item: WeightMap) -> tuple[list[Line], str]:
     """Return the lines of the function and the name of its argument."""
-    body = Body(item.block, MapForm(), set(EMITTED_WORDS) | {"gradient", "stored"}, _no_maps)
+    body = Body(item.block, MapForm(), set(EMITTED_WORDS), _no_maps)
+    argument, result = body.inputs[0], item.block.outputs[0].value
+    if body.types[result].dtype == "real":
+        return body.returning(), argument
+    # Truth values are weights of 0 and 1.
     written = body.write()
-    argument = body.inputs[0]
-    result = body.outputs[0]
-    # A map made of comparisons alone yields torch's default number type, whatever that of the weight.
-    return [*written, *lines(f"return {result}.to({_first_name(body)}.dtype)")], argument
-
-
-def _first_name(body: Body) -> str:
-    return body.inputs[0]
+    return [*written, *lines(f"return {body.outputs[0]}.to({argument}.dtype)")], argument
 
 
 def _no_maps(item: WeightMap) -> str:

@@ -6,7 +6,7 @@ end the string or the comment it stands in.
 
 from __future__ import annotations
 
-import re
+import ast
 from itertools import groupby
 
 from nnspec.dsl.node import Node
@@ -49,9 +49,8 @@ def one_line(text: str) -> str:
 def docstring(text: str) -> list[Line]:
     """Return a docstring, one `Line` a line of it, at no indentation."""
     safe = "".join(_character(c) for c in text.strip())
-    safe = safe.replace('"""', '\\"\\"\\"')
-    if safe.endswith('"'):
-        safe = safe[:-1] + '\\"'
+    if '"""' in safe or safe.endswith('"'):
+        safe = safe.replace('"', '\\"')
     parts = [part.rstrip() for part in safe.split("\n")]
     if len(parts) == 1:
         return lines(f'"""{parts[0]}"""')
@@ -81,13 +80,11 @@ def listed(constructors: list[str]) -> str:
 def imports(code: str) -> list[str]:
     """Return the import lines that a text needs."""
 
-    def used(word: str) -> bool:
-        return re.search(rf"(?<![\w.]){word}\b", code) is not None
-
-    from_torch = [word for word in ("Tensor", "nn") if used(word)]
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    from_torch = [word for word in ("Tensor", "nn") if word in used]
     return [
-        *(["import math", ""] if used("math") else []),
-        *(["import torch"] if used("torch") else []),
-        *(["import torch.nn.functional as F"] if used("F") else []),
+        *(["import math", ""] if "math" in used else []),
+        *(["import torch"] if "torch" in used else []),
+        *(["import torch.nn.functional as F"] if "F" in used else []),
         *([f"from torch import {', '.join(from_torch)}"] if from_torch else []),
     ]

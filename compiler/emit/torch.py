@@ -129,12 +129,12 @@ class _Writer:
 
     def _forward(self, block: Block) -> list[Line]:
         body = Body(block, ModuleForm(), self.names.taken, self.maps.function)
-        written = body.write()
+        written = body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))
         gap = lines("") if block.doc or any(self._child(child) for child in block.children) else []
         head = lines(f"def forward({arguments}) -> {kind}:")
-        return [*gap, *head, *indent([*written, *lines(f"return {', '.join(body.outputs)}")])]
+        return [*gap, *head, *indent(written)]
 
 
 def returned_type(count: int) -> str:

@@ -7,6 +7,7 @@ dimension k + 1 there; in the map of a constraint there is no batch (`Site.batch
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.operation import ShapeProblem, Site
@@ -136,6 +137,11 @@ def aligned(site: Site, inputs: tuple[str, ...]) -> tuple[str, ...]:
         f"{text}[:{', None' * (rank - len(given.axes))}]" if site.batched and len(given.axes) < rank else text
         for text, given in zip(inputs, site.inputs, strict=True)
     )
+
+
+def python(value: Any) -> str:
+    """Write an argument as Python, texts in double quotes."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def sizes_at_run_time(site: Site, name: str, shape: tuple[Size, ...]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from nnspec.compiler.ir import Axis, Tensor, Type
-from nnspec.compiler.operations.axes import elements, product, real, shape_text, whole
+from nnspec.compiler.operations.axes import elements, product, python, real, shape_text, whole
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.dimensions import Size
@@ -148,7 +148,7 @@ class Conv2d(Operation):
 
     def module(self, site: Site) -> str:
         parts = [str(site.inputs[0].shape[0]), str(site["channels"]), repr(site["kernel"])]
-        parts += [f"{name}={value!r}" for name, value in self.options(site)]
+        parts += [f"{name}={python(value)}" for name, value in self.options(site)]
         return f"nn.Conv2d({', '.join(parts + ([] if site['bias'] else ['bias=False']))})"
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
@@ -156,7 +156,7 @@ class Conv2d(Operation):
         options = self.options(site)
         if not site["bias"]:
             parts.pop()
-        return f"F.conv2d({', '.join(parts + [f'{name}={value!r}' for name, value in options])})"
+        return f"F.conv2d({', '.join(parts + [f'{name}={python(value)}' for name, value in options])})"
 
 
 OPERATIONS = (Conv2d(),)

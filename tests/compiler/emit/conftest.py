@@ -146,3 +146,83 @@ class Hand:
 @pytest.fixture
 def hand() -> type[Hand]:
     return Hand
+
+
+# ------------------------------------------------------------------------------------------------- networks
+
+
+def mlp() -> Graph:
+    b = Network("digits_mlp", doc="Handwritten digits, with backprop.")
+    x = b.op("flatten", b.input("image", (8, 8)))
+    hidden = b.op("relu", b.layer("fc1", "dense", x, units=32), to="hidden")
+    b.output("digit", b.layer("head", "dense", hidden, units=10, to="digit"))
+    return b.graph()
+
+
+def lenet() -> Graph:
+    b = Network("lenet")
+    x = b.input("image", (1, 28, 28))
+    x = b.op("relu", b.layer("conv1", "conv2d", x, channels=6, kernel=5, padding=2))
+    x = b.op("maxpool", x, kernel=2)
+    x = b.op("relu", b.layer("conv2", "conv2d", x, channels=16, kernel=5))
+    x = b.op("flatten", b.op("maxpool", x, kernel=2))
+    x = b.op("relu", b.layer("fc1", "dense", x, units=120))
+    x = b.op("relu", b.layer("fc2", "dense", x, units=84))
+    b.output("digit", b.layer("fc3", "dense", x, units=10, to="digit"))
+    return b.graph()
+
+
+def _residual_block() -> Block:
+    b = Network("residual", doc="Two convolutions around a skip.")
+    x = b.input("x", ("c", "h", "w"))
+    f = b.layer("conv1", "conv2d", x, channels=8, kernel=3, padding="same", bias=False)
+    f = b.op("relu", b.layer("bn1", "batchnorm", f))
+    f = b.layer("conv2", "conv2d", f, channels=8, kernel=3, padding="same", bias=False)
+    f = b.layer("bn2", "batchnorm", f)
+    b.output("y", b.op("relu", b.op("add", x, f)))
+    return b.block()
+
+
+def residual_cnn() -> Graph:
+    b = Network("residual_cnn")
+    x = b.layer("stem", "conv2d", b.input("image", (3, 12, 12)), channels=8, kernel=3, padding="same")
+    block = _residual_block()
+    b.add("blocks", block, block, block, repeated=True)
+    x = b.op("global_avgpool", b.call("blocks", x))
+    b.output("label", b.layer("head", "dense", x, units=5, to="label"))
+    return b.graph()
+
+
+def _feedforward(width: int) -> Block:
+    b = Network("feedforward")
+    x = b.op("gelu", b.layer("up", "dense", b.input("x", ("n", "m")), units=width))
+    b.output("y", b.layer("down", "dense", x, units=16 if width == 64 else 6))
+    return b.block()
+
+
+def _mixer_block() -> Block:
+    b = Network("mixer_block")
+    x = b.input("x", ("tokens", "channels"))
+    f = b.op("transpose", b.layer("norm1", "layernorm", x))
+    b.add("mix_tokens", _feedforward(12))
+    x = b.op("add", x, b.op("transpose", b.call("mix_tokens", f)))
+    b.add("mix_channels", _feedforward(64))
+    f = b.call("mix_channels", b.layer("norm2", "layernorm", x))
+    b.output("y", b.op("add", x, f))
+    return b.block()
+
+
+def mixer() -> Graph:
+    b = Network("mlp_mixer")
+    x = b.layer("embed", "dense", b.input("patches", (6, 20)), units=16)
+    block = _mixer_block()
+    b.add("blocks", block, block, repeated=True)
+    x = b.layer("norm", "layernorm", b.call("blocks", x))
+    b.output("label", b.layer("head", "dense", b.op("mean", x, axis=0), units=3, to="label"))
+    return b.graph()
+
+
+@pytest.fixture
+def networks() -> dict[str, Graph]:
+    """The four networks that have hand-written twins."""
+    return {"mlp": mlp(), "lenet": lenet(), "residual_cnn": residual_cnn(), "mixer": mixer()}

@@ -1,0 +1,155 @@
+"""Typed graph -> JSON: everything that the graph says, for `compile --emit graph` and for other tools.
+
+Blocks and primitives that are one object in the graph are written once, in `definitions`, and referred to
+by number. Sizes are numbers, or texts where they are symbolic. Assumes a typed graph.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive, Type, Weight, WeightMap
+from nnspec.dsl.dimensions import Dim
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+FORMAT = 1
+
+
+def emit_graph(graph: Graph) -> str:
+    """Return the graph as JSON text, the same for equal graphs."""
+    return json.dumps(graph_data(graph), indent=2, ensure_ascii=False) + "\n"
+
+
+def graph_data(graph: Graph) -> dict[str, Any]:
+    """Return the graph as plain data."""
+    writer = _Writer()
+    root = writer.instance(graph.root)
+    return {
+        "format": FORMAT,
+        "network": graph.name,
+        "doc": graph.doc,
+        "parameters": {name: plain(value) for name, value in graph.parameters},
+        "root": root,
+        "definitions": writer.definitions,
+    }
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.definitions: list[dict[str, Any]] = []
+        self._numbers: dict[int, int] = {}
+
+    def instance(self, instance: Instance) -> int:
+        """Return the number under which an instance's definition stands."""
+        if id(instance) not in self._numbers:
+            data = self.block(instance) if isinstance(instance, Block) else self.primitive(instance)
+            self._numbers[id(instance)] = len(self.definitions)
+            self.definitions.append(data)
+        return self._numbers[id(instance)]
+
+    def block(self, block: Block) -> dict[str, Any]:
+        return {
+            "kind": "block",
+            "name": block.name,
+            "doc": block.doc,
+            "arguments": {name: plain(value) for name, value in block.arguments},
+            "inputs": [{"name": port.name, "value": port.value} for port in block.inputs],
+            "outputs": [{"name": port.name, "value": port.value} for port in block.outputs],
+            "children": [self.child(child) for child in block.children],
+            "body": [self.statement(statement) for statement in block.body],
+            "named": list(block.named),
+            "types": {name: type_data(given) for name, given in block.types},
+            "place": place(block.span),
+        }
+
+    def child(self, child: Child) -> dict[str, Any]:
+        return {
+            "name": child.name,
+            "instances": [self.instance(instance) for instance in child.instances],
+            "repeated": child.repeated,
+            "shared": child.shared,
+            "place": place(child.span),
+        }
+
+    def statement(self, statement: Any) -> dict[str, Any]:
+        used = (
+            {"call": statement.child}
+            if hasattr(statement, "child")
+            else {"apply": statement.name, "operation": self.instance(statement.operation)}
+        )
+        return {
+            **used,
+            "inputs": list(statement.inputs),
+            "outputs": list(statement.outputs),
+            "place": place(statement.span),
+        }
+
+    def primitive(self, primitive: Primitive) -> dict[str, Any]:
+        return {
+            "kind": "primitive",
+            "operation": primitive.operation,
+            "arguments": {name: plain(value) for name, value in primitive.arguments},
+            "inputs": [type_data(given) for given in primitive.inputs],
+            "outputs": [type_data(given) for given in primitive.outputs],
+            "weights": [self.weight(weight) for weight in primitive.weights],
+            "place": place(primitive.span),
+        }
+
+    def weight(self, weight: Weight) -> dict[str, Any]:
+        tie = weight.tie
+        return {
+            "name": weight.name,
+            "shape": plain(weight.shape),
+            "stored": [
+                {"name": t.name, "shape": plain(t.shape), "kind": t.kind, "dtype": t.dtype}
+                for t in weight.stored
+            ],
+            "maps": [self.map(item) for item in weight.maps],
+            "tie": tie and {"child": tie.child, "weight": tie.weight, "transpose": tie.transpose},
+        }
+
+    def map(self, item: WeightMap) -> dict[str, Any]:
+        return {
+            "name": item.name,
+            "definition": self.instance(item.block),
+            "straight_through": item.straight_through,
+            "clip": plain(item.clip),
+        }
+
+
+def type_data(given: Type) -> dict[str, Any]:
+    """Return a type as plain data."""
+    return {
+        "dtype": given.dtype,
+        "shape": plain(given.shape),
+        "axes": [
+            {
+                "size": plain(axis.size),
+                "name": axis.name,
+                "factors": plain(axis.factors),
+                "reason": axis.reason.text if axis.reason else None,
+            }
+            for axis in given.axes
+        ],
+    }
+
+
+def place(span: Span | None) -> str | None:
+    """Return `file:line`."""
+    return None if span is None else f"{span.source.name}:{span.line}"
+
+
+def plain(value: Any) -> Any:
+    """Return an argument as JSON can hold it: symbolic sizes and layers as text, lists as lists."""
+    if isinstance(value, tuple):
+        return [plain(item) for item in cast("tuple[Any, ...]", value)]
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Dim):
+        return str(value)
+    name = getattr(value, "name", None)
+    return name if isinstance(value, Node) and isinstance(name, str) else str(value)

@@ -1,0 +1,343 @@
+"""Laws over every registered operation: what the rules say is what torch does, on random sizes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nnspec.compiler.emit.load import function, module
+from nnspec.compiler.ir import Apply, Axis, Block, Call, Child, Graph, Port, Primitive, Type, state_key
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation, operations
+from nnspec.compiler.typing import type_graph
+from nnspec.dsl.catalog import validate
+from nnspec.dsl.diagnostics import Bag
+
+Case = tuple[dict[str, Any], list[Any]]  # arguments, inputs: shapes, or (shape, dtype)
+Draw = random.Random
+
+
+def _vector(draw: Draw) -> tuple[int, ...]:
+    return tuple(draw.randint(1, 6) for _ in range(draw.randint(1, 3)))
+
+
+def _image(draw: Draw) -> tuple[int, int, int]:
+    return (draw.choice([2, 4]), draw.randint(5, 9), draw.randint(5, 9))
+
+
+def _pairwise(draw: Draw) -> Case:
+    shape = _vector(draw)
+    how = draw.randrange(5)
+    if how == 0:
+        return {"constant": draw.choice([2, 0.5, -3])}, [shape]
+    if how == 1:
+        return {"constant": draw.choice([2, 0.5, -3]), "reversed": True}, [shape]
+    if how == 2:
+        return {}, [shape, tuple(draw.choice([1, size]) for size in shape)]
+    if how == 3:
+        return {}, [shape[-1:], shape]
+    return {}, [shape, shape]
+
+
+def _where(draw: Draw) -> Case:
+    shape = _vector(draw)
+    how = draw.randrange(3)
+    if how == 0:
+        return {"then": 1, "otherwise": -1}, [(shape, "bool")]
+    if how == 1:
+        return {"otherwise": 0.5}, [(shape, "bool"), shape]
+    return {}, [(shape[-1:], "bool"), shape, shape]
+
+
+def _conv(draw: Draw) -> Case:
+    shape = _image(draw)
+    groups = draw.choice([1, 2])
+    arguments: dict[str, Any] = {
+        "channels": 2 * draw.randint(1, 3),
+        "kernel": draw.choice([1, 2, 3, (2, 3)]),
+        "groups": groups,
+        "bias": draw.random() < 0.5,
+        "dilation": draw.choice([1, 2]),
+    }
+    if draw.random() < 0.4:
+        arguments["padding"] = "same"
+    else:
+        arguments |= {"padding": draw.choice(["valid", 0, 1, 2]), "stride": draw.choice([1, 2, (1, 2)])}
+    return arguments, [shape]
+
+
+def _pool(draw: Draw) -> Case:
+    arguments = {"kernel": draw.choice([2, 3, (2, 3)]), "stride": draw.choice([None, 1, 2])}
+    return {**arguments, "padding": draw.choice([0, 1])}, [_image(draw)]
+
+
+def _reshape(draw: Draw) -> Case:
+    sizes = _vector(draw)
+    total = 1
+    for size in sizes:
+        total *= size
+    target = draw.choice([(total,), (1, total), (-1,), (*sizes, 1), (-1, *sizes), tuple(reversed(sizes))])
+    return {"shape": target}, [sizes]
+
+
+def _permute(draw: Draw) -> Case:
+    sizes = _vector(draw)
+    order = list(range(len(sizes)))
+    draw.shuffle(order)
+    return {"axes": tuple(order)}, [sizes]
+
+
+def _slice(draw: Draw) -> Case:
+    shape = _vector(draw)
+    axis = draw.randrange(len(shape))
+    start = draw.randrange(shape[axis])
+    stop = draw.choice([None, -1, draw.randrange(start, shape[axis])])
+    return {"axis": axis, "start": start, "stop": stop}, [shape]
+
+
+def _select(draw: Draw) -> Case:
+    shape = _vector(draw)
+    axis = draw.randrange(-len(shape), len(shape))
+    return {"axis": axis, "index": draw.randrange(-shape[axis], shape[axis])}, [shape]
+
+
+def _concat(draw: Draw) -> Case:
+    shape = _vector(draw)
+    axis = draw.randrange(-len(shape), len(shape))
+    place = axis % len(shape)
+    shapes = [(*shape[:place], draw.randint(1, 4), *shape[place + 1 :]) for _ in range(draw.randint(1, 3))]
+    return {"axis": axis}, shapes
+
+
+def _stack(draw: Draw) -> Case:
+    shape = draw.choice([(), _vector(draw)])
+    return {"axis": draw.randrange(-len(shape) - 1, len(shape) + 1)}, [shape] * draw.randint(1, 3)
+
+
+def _split(draw: Draw) -> Case:
+    shape = list(_vector(draw))
+    axis = draw.randrange(-len(shape), len(shape))
+    if draw.random() < 0.5:
+        parts = draw.randint(1, 3)
+        shape[axis] = parts * draw.randint(1, 3)
+        return {"parts": parts, "axis": axis}, [tuple(shape)]
+    sizes = tuple(draw.randint(1, 3) for _ in range(draw.randint(1, 3)))
+    shape[axis] = sum(sizes)
+    return {"parts": sizes, "axis": axis}, [tuple(shape)]
+
+
+def _reduce(draw: Draw) -> Case:
+    shape = _vector(draw)
+    axes = tuple(draw.sample(range(len(shape)), draw.randint(1, len(shape))))
+    axis = draw.choice([None, axes, axes[0], -1])
+    return {"axis": axis}, [(shape, draw.choice(["real", "bool", "int"]))]
+
+
+def _matmul(draw: Draw) -> Case:
+    n, k, m = (draw.randint(1, 5) for _ in range(3))
+    lead = draw.randint(1, 3)
+    return {}, draw.choice(
+        [[(n, k), (k, m)], [(lead, n, k), (lead, k, m)], [(n, k), (lead, k, m)], [(lead, n, k), (1, k, m)]]
+    )
+
+
+def _norm(draw: Draw) -> Case:
+    # One number along the axis has variance 0, where torch's functions differ in rounding only.
+    return {"affine": draw.random() < 0.7}, [(*_vector(draw), draw.randint(2, 6))]
+
+
+def _batchnorm(draw: Draw) -> Case:
+    shape = draw.choice([(3,), (3, 4), (3, 4, 5)])
+    return {"affine": draw.random() < 0.7, "momentum": draw.choice([0.1, 0.3])}, [shape]
+
+
+COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
+FUNCTIONS = (
+    *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
+    *("exp", "log", "abs", "sign", "erf", "square", "sqrt"),
+)
+CASES: dict[str, Callable[[Draw], Case]] = {
+    "dense": lambda d: ({"units": d.randint(1, 7), "bias": d.random() < 0.5}, [_vector(d)]),
+    "conv2d": _conv,
+    "maxpool": _pool,
+    "avgpool": _pool,
+    "global_avgpool": lambda d: ({}, [_image(d)]),
+    "flatten": lambda d: (lambda s: ({"start": d.randrange(-len(s), len(s))}, [s]))(_vector(d)),
+    "reshape": _reshape,
+    "permute": _permute,
+    "transpose": lambda d: ({}, [(*_vector(d), d.randint(1, 4))]),
+    "slice": _slice,
+    "select": _select,
+    "concat": _concat,
+    "stack": _stack,
+    "split": _split,
+    "sum": _reduce,
+    "mean": _reduce,
+    "dropout": lambda d: ({"rate": 0.3}, [_vector(d)]),
+    "batchnorm": _batchnorm,
+    "layernorm": _norm,
+    "rmsnorm": _norm,
+    "embedding": lambda d: ({"count": 7, "width": d.randint(1, 5)}, [(_vector(d), "int")]),
+    "matmul": _matmul,
+    "where": _where,
+    "negate": lambda d: ({}, [(_vector(d), d.choice(["real", "bool", "int"]))]),
+    "leaky_relu": lambda d: ({"slope": d.choice([0.01, 0.3])}, [_vector(d)]),
+    "elu": lambda d: ({"alpha": d.choice([1.0, 0.5])}, [_vector(d)]),
+    "softmax": lambda d: ({"axis": -1}, [_vector(d)]),
+    "log_softmax": lambda d: ({"axis": 0}, [_vector(d)]),
+    **{name: _pairwise for name in ("add", "subtract", "multiply", "divide", "power", *COMPARISONS)},
+    **{name: lambda d: ({}, [_vector(d)]) for name in FUNCTIONS},
+}
+KINDS = {"real": torch.float32, "int": torch.int64, "bool": torch.bool}
+
+
+def _typed(name: str, case: Case) -> tuple[Graph, Primitive]:
+    """Return a graph of one operation, and that operation, typed."""
+    rule = operation(name)
+    arguments, problems = validate(rule.entry(), case[0])
+    assert not problems, problems
+    given = [item if item and isinstance(item[-1], str) else (item, "real") for item in case[1]]
+    ports = tuple(
+        Port(
+            name=f"in{i}",
+            value=f"in{i}",
+            declared=Type(axes=tuple(Axis(size=s) for s in shape), dtype=dtype),
+        )
+        for i, (shape, dtype) in enumerate(given)
+    )
+    inputs = tuple(port.name for port in ports)
+    outputs = tuple(f"out{i}" for i in range(rule.outputs(arguments)))
+    primitive = Primitive(operation=name, arguments=tuple(sorted(arguments.items())))
+    stored = bool(rule.owns) or rule.keeps
+    statement: Any = (
+        Call(child="it", inputs=inputs, outputs=outputs)
+        if stored
+        else Apply(name="it", operation=primitive, inputs=inputs, outputs=outputs)
+    )
+    block = Block(
+        name="one",
+        inputs=ports,
+        outputs=tuple(Port(name=value, value=value) for value in outputs),
+        children=(Child(name="it", instances=(primitive,)),) if stored else (),
+        body=(statement,),
+    )
+    bag = Bag()
+    graph = type_graph(Graph(name="one", root=block), bag)
+    assert graph is not None, (name, case, [(e.message, e.facts) for e in bag])
+    found: Any = graph.root.children[0].instances[0] if stored else graph.root.body[0]
+    return graph, found if stored else found.operation
+
+
+def _tensors(primitive: Primitive, batch: int = 4) -> list[torch.Tensor]:
+    made: list[torch.Tensor] = []
+    for given in primitive.inputs:
+        shape: Any = (batch, *given.shape)
+        positive = torch.rand(shape) + 0.1  # log and powers need positive numbers
+        made.append(
+            {"real": positive, "int": torch.randint(0, 7, shape), "bool": positive > 0.6}[given.dtype]
+        )
+    return made
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)[1:]
+
+
+def test_every_operation_has_a_case() -> None:
+    assert set(CASES) == set(operations())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_torch_agrees_with_the_rules(name: str) -> None:
+    draw = random.Random(name)
+    torch.manual_seed(0)
+    for _ in range(12):
+        case = CASES[name](draw)
+        graph, primitive = _typed(name, case)
+        net = module(graph).eval()
+        inputs = _tensors(primitive)
+        found = net(*inputs)
+        results: list[torch.Tensor] = list(found) if isinstance(found, tuple) else [found]
+        assert [_shape(r) for r in results] == [t.shape for t in primitive.outputs], case
+        assert [r.dtype for r in results] == [KINDS[t.dtype] for t in primitive.outputs], case
+
+        state = dict(net.state_dict())
+        expected = {state_key("it", t.name): t.shape for w in primitive.weights for t in w.stored}
+        assert {key: tuple(t.shape) for key, t in state.items()} == expected
+        assert list(state) == list(expected)
+
+        again = function(graph)(state, *inputs)
+        pure: list[torch.Tensor] = list(again) if isinstance(again, tuple) else [again]
+        assert all(torch.equal(a, b) for a, b in zip(results, pure, strict=True)), case
+
+
+@pytest.mark.parametrize("name", ["dense", "conv2d", "matmul"])
+def test_cost_is_what_torch_counts(name: str) -> None:
+    draw = random.Random(name)
+    for _ in range(12):
+        case = CASES[name](draw)
+        graph, primitive = _typed(name, case)
+        site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
+        with FlopCounterMode(display=False) as counter:
+            module(graph)(*_tensors(primitive, batch=3))
+        assert counter.get_total_flops() == 3 * operation(name).cost(site).flops, case
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_gradients_of_module_and_function_agree(name: str) -> None:
+    draw = random.Random(name + "gradient")
+    torch.manual_seed(1)
+    graph, primitive = _typed(name, CASES[name](draw))
+    net = module(graph).eval()
+    learned = [w.name for w in primitive.weights if w.stored[0].kind == "learned"]
+    assert [key.removeprefix("it.") for key, _ in net.named_parameters()] == learned
+    if not learned:
+        return
+    inputs = _tensors(primitive)
+    net(*inputs).square().sum().backward()
+    parameters = {key: value.detach().clone() for key, value in net.state_dict().items()}
+    for key, _ in net.named_parameters():
+        parameters[key].requires_grad_()
+    function(graph)(parameters, *inputs).square().sum().backward()
+    for key, value in net.named_parameters():
+        assert torch.equal(value.grad, parameters[key].grad), key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_documented(name: str) -> None:
+    rule = operation(name)
+    assert rule.doc.strip().endswith((".", ")")) and rule.example and name in rule.entry().name
+    assert all(argument.doc for argument in rule.arguments)
+    assert rule.inputs[0] >= 1
+    assert bool(rule.owns) <= isinstance(rule.owns, tuple)
+
+
+def test_stateless_modules_are_declared() -> None:
+    """An operation with a module of its own stores something or says that it is kept."""
+    draw = random.Random(0)
+    for name, rule in operations().items():
+        _, primitive = _typed(name, CASES[name](draw))
+        site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
+        if rule.module(site) is not None:
+            assert rule.owns or rule.keeps, name
+        assert (rule.module(site) is not None) == bool(rule.owns or rule.keeps), name
+
+
+def test_training_draws_and_batch_statistics() -> None:
+    torch.manual_seed(0)
+    graph, _ = _typed("batchnorm", ({}, [(3, 4, 5)]))
+    net = module(graph).train()
+    x = torch.randn(6, 3, 4, 5)
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    assert torch.allclose(net(x), function(graph)(state, x, training=True), atol=1e-6)
+    assert isinstance(net.it, nn.BatchNorm2d) and int(net.it.num_batches_tracked) == 1
+    assert int(state["it.num_batches_tracked"]) == 0
+    graph, _ = _typed("dropout", ({"rate": 0.5}, [(100,)]))
+    assert (function(graph)({}, torch.ones(2, 100), training=True) == 0).any()
+    assert (function(graph)({}, torch.ones(2, 100)) == 1).all()
