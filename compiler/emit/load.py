@@ -53,10 +53,14 @@ def initial_state(graph: Graph, seed: int, count: int | None = None) -> State:
 
     make = module_class(graph)
     states: list[State] = []
-    with torch.random.fork_rng(devices=[]):
+    generator = torch.default_generator
+    before = generator.get_state()
+    try:
         for own in range(seed, seed + (1 if count is None else count)):
-            torch.manual_seed(own)
+            generator.manual_seed(own)
             states.append(make().state_dict())
+    finally:
+        generator.set_state(before)
     if count is None:
         return {name: tensor.detach() for name, tensor in states[0].items()}
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}

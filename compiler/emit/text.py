@@ -36,6 +36,11 @@ def indent(block: list[Line]) -> list[Line]:
     return [line.replace(code=INDENT + line.code) if line.code else line for line in block]
 
 
+def spaced(parts: list[list[Line]]) -> list[Line]:
+    """Return the parts with an empty line between them."""
+    return [line for i, part in enumerate(parts) for line in ([*lines(""), *part] if i else part)]
+
+
 def place(span: Span | None) -> str | None:
     """Return `file:line` for a comment."""
     return None if span is None else f"{one_line(span.source.name)}:{span.line}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.maps import Maps
-from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place
+from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
 from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
 from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
 from nnspec.compiler.operations.registry import operation
@@ -79,8 +79,8 @@ class _Writer:
         for child in block.children:
             for instance in child.instances:
                 self._prepare(instance)
-        about = docstring(block.doc) if block.doc else []
-        inside = [*about, *self._constructor(block), *self._forward(block)]
+        parts = [docstring(block.doc) if block.doc else [], self._constructor(block), self._forward(block)]
+        inside = spaced([part for part in parts if part])
         wanted = class_name(block.name)
         key = (wanted, *(line.code for line in inside))
         if key not in self._by_text:
@@ -103,8 +103,7 @@ class _Writer:
         if not made:
             return []
         head = lines("def __init__(self) -> None:")
-        gap = lines("") if block.doc else []
-        return [*gap, *head, *indent([*lines("super().__init__()"), *made])]
+        return [*head, *indent([*lines("super().__init__()"), *made])]
 
     def _child(self, child: Child) -> list[Line]:
         name = f"self.{attribute(child.name)}"
@@ -132,9 +131,8 @@ class _Writer:
         written = body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))
-        gap = lines("") if block.doc or any(self._child(child) for child in block.children) else []
         head = lines(f"def forward({arguments}) -> {kind}:")
-        return [*gap, *head, *indent(written)]
+        return [*head, *indent(written)]
 
 
 def returned_type(count: int) -> str:

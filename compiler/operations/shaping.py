@@ -69,7 +69,7 @@ class Reshape(Operation):
             if known != total:
                 raise self.mismatch(site, total, known)
             return wanted
-        rest = _quotient(total, known)
+        rest = _missing(site.inputs[0].shape, wanted)
         if rest is None:
             raise self.mismatch(site, total, known)
         return tuple(rest if size == -1 else size for size in wanted)
@@ -218,12 +218,19 @@ def _counted(entry: int, size: int) -> int:
     return entry + size if entry < 0 else entry
 
 
-def _quotient(total: Size, known: Size) -> Size | None:
-    """Return total / known if that is certainly whole."""
+def _missing(given: tuple[Size, ...], wanted: tuple[Size, ...]) -> Size | None:
+    """Return the size that -1 stands for in `wanted`, if it is certainly whole."""
+    left = list(given)
+    others: list[Size] = []
+    for size in wanted:
+        if size in left:
+            left.remove(size)
+        elif size != -1:
+            others.append(size)
+    total, known = product(tuple(left)), product(tuple(others))
     if isinstance(known, int):
         return exact_quotient(total, known)
-    found = total // known
-    return found if found * known == total else None
+    return 1 if total == known else None
 
 
 def _product_text(shape: Any) -> str:
