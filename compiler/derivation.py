@@ -71,10 +71,19 @@ def _chain(definition: Definition, bag: Bag) -> list[Definition] | None:
         if found is None or found.broken:
             return None
         if found in chain:
-            cycle = " -> ".join(d.name for d in [*chain[chain.index(found) :], found])
-            bag.add(ExperimentCycle(base.span, name=found.name, cycle=cycle))
+            _report_cycle(chain[chain.index(found) :], definition, bag)
             return None
         chain.append(found)
+
+
+def _report_cycle(members: list[Definition], asked: Definition, bag: Bag) -> None:
+    """Report a cycle once: for that of its members which stands first."""
+    if asked is not min(members, key=lambda member: member.span.start):
+        return
+    last = members[-1].item
+    span = last.base.span if isinstance(last, ExperimentDefinition) and last.base else last.span
+    cycle = " -> ".join(member.name for member in [*members, members[0]])
+    bag.add(ExperimentCycle(span, name=asked.name, cycle=cycle))
 
 
 def _base(module: Module, base: Expression, bag: Bag) -> Definition | None:

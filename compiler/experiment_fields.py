@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from nnspec.dsl.catalog import Argument, Entry
 
-_LARGEST_SEED = 2**63 - 1
-
 FIELDS = Entry(
     name="experiment",
     family="field",
@@ -30,16 +28,14 @@ FIELDS = Entry(
             kind="int",
             default=None,
             at_least=1,
-            at_most=10**9,
             doc="passes over the training part; this or `steps` must be given",
         ),
-        Argument(name="steps", kind="int", default=None, at_least=1, at_most=10**12, doc="batches in all"),
+        Argument(name="steps", kind="int", default=None, at_least=1, doc="batches in all"),
         Argument(
             name="batch",
             kind="int",
             default=64,
             at_least=1,
-            at_most=10**9,
             nullable=True,
             doc="rows in a batch; none: the whole training part",
         ),
@@ -49,7 +45,6 @@ FIELDS = Entry(
             listed="either",
             default=0,
             at_least=0,
-            at_most=_LARGEST_SEED,
             doc="one run each; they vary all but the data",
         ),
         Argument(name="metrics", kind="metric", listed="either", default=(), doc="reported beside the loss"),

@@ -21,12 +21,11 @@ from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.runtime import data, losses, optimizers
-from nnspec.compiler.values import Refused, describe
+from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.dimensions import Size
-from nnspec.dsl.errors.arguments import MissingArgument
 from nnspec.dsl.errors.data import DataTooFewRows
 from nnspec.dsl.errors.experiments import (
     BatchTooLarge,
@@ -122,12 +121,9 @@ class Fitter:
         self.check_present(definition, written)
         network = self.network_of(written)
         values = self.values(written)
-        if network is None or values is None or any(name not in written for name in _REQUIRED):
-            return None
-        graph = self.graph(network, {}, written["network"].field.value.span)
-        if graph is not None:
-            graph = self.fit_data(network, graph, values, written)
-        if graph is None or len(self.bag) > before:
+        self.check_rows(values, written)
+        graph = None if network is None else self.fit_network(network, values, written)
+        if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
             return None
         return _experiment(definition, graph, values)
 
@@ -146,22 +142,21 @@ class Fitter:
         if "epochs" not in written and "steps" not in written:
             self.bag.add(NoLength(definition.span, experiment=definition.name))
 
-    def values(self, written: Mapping[str, Written]) -> dict[str, Any] | None:
-        """Return every field but the network, evaluated and validated."""
+    def values(self, written: Mapping[str, Written]) -> dict[str, Any]:
+        """Return every field but the network, evaluated and validated; wrong ones are left out."""
         values: dict[str, Any] = {}
-        sound = True
         for argument in FIELDS.arguments:
             if argument.name in written and argument.name != "network":
                 try:
                     values[argument.name] = self.value(written[argument.name], argument)
                 except Refused as refused:
                     self.report(refused)
-                    sound = False
         _, problems = validate(_PLAIN_FIELDS, {n: v for n, v in values.items() if n in _PLAIN_NAMES})
         for problem in problems:
             span, found = written[problem.argument].field.value.span, describe(values[problem.argument])
             self.bag.add(WrongField(span, why=problem.why, found=found, help=None))
-        return values if sound and not problems else None
+        wrong = {problem.argument for problem in problems}
+        return {name: value for name, value in values.items() if name not in wrong}
 
     def value(self, written: Written, argument: Argument) -> Any:
         value = self.configuration(written.module).value(written.field.value, argument)
@@ -169,29 +164,33 @@ class Fitter:
             _check_seeds(value, written.field.value)
         return value
 
-    def fit_data(
-        self, network: Network, graph: Graph, values: Mapping[str, Any], written: Mapping[str, Written]
+    def fit_network(
+        self, network: Network, values: Mapping[str, Any], written: Mapping[str, Written]
     ) -> Graph | None:
-        """Check what is known of the data; return the graph with its symbolic inputs sized."""
-        self.check_rows(values, written)
-        choice: Choice = values["data"]
-        known = data.describe(choice)
-        if known is None:
-            return graph
+        """Return the typed graph, symbolic inputs sized by the data; check what is known of the data."""
+        span = written["network"].field.value.span
+        choice: Choice | None = values.get("data")
+        known = None if choice is None else data.describe(choice)
+        if choice is None or known is None:
+            return self.graph(network, {}, span) if choice is not None else None
+        graph = self.checked.elaborated(network.definition, network.parameters)
+        if graph is None:
+            return None
         feeds, errors = meet(graph, known, choice.span)
-        sized: Graph | None = graph
-        if not errors and feeds.sizes:
-            sized = self.graph(network, feeds.sizes, choice.span)
-        if sized is not None and not errors:
-            errors = judge(sized, known, values["loss"], _listed(values.get("metrics", ())), choice.span)
+        if feeds.sizes:
+            self.checked.sizes.setdefault(id(network.definition), feeds.sizes)
+        typed = None if errors else self.graph(network, feeds.sizes, span)
+        if typed is not None:
+            metrics = _listed(values.get("metrics", ()))
+            errors = judge(typed, known, values.get("loss"), metrics, choice.span)
         for error in errors:
             self.bag.add(error)
-        return sized
+        return typed
 
     def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
-        choice: Choice = values["data"]
-        rows = data.part_sizes(choice)
-        if rows is None:
+        choice: Choice | None = values.get("data")
+        rows = None if choice is None else data.part_sizes(choice)
+        if choice is None or rows is None:
             return
         if rows.train < 1:
             why = "no row is left to train on"
@@ -228,21 +227,14 @@ class Fitter:
         for argument in arguments:
             configuration.check_given(argument.value)
         given = tuple(configuration.evaluator.given(argument) for argument in arguments)
-        declared = definition.item.parameters
-        names = tuple(parameter.name for parameter in declared)
+        names = tuple(parameter.name for parameter in definition.item.parameters)
         matched = match_arguments(definition.name, names, given, expression.span)
-        values = {name: item.value for name, item in matched.items()}
         if definition.name == self.chosen:
-            values |= self.parameters
-        for parameter in declared:
-            if parameter.default is None and parameter.name not in values:
-                related = (Related(span=parameter.span, label="declared here, without a default"),)
-                name, help_text = parameter.name, f"write `{definition.name}({parameter.name} = ...)`"
-                error = MissingArgument(
-                    expression.span, related, callee=definition.name, name=name, help=help_text
-                )
-                raise Refused(error)
-        return Network(definition, values)
+            overrides = {n: Given(name=n, value=v, expression=None) for n, v in self.parameters.items()}
+            matched |= {name: item for name, item in overrides.items() if name in names}
+        complete = tuple(item.replace(name=name) for name, item in matched.items())
+        self.elaborator.parameters(definition, complete, expression.span)  # here, where it is written
+        return Network(definition, {name: item.value for name, item in matched.items()})
 
     def graph(self, network: Network, sizes: Mapping[str, Size], span: Span | None) -> Graph | None:
         """Return a network's typed graph; errors in it say which experiment asked for it."""
@@ -361,7 +353,7 @@ def _no_network(function: Expression, written: Expression, module: Module, found
     near = nearest(function.name, known) if isinstance(function, Name) else None
     if isinstance(function, Name | Member) and found is None:
         return UndefinedName(function.span, name=function.span.text, suggestion=near)
-    what = f"a {found.kind}" if isinstance(found, Definition) else "something else"
+    what = f"a {found.kind}" if isinstance(found, Definition) else f"`{written.span.text[:40]}`"
     return WrongField(written.span, why="`network` must be a network", found=what, help=None)
 
 

@@ -50,7 +50,9 @@ class Type(Node):
         return tuple(axis.size for axis in self.axes)
 
     def __str__(self) -> str:
-        inside = ", ".join(f"{a.name}: {a.size}" if a.name else str(a.size) for a in self.axes)
+        named = [a.name is not None and a.name != str(a.size) for a in self.axes]
+        sizes = zip(self.axes, named, strict=True)
+        inside = ", ".join(f"{a.name}: {a.size}" if shown else str(a.size) for a, shown in sizes)
         return f"{self.dtype}[{inside}]" if self.axes else self.dtype
 
 

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnspec.dsl.load import load_source
-from nnspec.dsl.parse import parse
-
 from nnspec.compiler.catalog import catalog
 from nnspec.compiler.elaborate import check_overrides, elaborate
 from nnspec.compiler.experiment import Analysis, Experiment
@@ -23,6 +20,8 @@ from nnspec.dsl.definitions import Definition, Definitions
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.imports import Importer
+from nnspec.dsl.load import load_source
+from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
 
 
@@ -34,6 +33,8 @@ class Checked:
         self.bag = bag
         self.experiments: tuple[Experiment, ...] = ()
         self.analyses: tuple[Analysis, ...] = ()
+        self.sizes: dict[int, Mapping[str, Size]] = {}  # by id of a network: what an experiment's data say
+        self._elaborated: dict[Any, Graph | None] = {}
         self._graphs: dict[Any, Graph | None] = {}
 
     @property
@@ -57,23 +58,33 @@ class Checked:
     ) -> Graph | None:
         """Return a network's typed graph, or None after errors went to the bag.
 
-        `parameters` overrides defaults; `sizes` gives numbers to symbolic input dimensions.
+        `parameters` overrides defaults; `sizes` gives numbers to symbolic input dimensions, which are
+        otherwise those of the data of the first experiment that names the network.
         """
-        parameters = dict(parameters or {})
-        key = (id(definition), repr(sorted(parameters.items())), repr(sorted((sizes or {}).items())))
+        sizes = dict(sizes or self.sizes.get(id(definition), {}))
+        key = (_key(definition, parameters or {}), repr(sorted(sizes.items())))
         if key not in self._graphs:
-            self._graphs[key] = self._make(definition, parameters, sizes or {})
+            graph = self.elaborated(definition, parameters)
+            self._graphs[key] = None if graph is None else type_graph(graph, self.bag, sizes)
         return self._graphs[key]
 
-    def _make(
-        self, definition: Definition, parameters: Mapping[str, Any], sizes: Mapping[str, Size]
-    ) -> Graph | None:
-        error = check_overrides(definition, parameters)
-        if error is not None:
-            self.bag.add(error)
-            return None
-        graph = elaborate(self.definitions, definition, parameters, self.bag)
-        return None if graph is None else type_graph(graph, self.bag, sizes)
+    def elaborated(self, definition: Definition, parameters: Mapping[str, Any] | None = None) -> Graph | None:
+        """Return a network's graph before its shapes are known; None after errors went to the bag."""
+        parameters = dict(parameters or {})
+        key = _key(definition, parameters)
+        if key not in self._elaborated:
+            error = check_overrides(definition, parameters)
+            if error is not None:
+                self.bag.add(error)
+            made = error is None
+            self._elaborated[key] = (
+                elaborate(self.definitions, definition, parameters, self.bag) if made else None
+            )
+        return self._elaborated[key]
+
+
+def _key(definition: Definition, parameters: Mapping[str, Any]) -> Any:
+    return id(definition), repr(sorted(parameters.items()))
 
 
 def check(
@@ -94,20 +105,40 @@ def check(
     importer = Importer((*own, *folders), load_source, parse, bag)
     definitions = bind(source, file, catalog(), importer)
     checked = Checked(definitions, bag)
-    _check_networks(checked, parameters or {}, network)
+    open_ended = _check_networks(checked, parameters or {}, network)
+    before = len(bag)
     _fit(checked, parameters or {}, network)
+    for definition, given in open_ended:
+        if len(bag) == before or id(definition) in checked.sizes:
+            checked.graph(definition, given)
     return checked
 
 
-def _check_networks(checked: Checked, parameters: Mapping[str, Any], name: str | None) -> None:
-    """Elaborate and type every network that its defaults (and the values given) are enough for."""
+def _check_networks(
+    checked: Checked, parameters: Mapping[str, Any], name: str | None
+) -> list[tuple[Definition, Mapping[str, Any]]]:
+    """Elaborate and type every network that its defaults (and the values given) are enough for.
+
+    Return those whose inputs have symbolic dimensions: data may give them numbers, so they are typed last.
+    """
+    open_ended: list[tuple[Definition, Mapping[str, Any]]] = []
     networks = checked.networks()
     chosen = name or (networks[-1].name if networks else None)
     for definition in networks:
         given: Mapping[str, Any] = parameters if definition.name == chosen else {}
         declared = definition.item.parameters
         if all(p.default is not None or p.name in given for p in declared):
-            checked.graph(definition, given)
+            graph = checked.elaborated(definition, given)
+            if graph is not None and _is_symbolic(graph):
+                open_ended.append((definition, given))
+            else:
+                checked.graph(definition, given)
+    return open_ended
+
+
+def _is_symbolic(graph: Graph) -> bool:
+    sizes = (size for port in graph.root.inputs if port.declared for size in port.declared.shape)
+    return any(not isinstance(size, int) for size in sizes)
 
 
 def _fit(checked: Checked, parameters: Mapping[str, Any], name: str | None) -> None:

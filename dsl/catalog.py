@@ -127,7 +127,7 @@ def describe(argument: Argument) -> str:
         (argument.at_most, "of at most"),
         (argument.below, "below"),
     ]
-    text += " and".join(f" {word} {limit:g}" for limit, word in bounds if limit is not None)
+    text += " and".join(f" {word} {_limit_text(limit)}" for limit, word in bounds if limit is not None)
     if argument.kind == "int" and argument.choices:
         text += ", or " + " or ".join(f'"{choice}"' for choice in argument.choices)
     if argument.listed == "yes":
@@ -135,6 +135,10 @@ def describe(argument: Argument) -> str:
     elif argument.listed == "either":
         text = f"{text}, or a list of these"
     return text + (", or none" if argument.nullable else "")
+
+
+def _limit_text(limit: float) -> str:
+    return f"{int(limit):,}" if float(limit).is_integer() else f"{limit:g}"
 
 
 def _annotation(argument: Argument) -> Any:

@@ -5,6 +5,7 @@ The same arguments give the same rows on every machine: numpy's PCG64, whose str
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from nnspec.compiler.runtime.data.dataset import DataSet
 from nnspec.compiler.runtime.data.field import Field, Raw
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
+
+_MOST_NUMBERS = 200_000_000
 
 
 def _numpy() -> Any:
@@ -42,6 +45,13 @@ class Generated(DataSet):
 
     def rows(self, options: dict[str, Any]) -> int:
         return options["samples"]
+
+    def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
+        width = sum(math.prod(field.shape) for field in self.fields(options))
+        numbers = options["samples"] * (width + options.get("hidden", 0))
+        if numbers > _MOST_NUMBERS:
+            return "samples", f"this would be {numbers:,} numbers, and at most {_MOST_NUMBERS:,} are made"
+        return None
 
     def read(self, options: dict[str, Any], root: Path, span: Span | None) -> Raw:
         numpy = _numpy()
@@ -139,7 +149,8 @@ bits. `xor(samples = 4, test = 0)` is the classic table. Fields: bits, label."""
         return Field(name="bits", shape=(options["bits"],)), label
 
     def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
-        return ("bits", "`bits` must be at most 30") if options["bits"] > 30 else None
+        too_many = options["bits"] > 30
+        return ("bits", "`bits` must be at most 30") if too_many else super().misfit(options)
 
     def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
         numpy = _numpy()
@@ -175,7 +186,6 @@ layer of that many units, each weight of variance 1 / fan-in. Fields: input, ans
 
     def draw(self, options: dict[str, Any], generator: Any) -> tuple[Any, Any]:
         import functools
-        import math
 
         numpy = _numpy()
         functions: dict[str, Any] = {
