@@ -79,7 +79,7 @@ class Momentum(Optimizer):
 
     def settings(self, options: dict[str, Any]) -> dict[str, Any]:
         given = dict(options)
-        return {**given, "momentum": given.pop("beta")} if "beta" in given else given
+        return {"momentum": given.pop("beta"), **given}
 
 
 class Adam(Optimizer):
