@@ -1,0 +1,164 @@
+"""A graph walked flat: every use of every operation in the order of evaluation.
+
+In: a typed graph. Out: `Flat`, in which values are numbers, repeats are unrolled, blocks are entered, and a
+weight is the same object at every use: shared instances and ties meet here. Nothing is remembered per
+block, since instances that look alike may be tied or constrained apart. Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, Weight
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+
+class Value(Node):
+    """A tensor that flows: what it is called, and what made it (None: an input)."""
+
+    name: str
+    type: Type
+    use: int | None
+    span: Span | None = None
+
+
+class Held(Node):
+    """A weight as one use sees it: the instance that stores it, and whether it is read transposed."""
+
+    path: str
+    weight: Weight
+    transposed: bool = False
+
+    @property
+    def key(self) -> str:
+        """The path of the weight, `fc1.weight`."""
+        return f"{self.path}.{self.weight.name}"
+
+
+class Use(Node):
+    """One evaluation of an operation. `owner` is the path of the instance, None for one without weights."""
+
+    path: str
+    primitive: Primitive
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    weights: tuple[tuple[str, Held], ...] = ()
+    owner: str | None = None
+    span: Span | None = None
+
+
+class Flat(Node):
+    """The uses in order, the values by number, and which values come in and go out."""
+
+    uses: tuple[Use, ...]
+    values: tuple[Value, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def flatten(graph: Graph) -> Flat:
+    """Walk a typed graph flat."""
+    walker = _Walker()
+    root = graph.root
+    types = dict(root.types)
+    inputs = tuple(walker.value(port.name, types[port.value], None, port.span) for port in root.inputs)
+    outputs = walker.block(root, inputs, "")
+    return Flat(uses=tuple(walker.uses), values=tuple(walker.values), inputs=inputs, outputs=outputs)
+
+
+class _Walker:
+    def __init__(self) -> None:
+        self.uses: list[Use] = []
+        self.values: list[Value] = []
+
+    def value(self, name: str, kind: Type, use: int | None, span: Span | None) -> int:
+        self.values.append(Value(name=name, type=kind, use=use, span=span))
+        return len(self.values) - 1
+
+    def block(self, block: Block, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
+        """Walk a block whose instance path is `prefix` (with its dot); return its outputs."""
+        known = dict(zip((port.value for port in block.inputs), inputs, strict=True))
+        children = {child.name: child for child in block.children}
+        named = frozenset(block.named)
+        for statement in block.body:
+            given = tuple(known[value] for value in statement.inputs)
+            if isinstance(statement, Apply):
+                made = self.apply(statement, given, prefix)
+            else:
+                made = self.call(statement, children, given, prefix)
+            known.update(zip(statement.outputs, made, strict=True))
+            for value, number in zip(statement.outputs, made, strict=True):
+                if value in named:
+                    self.values[number] = self.values[number].replace(name=f"{prefix}{value}")
+        return tuple(known[port.value] for port in block.outputs)
+
+    def apply(self, statement: Apply, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
+        path = f"{prefix}{statement.name}"
+        span = statement.operation.span or statement.span
+        return self.use(path, statement.operation, inputs, (), None, span)
+
+    def call(
+        self, statement: Call, children: dict[str, Child], inputs: tuple[int, ...], prefix: str
+    ) -> tuple[int, ...]:
+        child = children[statement.child]
+        for index, instance in enumerate(child.instances):
+            path = f"{prefix}{child.name}[{index}]" if child.repeated else f"{prefix}{child.name}"
+            inputs = self.instance(instance, inputs, path, children, prefix, statement.span)
+        return inputs
+
+    def instance(
+        self,
+        instance: Instance,
+        inputs: tuple[int, ...],
+        path: str,
+        children: dict[str, Child],
+        prefix: str,
+        span: Span | None,
+    ) -> tuple[int, ...]:
+        if isinstance(instance, Block):
+            return self.block(instance, inputs, f"{path}.")
+        weights = tuple((w.name, _held(w, path, children, prefix)) for w in instance.weights)
+        return self.use(path, instance, inputs, weights, path, instance.span or span)
+
+    def use(
+        self,
+        path: str,
+        primitive: Primitive,
+        inputs: tuple[int, ...],
+        weights: tuple[tuple[str, Held], ...],
+        owner: str | None,
+        span: Span | None,
+    ) -> tuple[int, ...]:
+        number = len(self.uses)
+        single = len(primitive.outputs) == 1
+        outputs = tuple(
+            self.value(path if single else f"{path}[{index}]", kind, number, span)
+            for index, kind in enumerate(primitive.outputs)
+        )
+        self.uses.append(
+            Use(
+                path=path,
+                primitive=primitive,
+                inputs=inputs,
+                outputs=outputs,
+                weights=weights,
+                owner=owner,
+                span=span,
+            )
+        )
+        return outputs
+
+
+def _held(weight: Weight, path: str, children: dict[str, Child], prefix: str) -> Held:
+    """Return where a weight is stored, through ties."""
+    transposed, seen = False, {path}
+    while weight.tie is not None:
+        other = children[weight.tie.child]
+        owner = other.instances[0]
+        path = f"{prefix}{other.name}[0]" if other.repeated else f"{prefix}{other.name}"
+        transposed ^= weight.tie.transpose
+        name = weight.tie.weight
+        if path in seen or not isinstance(owner, Primitive):
+            raise TypeError(f"the tie of {path}.{name} leads nowhere")
+        seen.add(path)
+        weight = next(w for w in owner.weights if w.name == name)
+    return Held(path=path, weight=weight, transposed=transposed)

@@ -1,0 +1,65 @@
+"""What an analysis pass is: its words, what it is given, what it returns.
+
+A pass is one class in a file of this folder, listed in the file's `PASSES`. It reads a subject and
+returns a `Result`; it changes nothing. What it computes is JSON; tables and plots are views of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+from nnspec.compiler.experiment import Experiment
+from nnspec.compiler.ir import Graph
+from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.node import Node
+
+Cell: TypeAlias = "str | int | float | None"
+
+
+class Subject(Node):
+    """What is analysed: a typed graph, and where there are some, trained states (by seed)."""
+
+    graph: Graph
+    states: tuple[dict[str, Any], ...] = ()  # state dicts of torch tensors; () at initialisation
+    experiment: Experiment | None = None
+
+
+class Table(Node):
+    """Rows under column names; numbers stay numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+class Plot(Node):
+    """A picture: `draw(axes)` draws it into a matplotlib Axes."""
+
+    name: str
+    draw: Callable[[Any], None]
+
+
+class Result(Node):
+    """What a pass found. `data` is JSON-able; `summary` one sentence for people."""
+
+    data: dict[str, Any]
+    summary: str
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+
+
+class Pass:
+    """Base of every pass."""
+
+    name: ClassVar[str]
+    doc: ClassVar[str]
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+
+    def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
+        """Analyse a subject. `options` are complete and validated. Raises SpecError on what it refuses."""
+        raise TypeError(f"{self.name} does nothing")
+
+    def entry(self) -> Entry:
+        """Return the catalog entry."""
+        return Entry(name=self.name, family="pass", doc=self.doc, arguments=self.arguments)

@@ -1,0 +1,43 @@
+"""What analysis passes refuse (N0960 to N0979)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class NoRule(Error):
+    code = "N0960"
+    title = "a pass has no rule for an operation"
+    message = "`{pass_name}` cannot analyse `{operation}`: the operation states no {rule}"
+    label = "used here, as `{path}`"
+    help = "analyse a part of the network without `{operation}`"
+    explain = """A pass asks every operation for one kind of rule, such as the relations between the axes of what
+it takes and gives. An operation without that rule could mean anything, and a guess could be wrong, so the pass
+stops and names both."""
+
+
+class TooLargeToVerify(Error):
+    code = "N0961"
+    title = "too large to verify"
+    message = "`{pass_name}` verifies networks of at most {limit} parameters, and {network} has {parameters}"
+    help = "leave `verify` out, or verify the same network with smaller widths"
+    explain = """Verification compares what was derived with the rank of the network's Jacobian, whose cost grows
+with the cube of the number of parameters. The derived group itself needs no weights and has no such limit."""
+
+
+class StateDoesNotFit(Error):
+    code = "N0962"
+    title = "weights of another network"
+    message = "the weights given are not those of {network}: {why}"
+    explain = """A pass was given trained weights whose names or shapes differ from those that the spec declares:
+the spec changed since the run, or the weights belong to another network."""
+
+
+class NotFinite(Error):
+    code = "N0963"
+    title = "weights that are not numbers"
+    message = "`{name}` holds values that are not finite"
+    help = "look at the run that made these weights: its loss diverged"
+    explain = (
+        """Ranks and distances of weights that hold NaN or infinities mean nothing, so the pass stops."""
+    )
