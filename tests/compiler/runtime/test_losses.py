@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.runtime import losses

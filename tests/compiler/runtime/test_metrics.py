@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.runtime import metrics
