@@ -144,10 +144,9 @@ class Body:
         """Write a loop if one call serves all instances, else one call after another."""
         owner = self.form.owner(child.name)
         inputs = self.read(statement.inputs)
-        outputs = self.targets(index, statement)
-        if outputs != inputs:
-            self.lines += lines(f"{', '.join(outputs)} = {', '.join(inputs)}")
-        carried = tuple(outputs)
+        carried = self.targets(index, statement)
+        if carried != inputs and not self.renamed(inputs, carried):
+            self.lines += lines(f"{', '.join(carried)} = {', '.join(inputs)}")
         left = ", ".join(carried)
         head, each = self.form.loop(owner, len(child.instances), self.names)
         calls = {self.instance_call(each, instance, carried, inline=True) for instance in child.instances}
@@ -157,6 +156,16 @@ class Body:
         for place, instance in enumerate(child.instances):
             member = self.form.member(owner, str(place))
             self.lines += lines(f"{left} = {self.instance_call(member, instance, carried, inline=True)}")
+
+    def renamed(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bool:
+        """Let the last line assign to the output at once, if nothing else reads what it assigns to."""
+        head = f"{inputs[0]} = "
+        if len(inputs) > 1 or not self.lines or not self.lines[-1].code.startswith(head):
+            return False
+        if inputs[0] in self.variables.values():
+            return False
+        self.lines[-1] = Line(code=f"{outputs[0]} = {self.lines[-1].code.removeprefix(head)}")
+        return True
 
     def assign(self, index: int, statement: Apply | Call, expression: str) -> None:
         """Bind the outputs. A mere copy of a variable needs no statement."""
@@ -247,10 +256,10 @@ class Body:
         return tuple(found)
 
     def short_name(self) -> str:
-        """Return the first of `x`, `y`, `z`, `x_2`, .. that no live value uses."""
+        """Return the first of `x`, `y`, `z`, .. that no live value uses."""
         live = set(self.variables.values())
         kept = self.names.taken.difference(self.inputs).union(self.own_names.values())
-        candidates = chain("xyz", (f"x_{number}" for number in count(2)))
+        candidates = chain("xyzuvw", (f"x_{number}" for number in count(2)))
         return next(name for name in candidates if name not in live and name not in kept)
 
 

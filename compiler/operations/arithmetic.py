@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nnspec.compiler.ir import Type
-from nnspec.compiler.operations.axes import aligned, broadcast, elements, whole
+from nnspec.compiler.operations.axes import aligned, broadcast, elements, size_text, whole
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
 from nnspec.dsl.catalog import Argument
+from nnspec.dsl.dimensions import Dim
 
 CONSTANT = (
     Argument(name="constant", kind="value", doc="a number in place of the second input", default=None),
@@ -24,20 +25,28 @@ def operands(site: Site, inputs: tuple[str, ...]) -> tuple[str, str]:
     if len(inputs) == 2:
         left, right = aligned(site, inputs)
         return left, right
-    number = repr(
-        whole(constant, "the constant") if not isinstance(constant := site["constant"], float) else constant
-    )
-    number = f"({number})" if number.startswith("-") else number
+    number = constant_text(site, inputs[0])
     return (number, inputs[0]) if site["reversed"] else (inputs[0], number)
 
 
+def constant_text(site: Site, name: str) -> str:
+    """Write the constant as Python; a symbolic size is read off the input."""
+    constant = site["constant"]
+    if isinstance(constant, Dim):
+        return size_text(constant, site.inputs[0], name, site.batched)
+    return f"({constant!r})" if constant < 0 else repr(constant)
+
+
 def sides(site: Site, symbol: str) -> None:
-    """Refuse one tensor without a constant, and two with one."""
-    given = len(site.inputs) + (site["constant"] is not None)
+    """Refuse one tensor without a constant, two with one, and constants that are no numbers."""
+    constant = site["constant"]
+    given = len(site.inputs) + (constant is not None)
     if given != 2:
         raise ShapeProblem("takes two values", expected=f"a {symbol} b", found=f"{given} value(s)")
-    if isinstance(site["constant"], bool):
-        raise ShapeProblem("takes numbers", expected="a number", found=str(site["constant"]).lower())
+    if isinstance(constant, Dim) and constant not in site.inputs[0].shape:
+        whole(constant, "a constant that is not the size of an axis here")
+    if constant is not None and (isinstance(constant, bool) or not isinstance(constant, int | float | Dim)):
+        raise ShapeProblem("takes numbers", expected="a number", found=str(constant).lower())
 
 
 class Arithmetic(Operation):

@@ -144,12 +144,6 @@ def python(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def sizes_at_run_time(site: Site, name: str, shape: tuple[Size, ...]) -> tuple[str, ...]:
-    """Write sizes as Python: numbers, and symbolic ones read off the input tensor `name`."""
-    given = site.inputs[0]
-    return tuple(size_text(size, given, name, site.batched) for size in shape)
-
-
 def size_text(size: Size, given: Type, name: str, batched: bool) -> str:
     """Write one size as Python, `x.shape[1]` where it is a symbolic dimension of the tensor."""
     if isinstance(size, int):

@@ -12,7 +12,6 @@ from nnspec.compiler.operations.axes import (
     product,
     shape_text,
     size_text,
-    sizes_at_run_time,
     whole,
 )
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site, last_axis
@@ -52,6 +51,7 @@ class Reshape(Operation):
     def shape(self, site: Site) -> tuple[Type, ...]:
         given = site.inputs[0]
         shape = self.target(site)
+        self.texts(site, shape, "x")  # symbolic sizes that no code can tell are refused here
         return (given.replace(axes=_regrouped(given.axes, shape)),)
 
     def target(self, site: Site) -> tuple[Size, ...]:
@@ -86,17 +86,18 @@ class Reshape(Operation):
         )
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
-        shape = self.target(site)
-        given = site.inputs[0]
         batch = [f"{inputs[0]}.shape[0]"] if site.batched else []
-        free = [size for size in shape if not isinstance(size, int) and size not in given.shape]
-        if len(free) > 1:
-            size_text(free[0], given, inputs[0], site.batched)
-        sizes = ["-1" if size in free else self.text(site, size, inputs[0]) for size in shape]
-        return f"{inputs[0]}.reshape({', '.join(batch + sizes) or '()'})"
+        sizes = self.texts(site, self.target(site), inputs[0])
+        return f"{inputs[0]}.reshape({', '.join([*batch, *sizes]) or '()'})"
 
-    def text(self, site: Site, size: Size, name: str) -> str:
-        return sizes_at_run_time(site, name, (size,))[0]
+    def texts(self, site: Site, shape: tuple[Size, ...], name: str) -> list[str]:
+        """Write the sizes as Python: one may be left to torch, symbolic ones are read off the input."""
+        given = site.inputs[0]
+        free = [size for size in shape if not isinstance(size, int) and size not in given.shape]
+        return [
+            "-1" if len(free) == 1 and size in free else size_text(size, given, name, site.batched)
+            for size in shape
+        ]
 
 
 class Permute(Operation):
@@ -153,38 +154,38 @@ class Slice(Operation):
     )
     example = "first = x[0..3]"
 
-    def bounds(self, site: Site) -> tuple[int, int]:
-        """Return the first and last entry, counted from 0."""
+    def size(self, site: Site) -> Size:
+        """Return how many entries are kept."""
         axis = position(site, site["axis"])
-        size = whole(site.inputs[0].shape[axis], "the size of an axis that is cut", ((0, axis),))
-        start = _counted(site["start"], size)
-        stop = size - 1 if site["stop"] is None else _counted(site["stop"], size)
-        if not 0 <= start <= stop < size:
+        size, start = site.inputs[0].shape[axis], site["start"]
+        stop = -1 if site["stop"] is None else site["stop"]
+        if start >= 0 and stop < 0 and not isinstance(size, int):
+            return size + (stop + 1) - start
+        count = whole(size, "the size of an axis that is cut between fixed entries", ((0, axis),))
+        first, last = start % count if start < 0 else start, stop + count if stop < 0 else stop
+        if start < -count or not first <= last < count:
             raise ShapeProblem(
-                f"entries {site['start']} to {'the end' if site['stop'] is None else site['stop']} are not "
-                f"all there",
-                expected=f"a range within 0..{size - 1}",
-                found=f"{start}..{stop}",
+                f"entries {start} to {'the end' if site['stop'] is None else stop} are not all there",
+                expected=f"a range within 0..{count - 1}",
+                found=f"{start}..{'' if site['stop'] is None else stop}",
                 axes=((0, axis),),
             )
-        return start, stop
+        return last - first + 1
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         axis = position(site, site["axis"])
-        given = site.inputs[0]
-        start, stop = self.bounds(site)
-        size = stop - start + 1
+        given, size = site.inputs[0], self.size(site)
         if size == given.shape[axis]:
             return (given,)
-        cut = Axis(size=size)
-        return (given.replace(axes=(*given.axes[:axis], cut, *given.axes[axis + 1 :])),)
+        return (given.replace(axes=(*given.axes[:axis], Axis(size=size), *given.axes[axis + 1 :])),)
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
-        start, stop = self.bounds(site)
-        before = position(site, site["axis"]) + site.batched
-        size = site.inputs[0].shape[position(site, site["axis"])]
-        end = "" if stop + 1 == size else str(stop + 1)
-        return f"{inputs[0]}[{':, ' * before}{start or ''}:{end}]"
+        axis = position(site, site["axis"])
+        stop: int = -1 if site["stop"] is None else site["stop"]
+        # Both ends are in; -1, the last entry, is no end for Python.
+        to_the_end = stop == -1 or stop + 1 == site.inputs[0].shape[axis]
+        cut = f"{site['start'] or ''}:{'' if to_the_end else stop + 1}"
+        return f"{inputs[0]}[{':, ' * (axis + site.batched)}{cut}]"
 
 
 class Select(Operation):
@@ -212,10 +213,6 @@ class Select(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         before = position(site, site["axis"]) + site.batched
         return f"{inputs[0]}[{':, ' * before}{site['index']}]"
-
-
-def _counted(entry: int, size: int) -> int:
-    return entry + size if entry < 0 else entry
 
 
 def _missing(given: tuple[Size, ...], wanted: tuple[Size, ...]) -> Size | None:

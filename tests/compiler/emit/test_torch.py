@@ -322,3 +322,23 @@ def test_emitting_imports_no_torch() -> None:
         "assert not {'torch', 'numpy', 'networkx', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_batch_statistics_under_vmap(networks: dict[str, Graph]) -> None:
+    graph = networks["residual_cnn"]
+    states, x = initial_state(graph, 0, 2), torch.randn(4, 3, 12, 12)
+    forward = function(graph)
+    many = torch.vmap(lambda state: forward(state, x, training=True))(states)
+    net = module(graph).train()
+    net.load_state_dict({key: value[1] for key, value in states.items()})
+    assert torch.allclose(many[1], net(x), atol=1e-5)
+
+
+def test_a_symbolic_size_can_be_a_constant(hand: Any) -> None:
+    b = hand.network("scaled")
+    size = hand.type(("T",)).shape[0]
+    b.output(
+        "y", b.op("divide", b.op("sum", b.op("divide", b.input("x", ("T", 2)), constant=size)), constant=2)
+    )
+    x = torch.randn(3, 5, 2)
+    assert torch.allclose(module(b.graph())(x), x.mean(dim=(1, 2)))

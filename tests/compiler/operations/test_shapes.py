@@ -169,3 +169,24 @@ def test_number_kinds() -> None:
     for (name, inputs), kind in kinds.items():
         assert shape(name, *inputs)[0].dtype == kind, name
     assert shape("multiply", whole, constant=0.5)[0].dtype == "real"
+
+
+def test_slices_of_symbolic_axes() -> None:
+    given = axes(T, 4)
+    assert shape("slice", given, axis=0, start=0, stop=-2)[0].shape == (T - 1, 4)
+    assert shape("slice", given, axis="T", start=1, stop=None)[0].shape == (T - 1, 4)
+    assert shape("slice", given, axis=0, start=0, stop=None)[0] is given
+    assert shape("slice", axes(8), axis=0, start=-3, stop=-2)[0].shape == (2,)
+    assert "must be a number" in problem("slice", given, axis=0, start=0, stop=3).message
+
+
+def test_reshape_to_sizes_that_code_cannot_tell_is_refused() -> None:
+    S = symbol("S")
+    assert shape("reshape", axes(T, S, 6), shape=(T, S * 2, 3))[0].shape == (T, S * 2, 3)
+    assert "is not that of any axis" in problem("reshape", axes(T, S, 6), shape=(T * 2, S * 3)).message
+
+
+def test_constants_are_numbers() -> None:
+    assert "must be a number" in problem("add", axes(3), constant=T).message
+    assert shape("add", axes(T, 3), constant=T)[0].shape == (T, 3)
+    assert problem("add", axes(3), constant=True).message == "takes numbers"
