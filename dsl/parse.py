@@ -1,55 +1,191 @@
-"""Text -> written tree, with recovery: several errors from one file, one message a cause."""
+"""The parse stage: text -> written tree, with every syntax error found.
+
+The tokens of the LALR parser are fed one by one, so that newlines inside ( ) and [ ] can be dropped, limits
+kept, and errors recovered from. After an error the rest of the statement is skipped, the parser's stacks
+are cut back to where a new statement may begin, and parsing goes on: one message a cause.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from lark import Lark, Token
-from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+from lark import Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+from lark.exceptions import UnexpectedToken as LarkUnexpectedToken
 
 from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.errors.syntax import EmptyFile, FileTooLarge, NestedTooDeeply, NumberTooLong, TooManyErrors
+from nnspec.dsl.grammar import parser
+from nnspec.dsl.mistakes import diagnose
+from nnspec.dsl.recovery import resume_after
 from nnspec.dsl.source import Source, Span
-from nnspec.dsl.syntax import File
+from nnspec.dsl.syntax import Comment, File
 from nnspec.dsl.tree import TreeBuilder
 
-class _Newlines:
-    always_accept = ("_NL",)
-    def process(self, stream: Any) -> Any:
-        return stream
+_OPENING = {"LPAR": "(", "LSQB": "[", "LBRACE": "{"}
+_CLOSING = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
+_NESTING = frozenset(
+    "PLUS MINUS TIMES DIVIDE WHOLE MODULO AT POWER AMPERSAND OR AND NOT IF COMPARE DOT __ANON_ARROW".split()
+)
+_LARGEST_FILE = 2_000_000
+_MOST_ERRORS = 50
+_DEEPEST = 250
 
-@lru_cache(maxsize=1)
-def _lark() -> tuple[Lark, TreeBuilder]:
-    grammar = files("nnspec.dsl").joinpath("grammar.lark").read_text(encoding="utf-8")
-    builder = TreeBuilder()
-    import tempfile, os
-    key = hashlib.sha256(grammar.encode()).hexdigest()[:16]
-    cache = os.path.join(tempfile.gettempdir(), f"nnspec-{key}.lark")
-    return Lark(grammar, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=True,
-                postlex=_Newlines(), cache=cache), builder
 
 def parse(source: Source, bag: Bag) -> File:
-    lark, builder = _lark()
-    builder.source = source
-    ip = lark.parse_interactive(source.text)
-    state = ip.parser_state
-    stack: list[str] = []
-    last = None
-    try:
-        for token in ip.lexer_thread.lex(state):
-            if token.type == "_NL" and stack and stack[-1] in "([":
-                continue
-            if token.type in ("LPAR","LSQB","LBRACE"): stack.append(str(token))
-            if token.type in ("RPAR","RSQB","RBRACE") and stack: stack.pop()
-            last = token
-            ip.feed_token(token)
-        return builder.transform(ip.feed_eof(last))
-    except (UnexpectedToken, UnexpectedCharacters) as e:
-        from nnspec.dsl.diagnostics import Error
-        class SyntaxE(Error):
-            code="N0100"; title="syntax"; message="{m}"
-        pos = getattr(e,'pos_in_stream',None) or 0
-        bag.add(SyntaxE(Span(source=source,start=pos,end=pos+1), m=str(e)[:300]))
+    """Return the written tree of a source; statements with errors are left out of it."""
+    if len(source.text) > _LARGEST_FILE:
+        size = f"{len(source.text):,} characters"
+        bag.add(FileTooLarge(None, name=source.name, size=size, limit=f"{_LARGEST_FILE:,}"))
         return File(items=(), source=source)
+    file = _Parse(source, bag).run()
+    if not file.items and not bag.failed:
+        bag.add(EmptyFile(None, name=source.name))
+    return file
+
+
+class _Parse:
+    """One parse of one source."""
+
+    def __init__(self, source: Source, bag: Bag) -> None:
+        self.source = source
+        self.bag = bag
+        self.interactive: Any = parser().parse_interactive(source.text)
+        self.brackets: list[Token] = []
+        self.depths: list[int] = [0]  # operators open at each bracket level
+        self.tokens: list[Token] = []  # the last few, for messages
+        self.errors = 0
+
+    def run(self) -> File:
+        while True:
+            try:
+                self.feed_all()
+                tree = self.interactive.feed_eof(self.tokens[-1] if self.tokens else None)
+                return self.build(tree)
+            except UnexpectedInput as problem:
+                if not self.recover(problem):
+                    return File(items=(), source=self.source)
+
+    def build(self, tree: Any) -> File:
+        file: File = TreeBuilder(self.source).build(tree)
+        return file.replace(comments=comments(self.source))
+
+    def feed_all(self) -> None:
+        thread = self.interactive.lexer_thread
+        for token in thread.lex(self.interactive.parser_state):
+            if token.type == "_NL" and self.brackets and self.brackets[-1].type != "LBRACE":
+                continue
+            self.interactive.feed_token(self.limited(token))
+            self.follow(token)
+
+    def follow(self, token: Token) -> None:
+        """Keep track of brackets and of how deep operators nest."""
+        self.tokens = [*self.tokens[-3:], token]
+        if token.type in _OPENING:
+            self.brackets.append(token)
+            self.depths.append(0)
+        elif token.type in _CLOSING and self.brackets:
+            self.brackets.pop()
+            self.depths.pop()
+        elif token.type in ("COMMA", "_NL"):
+            self.depths[-1] = 0
+        elif token.type in _NESTING:
+            self.depths[-1] += 1
+
+    def limited(self, token: Token) -> Token:
+        """Refuse what would overflow numbers or the recursion of later stages."""
+        if sum(self.depths) + 5 * len(self.brackets) > _DEEPEST:
+            self.bag.add(NestedTooDeeply(self.span(token)))
+            raise _TooDeep(token)
+        if token.type == "NUMBER":
+            what = _too_large(str(token))
+            if what is not None:
+                self.bag.add(NumberTooLong(self.span(token), what=what))
+                return Token.new_borrow_pos("NUMBER", "0", token)
+        return token
+
+    def span(self, token: Token) -> Span:
+        return Span(source=self.source, start=token.start_pos or 0, end=token.end_pos or 0)
+
+    # -------------------------------------------------------------------------------------------- recovery
+
+    def recover(self, problem: UnexpectedInput) -> bool:
+        """Report a mistake and go on after it; False if nothing is left to read."""
+        self.errors += 1
+        if self.errors > _MOST_ERRORS:
+            self.bag.add(TooManyErrors(None, limit=_MOST_ERRORS))
+            return False
+        at = self.place(problem)
+        if not isinstance(problem, _TooDeep):
+            error, restart = diagnose(
+                self.source, problem, at, self.brackets, self.tokens, self.interactive.accepts
+            )
+            self.bag.add(error)
+            at = at if restart is None else restart
+        else:
+            return False
+        return self.resume(at)
+
+    def place(self, problem: UnexpectedInput) -> int:
+        if isinstance(problem, UnexpectedCharacters):
+            return problem.pos_in_stream or 0
+        token: Token = problem.token  # type: ignore[attr-defined]
+        if token.type == "$END":
+            return len(self.source.text)
+        return token.start_pos or 0
+
+    def resume(self, at: int) -> bool:
+        """Skip to the end of the statement and cut the parser back to where one may begin."""
+        blocks = [token for token in self.brackets if token.type == "LBRACE"]
+        position = resume_after(self.source.text, at, inside=bool(blocks))
+        if position is None:
+            return False
+        self.brackets = blocks
+        self.depths = [0] * (len(blocks) + 1)
+        self.tokens = []
+        state = self.interactive.parser_state
+        self.move_lexer(position)
+        while state.state_stack and not self.at_boundary(bool(blocks)):
+            state.state_stack.pop()
+            if state.value_stack:
+                state.value_stack.pop()
+        return bool(state.state_stack)
+
+    def at_boundary(self, inside: bool) -> bool:
+        """A statement may end or begin here: after it `}` or the end of the file would be right."""
+        found = self.interactive.accepts()
+        if "_NL" in found and ("RBRACE" if inside else "$END") in found:
+            newline = Token("_NL", "\n")
+            self.interactive.feed_token(newline)
+            return True
+        return ("RBRACE" if inside else "$END") in found
+
+    def move_lexer(self, position: int) -> None:
+        # Lines and columns are worked out from offsets where they are printed, so only the offset matters.
+        state = self.interactive.lexer_thread.state
+        state.line_ctr.char_pos = position
+        state.last_token = None
+
+
+class _TooDeep(LarkUnexpectedToken):
+    def __init__(self, token: Token) -> None:
+        super().__init__(token, set())
+
+
+def _too_large(text: str) -> str | None:
+    plain = text.replace("_", "")
+    if any(mark in plain for mark in ".eE"):
+        return "larger than any number can be" if float(plain) == float("inf") else None
+    return "larger than any size can be" if len(plain.lstrip("0")) > 19 or int(plain) >= 2**63 else None
+
+
+def comments(source: Source) -> tuple[Comment, ...]:
+    """Return the comments of a text, in order; `#` inside texts and docstrings is none."""
+    import re
+
+    pattern = re.compile(r'"""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"|(#[^\n]*)')
+    return tuple(
+        Comment(text=m.group(1).rstrip(), span=Span(source=source, start=m.start(), end=m.end()))
+        for m in pattern.finditer(source.text)
+        if m.group(1) is not None
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lark import Token, Transformer, v_args
+from lark import Token, Tree
 
 from nnspec.dsl import syntax as s
 from nnspec.dsl.source import Source, Span
@@ -14,11 +14,18 @@ def _texts(children: list[Any]) -> list[str]:
     return [str(child) for child in children if isinstance(child, str)]
 
 
-@v_args(meta=True)
-class TreeBuilder(Transformer[Any, Any]):
+class TreeBuilder:
     """One instance serves one parse: it knows the source that spans point into."""
 
-    source: Source
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def build(self, tree: Any) -> Any:
+        """Return the node of a parse tree, children first."""
+        if not isinstance(tree, Tree):
+            return tree
+        children = [self.build(child) for child in tree.children]
+        return getattr(self, tree.data)(tree.meta, children)
 
     def span(self, meta: Any) -> Span:
         if meta.empty:
@@ -78,9 +85,7 @@ class TreeBuilder(Transformer[Any, Any]):
 
     def constraint(self, meta: Any, c: list[Any]) -> Any:
         name, parameters, doc, *clauses = c
-        return s.ConstraintDefinition(
-            clauses=tuple(clauses), doc=doc, **self.head(meta, name, parameters)
-        )
+        return s.ConstraintDefinition(clauses=tuple(clauses), doc=doc, **self.head(meta, name, parameters))
 
     def dynamics(self, meta: Any, c: list[Any]) -> Any:
         name, parameters, doc, *body = c
@@ -378,7 +383,9 @@ class TreeBuilder(Transformer[Any, Any]):
 
     def index(self, meta: Any, c: list[Any]) -> Any:
         of, *items = c
-        found = tuple(i if isinstance(i, s.Argument) else s.Argument(name=None, value=i, span=i.span) for i in items)
+        found = tuple(
+            i if isinstance(i, s.Argument) else s.Argument(name=None, value=i, span=i.span) for i in items
+        )
         return s.Index(of=of, items=found, span=self.span(meta))
 
     def open_end(self, meta: Any, c: list[Any]) -> Any:
