@@ -342,3 +342,16 @@ def test_a_symbolic_size_can_be_a_constant(hand: Any) -> None:
     )
     x = torch.randn(3, 5, 2)
     assert torch.allclose(module(b.graph())(x), x.mean(dim=(1, 2)))
+
+
+def test_golden_constraints_and_ties(hand: Any, golden: Any) -> None:
+    b = hand.network("bound", doc="A binary encoder, used twice, and its transpose.")
+    x = b.input("x", (5,))
+    b.add("enc", hand.primitive("dense", (Constraint(weight="weight", map=hand.binary()),), units=5))
+    h = b.op("tanh", b.call("enc", b.call("enc", x)), to="h")
+    tie = Constraint(weight="weight", map=Tie(child="enc", weight="weight", transpose=True))
+    b.add("dec", hand.primitive("dense", (tie,), units=5))
+    b.output("y", b.call("dec", h, to="y"))
+    b.output("kept", b.op("where", b.op("greater", h, constant=0), then=1, otherwise=-1))
+    golden("compiler/emit/golden/bound.py.txt", emit(b.graph()))
+    golden("compiler/emit/golden/bound_functional.py.txt", emit_functional(b.graph()))

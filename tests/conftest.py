@@ -1,0 +1,29 @@
+"""Fixtures for every test: golden files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(path, text)`: the text must be that of a file, given relative to `tests`."""
+
+    def compare(path: str, text: str) -> None:
+        file = TESTS / path
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert file.exists(), f"{path} is missing; run pytest --update-golden"
+        assert text == file.read_text(encoding="utf-8"), f"{path} differs; run pytest --update-golden"
+
+    return compare
