@@ -1,0 +1,127 @@
+"""Errors of the command line (N0980 to N0999): the spec may be right, what was asked for is not."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class UnknownCommand(Error):
+    code = "N0980"
+    title = "unknown command"
+    message = "there is no command `{name}`"
+    help = "did you mean `nnspec {suggestion}`?"
+    explain = """`nnspec` alone lists its commands, and `nnspec COMMAND --help` what each of them takes."""
+
+
+class NoSuchNetwork(Error):
+    code = "N0981"
+    title = "no such network"
+    message = "{file} has no network called `{name}`"
+    help = "{help}"
+    explain = """`--network` takes the name of a network that stands in the file or in one that it uses. Without
+it, the last network of the file is taken."""
+
+
+class NoNetwork(Error):
+    code = "N0982"
+    title = "no network"
+    message = "{file} has no network"
+    help = "add one: `network small {{ input x: real[4]  output y = x -> dense(2) }}`, one statement a line"
+    explain = """The command works on a network, and the file only defines other things, such as layers."""
+
+
+class NoSuchExperiment(Error):
+    code = "N0983"
+    title = "no such experiment"
+    message = "{file} has no experiment called `{name}`"
+    help = "{help}"
+    explain = """Training takes the name of an experiment that stands in the file."""
+
+
+class WhichExperiment(Error):
+    code = "N0984"
+    title = "several experiments"
+    message = "{file} has {count} experiments: {names}"
+    help = "name one, `nnspec train {file} {first}`, or `nnspec run {file}` for all"
+    explain = """Training may take long, so that a file with several experiments needs the name of one."""
+
+
+class NoExperiment(Error):
+    code = "N0985"
+    title = "no experiment"
+    message = "{file} has no experiment"
+    help = "add one: `nnspec new` shows how it looks"
+    explain = """Training needs an experiment, which joins a network with data, a loss and a learning rule."""
+
+
+class WrongSetting(Error):
+    code = "N0986"
+    title = "not a parameter setting"
+    message = "`-p {text}` is not `name=value`: {why}"
+    help = "write `-p width=64`; values are numbers, true, false, none, or texts"
+    explain = """`-p name=value` gives a parameter of the network another value than its default. The value is
+written as in a spec; a bare word is taken as text."""
+
+
+class FileExists(Error):
+    code = "N0987"
+    title = "file exists"
+    message = "`{path}` exists already"
+    help = "give another name, or remove it first"
+    explain = """`nnspec new` never overwrites a file."""
+
+
+class CannotWrite(Error):
+    code = "N0988"
+    title = "cannot write"
+    message = "`{path}` cannot be written: {why}"
+    explain = """The system refused to write a file; the message is its own."""
+
+
+class NothingCalled(Error):
+    code = "N0989"
+    title = "nothing to explain"
+    message = "there is no error code, operation, rule, pass or other word called `{name}`"
+    help = "did you mean `{suggestion}`?"
+    explain = """`nnspec explain` takes an error code, such as N0401, or any word of the library: an operation, a
+constraint, a rule, an optimizer, a data set, an analysis pass. Without a word it lists them all."""
+
+
+class NotTrained(Error):
+    code = "N0990"
+    title = "no trained weights"
+    message = "experiment `{name}` has not been trained here"
+    help = "train it first: `nnspec train {file} {name}`"
+    explain = """An analysis of an experiment reads the weights of its run, which is looked for under `runs/` or the
+folder given with `--out`, by the hash of spec, data and settings. A changed spec is another run."""
+
+
+class NoSuchPass(Error):
+    code = "N0991"
+    title = "no such pass"
+    message = "there is no analysis pass called `{name}`"
+    help = "did you mean `{suggestion}`?"
+    explain = """`nnspec explain` lists the passes. Options are given as in a spec: `--pass "symmetry(verify = true)"`."""
+
+
+class NothingToAnalyse(Error):
+    code = "N0992"
+    title = "nothing to analyse"
+    message = "{file} has no `analyze` item{about}"
+    help = "name a pass: `nnspec analyze {file} --pass symmetry`"
+    explain = """Without `--pass`, the analyses that the file itself asks for are run."""
+
+
+class NeedsFolder(Error):
+    code = "N0993"
+    title = "needs a folder"
+    message = "`--emit {emit}` writes a binary file, which cannot be printed"
+    help = "add `-o FOLDER`"
+    explain = """Emitted text is printed unless a folder is given with `-o`; an exported program is no text."""
+
+
+class OnlyOneInput(Error):
+    code = "N0994"
+    title = "standard input with other files"
+    message = "`-` stands for the standard input and can be given once"
+    explain = """`-` reads one spec from the standard input."""
