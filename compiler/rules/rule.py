@@ -1,0 +1,31 @@
+"""What a learning rule is: one class that owns its step.
+
+A rule states its word and arguments, and what it asks of a network. `step` is given a learner (network,
+loss, optimizer), one batch and the run's streams, changes the parameters once, and returns the batch's
+loss on the device, without waiting for it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from nnspec.compiler.runtime.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.runtime.learner import Batch, Learner
+    from nnspec.compiler.runtime.streams import Streams
+
+
+class Rule(Component):
+    """A learning rule. Subclasses state the class attributes and `step`."""
+
+    family = "rule"
+    requires: ClassVar[tuple[str, ...]] = ()  # "gradient": a loss that can be differentiated
+    # Many networks at once: the direction is the gradient of the batch's mean loss, and nothing is drawn.
+    follows_gradient: ClassVar[bool] = False
+
+    def step(self, run: Learner, batch: Batch, streams: Streams) -> Tensor:
+        """Change the parameters once; return the mean loss of the batch, detached and on the device."""
+        raise TypeError(f"{self.name} has no step")
