@@ -1,133 +1,158 @@
 """How an operation ties the axes of what it takes to the axes of what it gives.
 
 The vocabulary of the `relate` rules: each operation answers with a tuple of these, and the symmetry
-solver turns them into index spaces (union-find over factors of axes), log-scales (over the rationals),
-signs (over GF(2)) and shifts (over the reals). A slot names a factor of an axis of one of the
-operation's tensors: `Slot(tensor="in0", axis=-1)`, `Slot(tensor="weight", axis=0)`,
-`Slot(tensor="out0", axis=0, factor=1)`. Axes count without the batch.
+solver turns them into index spaces (union-find), log-scales (over the rationals), signs (over GF(2)) and
+shifts (over the reals). Tensors of a site are `in0`, `in1`, .., `out0`, .., the names of its weights, and
+middles that it declares. A `Term` gives a tensor's axes labels, as an einsum does: equal labels are one
+index space. A label that begins with `#` is fixed: the operation tells its positions apart. The empty
+label is an axis of size 1 that stretches. Axes count without the batch.
 """
 
 from __future__ import annotations
 
+from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 
+Labels = tuple[str, ...]
 
-class Slot(Node):
-    """A factor of an axis of a tensor: `in0`, `in1`, ..., `out0`, ..., or the name of a weight."""
+
+class Term(Node):
+    """A tensor and the label of each of its axes."""
 
     tensor: str
-    axis: int
-    factor: int = 0
+    labels: Labels
 
 
 class Relation(Node):
     """One statement about the group that may act on the tensors of an operation."""
 
 
-class Same(Relation):
-    """One index space and one linear action on all these slots (a residual, a copy, a reshape)."""
+class Middle(Relation):
+    """Declares a tensor between two relations of one operation."""
 
-    slots: tuple[Slot, ...]
+    tensor: str
+    shape: tuple[Size, ...]
 
 
 class Fixed(Relation):
-    """Nothing but the identity acts here: positions that the operation tells apart."""
+    """Nothing but the identity acts on these axes."""
 
-    slots: tuple[Slot, ...]
+    tensor: str
+    axes: tuple[int, ...]
     why: str
 
 
 class Elementwise(Relation):
-    """out = f(in) entry by entry.
+    """out = f(terms) entry by entry.
 
-    `parity` is "odd", "even" or "none"; `degree` k means f(a x) = a^k f(x) for a > 0, None if for no k
-    (tanh), "linear" for the identity.
+    Of a function of one term: `parity` is "odd", "even", "none", for truth values "complement" (f(-x) is
+    not f(x)) and "exchange" (f(not b) = -f(b)); `degree` k means f(a x) = a^k f(x) for a > 0, None that
+    there is no k; `shifts` k means f(x + c) = f(x) + k c. `complete` says that a network of such functions
+    has, at generic weights, no continuous symmetry beyond these (not so for polynomials, exp and log).
     """
 
-    input: str
-    output: str
-    parity: str
-    degree: float | str | None
-    shifted: bool = False  # f(x + c) = f(x) + c' for some c', as for linear maps
+    terms: tuple[Term, ...]
+    output: Term
+    parity: str = "none"
+    degree: float | None = None
+    shifts: float | None = None
+    complete: bool = False
 
 
 class Sum(Relation):
-    """out = in0 + in1 + ...: one action on all, shifts add. `signs` is -1 for a subtracted input."""
+    """out = sum of coefficient * term, stretched over the labels that a term lacks.
 
-    inputs: tuple[str, ...]
-    output: str
-    signs: tuple[int, ...]
-
-
-class Product(Relation):
-    """out = in0 * in1 entry by entry: log-scales and signs add, shifts vanish.
-
-    `powers` is -1 for a divisor.
+    A fixed label that only a term has is an entry looked up in a table.
     """
 
-    inputs: tuple[str, ...]
-    output: str
-    powers: tuple[int, ...] = (1, 1)
-
-
-class Linear(Relation):
-    """out = W in over these slots: `weight_out` transforms as `output`, `weight_in` dually to `input`.
-
-    `bias` names the tensor that takes up shifts, None if there is none (then shifts pass as W c).
-    """
-
-    weight: str
-    output: Slot
-    input: Slot
-    weight_out: Slot
-    weight_in: Slot
-    bias: str | None
+    terms: tuple[Term, ...]
+    output: Term
+    coefficients: tuple[float, ...]
 
 
 class Contract(Relation):
-    """out = sum over k of in0[.., k] in1[k, ..]: the two contracted slots transform dually."""
+    """out = product of terms to their powers, summed over the labels that the output lacks; then + bias.
 
-    left: Slot
-    right: Slot
-    output: str
+    One live term and weights: a linear map. Several live terms: a product. No weight: a sum or mean, whose
+    value on ones is `ones` (None: it differs from place to place). `uniform` says that a constant input
+    gives a constant output (no padding).
+    """
+
+    terms: tuple[Term, ...]
+    output: Term
+    powers: tuple[int, ...] = ()
+    bias: Term | None = None
+    uniform: bool = True
+    ones: float | None = None
 
 
-class Affine(Relation):
-    """out = gain * in + bias along one slot, either learned tensor may be absent."""
+class Move(Relation):
+    """The same numbers under other axes: groups of input and output axes agree in row-major order."""
 
     input: str
     output: str
-    slot: Slot
-    gain: str | None
-    bias: str | None
+    groups: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+
+
+class Part(Relation):
+    """`part` is the entries from `start` on of an axis of `whole`; other axes agree in order.
+
+    `part_axis` None: one entry is taken and the axis disappears.
+    """
+
+    whole: str
+    part: str
+    axis: int
+    start: Size
+    part_axis: int | None
 
 
 class Normalize(Relation):
-    """out = in / norm(in) along slots (after centring if `centred`): one scale is forgotten.
+    """out = in / norm(in) along axes (after centring if `centred`): a scale is forgotten.
 
-    `group` is what still acts along the normalised slots: "orthogonal" (RMS norm), "permutation"
-    (centred: layer norm) or "unit" (each index by itself, over the batch: batch norm).
+    `group` is what still acts along the axes: "orthogonal" (root mean square), "centred" (layer norm: what
+    fixes the vector of ones), or "unit" (each index by itself, over the batch: batch norm). `mean` and
+    `variance` name buffers that hold the statistics of the input. Exact up to `epsilon`.
     """
 
     input: str
     output: str
-    slots: tuple[Slot, ...]
-    centred: bool
+    axes: tuple[int, ...]
     group: str
-
-
-class Average(Relation):
-    """out = mean or sum of in over these slots, or linear in them with equal coefficients."""
-
-    input: str
-    output: str
-    slots: tuple[Slot, ...]
-    weight: float | None = None  # None: 1 over the size
+    epsilon: float
+    mean: str | None = None
+    variance: str | None = None
 
 
 class Softmax(Relation):
-    """out = softmax(in) along a slot: a common shift of all entries is forgotten, output is fixed."""
+    """out = softmax(in) along an axis: a common shift is forgotten; `total` is the sum of the output."""
 
     input: str
     output: str
-    slot: Slot
+    axis: int
+    total: float | None
+
+
+def axes_of(count: int, stem: str = "a") -> Labels:
+    """Return labels for so many axes."""
+    return tuple(f"{stem}{index}" for index in range(count))
+
+
+def aligned_terms(names: tuple[str, ...], shapes: tuple[tuple[Size, ...], ...]) -> tuple[Term, ...]:
+    """Return terms aligned from the right, as broadcasting does; a 1 among larger sizes has no label."""
+    rank = max(len(shape) for shape in shapes)
+    full: list[Size] = [1] * rank
+    for shape in shapes:
+        for place, size in enumerate(shape, start=rank - len(shape)):
+            full[place] = size if size != 1 else full[place]
+    labels = axes_of(rank)
+    return tuple(
+        Term(
+            tensor=name,
+            labels=tuple(
+                labels[place] if size == full[place] else ""
+                for place, size in enumerate(shape, start=rank - len(shape))
+            ),
+        )
+        for name, shape in zip(names, shapes, strict=True)
+    )

@@ -11,6 +11,7 @@ from typing import ClassVar
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, size_text, whole
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Contract, Elementwise, Relation, Sum, Term, aligned_terms
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.dimensions import Dim
 
@@ -49,6 +50,14 @@ def sides(site: Site, symbol: str) -> None:
         raise ShapeProblem("takes numbers", expected="a number", found=str(constant).lower())
 
 
+def entrywise_terms(site: Site) -> tuple[tuple[Term, ...], Term]:
+    """Return inputs and output of a function of entries, aligned from the right."""
+    names = tuple(f"in{index}" for index in range(len(site.inputs)))
+    shapes = tuple(given.shape for given in (*site.inputs, site.outputs[0]))
+    *terms, out = aligned_terms((*names, "out0"), shapes)
+    return tuple(terms), out
+
+
 class Arithmetic(Operation):
     """left symbol right, with broadcasting."""
 
@@ -78,6 +87,21 @@ class Arithmetic(Operation):
             left = f"{left}.long()"
         return f"{left} {self.symbol} {right}"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        terms, out = entrywise_terms(site)
+        constant = site["constant"]
+        if constant is None:
+            return (self.of_tensors(terms, out),)
+        return (self.with_constant(terms, out, constant, site["reversed"]),)
+
+    def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
+        """Return the relation of left and right."""
+        return Elementwise(terms=terms, output=out)
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        """Return the relation of a tensor and a number, which stands on the left or on the right."""
+        return Elementwise(terms=terms, output=out)
+
 
 class Add(Arithmetic):
     name = "add"
@@ -85,12 +109,24 @@ class Add(Arithmetic):
     doc = "The sum, entry by entry: a + b."
     example = "y = x + (x -> dense(64))"
 
+    def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
+        return Sum(terms=terms, output=out, coefficients=(1.0, 1.0))
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        return Elementwise(terms=terms, output=out, shifts=1.0)
+
 
 class Subtract(Arithmetic):
     name = "subtract"
     symbol = "-"
     doc = "The difference, entry by entry: a - b."
     example = "y = 1 - x"
+
+    def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
+        return Sum(terms=terms, output=out, coefficients=(1.0, -1.0))
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        return Elementwise(terms=terms, output=out, shifts=-1.0 if left else 1.0)
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         # torch refuses to subtract truth values, even from numbers.
@@ -108,12 +144,26 @@ class Multiply(Arithmetic):
     doc = "The product, entry by entry: a * b. A truth value counts as 1 or 0."
     example = "y = x * sigmoid(x)"
 
+    def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
+        return Contract(terms=terms, output=out)
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        return Sum(terms=terms, output=out, coefficients=(float(constant),))
+
 
 class Divide(Arithmetic):
     name = "divide"
     symbol = "/"
     doc = "The quotient, entry by entry: a / b, always a real number."
     example = "y = x / 2"
+
+    def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
+        return Contract(terms=terms, output=out, powers=(1, -1))
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        if left or constant == 0:
+            return Elementwise(terms=terms, output=out, parity="odd", degree=-1)
+        return Sum(terms=terms, output=out, coefficients=(1.0 / constant,))
 
     def dtype(self, site: Site) -> str:
         kind = super().dtype(site)
@@ -125,6 +175,13 @@ class Power(Arithmetic):
     symbol = "**"
     doc = "The power, entry by entry: a ^ b."
     example = "y = x ^ 2"
+
+    def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
+        if left:
+            return Elementwise(terms=terms, output=out)
+        whole_power = float(constant).is_integer()
+        parity = ("odd" if constant % 2 else "even") if whole_power else "none"
+        return Elementwise(terms=terms, output=out, parity=parity, degree=constant)
 
     def dtype(self, site: Site) -> str:
         kind = super().dtype(site)
@@ -156,6 +213,10 @@ class Negate(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"-{inputs[0]}.long()" if site.inputs[0].dtype == "bool" else f"-{inputs[0]}"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        terms, out = entrywise_terms(site)
+        return (Sum(terms=terms, output=out, coefficients=(-1.0,)),)
 
 
 OPERATIONS = (Add(), Subtract(), Multiply(), Divide(), Power(), Negate())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
-from nnspec.compiler.operations.arithmetic import CONSTANT, operands, sides
+from nnspec.compiler.operations.arithmetic import CONSTANT, entrywise_terms, operands, sides
 from nnspec.compiler.operations.axes import aligned, broadcast, elements
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Elementwise as ElementwiseRelation
+from nnspec.compiler.relations import Relation
 from nnspec.dsl.catalog import Argument
 
 
@@ -34,6 +36,19 @@ class Comparison(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         left, right = operands(site, inputs)
         return f"{left} {self.symbol} {right}"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        terms, out = entrywise_terms(site)
+        at_zero = site["constant"] == 0
+        ordered = self.symbol not in ("==", "!=")
+        return (
+            ElementwiseRelation(
+                terms=terms,
+                output=out,
+                parity=("complement" if ordered else "even") if at_zero else "none",
+                degree=0 if at_zero else None,
+            ),
+        )
 
 
 class Where(Operation):
@@ -95,6 +110,13 @@ class Where(Operation):
         chosen = f"torch.where({condition}, {', '.join(values)})"
         # Two numbers give torch's default number type, whatever that of the network.
         return f"{chosen}.to({weights['dtype']})" if len(inputs) == 1 else chosen
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        terms, out = entrywise_terms(site)
+        then, otherwise = site["then"], site["otherwise"]
+        opposite = then is not None and otherwise is not None and then == -otherwise
+        parity = "exchange" if opposite else "none"
+        return (ElementwiseRelation(terms=terms, output=out, parity=parity),)
 
     def number(self, site: Site, value: Any) -> str:
         return repr(float(value)) if self.dtype(site) == "real" else repr(value)

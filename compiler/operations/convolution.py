@@ -7,6 +7,7 @@ from typing import Any, cast
 from nnspec.compiler.ir import Axis, Tensor, Type
 from nnspec.compiler.operations.axes import elements, product, python, real, shape_text, whole
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Contract, Middle, Move, Relation, Term
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.dimensions import Size
 
@@ -157,6 +158,57 @@ class Conv2d(Operation):
         if not site["bias"]:
             parts.pop()
         return f"F.conv2d({', '.join(parts + [f'{name}={python(value)}' for name, value in options])})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        kernel = ("#p", "#q")
+        made = Contract(
+            terms=(
+                Term(tensor="in0", labels=("i", "#h", "#w")),
+                Term(tensor="weight", labels=("o", "i", *kernel)),
+            ),
+            output=Term(tensor="out0", labels=("o", "#rows", "#columns")),
+            bias=Term(tensor="bias", labels=("o",)) if site["bias"] else None,
+            uniform=self.unpadded(site),
+        )
+        return (made,) if site["groups"] == 1 else self.grouped(site, made)
+
+    def unpadded(self, site: Site) -> bool:
+        """Return whether no window reaches over the border of the image."""
+        alone = site["padding"] == "same" and pair(site["kernel"]) == (1, 1)
+        return alone or site["padding"] in ("valid", 0)
+
+    def grouped(self, site: Site, plain: Contract) -> tuple[Relation, ...]:
+        """Return the relations where channels are groups of channels."""
+        groups, given, out = site["groups"], site.inputs[0].shape, site.outputs[0].shape
+        inside, outside = given[0] // groups, out[0] // groups
+        split = ((0,), (0, 1))
+        made: list[Relation] = [
+            Middle(tensor="grouped", shape=(groups, inside, *given[1:])),
+            Move(input="in0", output="grouped", groups=(split, ((1,), (2,)), ((2,), (3,)))),
+            Middle(tensor="kernels", shape=(groups, outside, inside, *pair(site["kernel"]))),
+            Move(
+                input="weight",
+                output="kernels",
+                groups=(split, ((1,), (2,)), ((2,), (3,)), ((3,), (4,))),
+            ),
+            Middle(tensor="result", shape=(groups, outside, *out[1:])),
+        ]
+        if site["bias"]:
+            made += [
+                Middle(tensor="shifts", shape=(groups, outside)),
+                Move(input="bias", output="shifts", groups=(split,)),
+            ]
+        taken, weight = plain.terms
+        contract = plain.replace(
+            terms=(
+                Term(tensor="grouped", labels=("g", *taken.labels)),
+                Term(tensor="kernels", labels=("g", *weight.labels)),
+            ),
+            output=Term(tensor="result", labels=("g", *plain.output.labels)),
+            bias=Term(tensor="shifts", labels=("g", "o")) if site["bias"] else None,
+        )
+        joined = Move(input="result", output="out0", groups=(((0, 1), (0,)), ((2,), (1,)), ((3,), (2,))))
+        return (*made, contract, joined)
 
 
 OPERATIONS = (Conv2d(),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.ir import Axis, Tensor, Type
 from nnspec.compiler.operations.axes import elements, real, whole
 from nnspec.compiler.operations.operation import Cost, Operation, Site, last_axis
+from nnspec.compiler.relations import Contract, Relation, Term, axes_of
 from nnspec.dsl.catalog import Argument
 
 
@@ -43,6 +44,19 @@ class Dense(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         bias = f", {weights['bias']}" if site["bias"] else ""
         return f"F.linear({inputs[0]}, {weights['weight']}{bias})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        leading = axes_of(len(site.inputs[0].axes) - 1)
+        return (
+            Contract(
+                terms=(
+                    Term(tensor="in0", labels=(*leading, "i")),
+                    Term(tensor="weight", labels=("o", "i")),
+                ),
+                output=Term(tensor="out0", labels=(*leading, "o")),
+                bias=Term(tensor="bias", labels=("o",)) if site["bias"] else None,
+            ),
+        )
 
 
 OPERATIONS = (Dense(),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import elements, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.compiler.relations import Relation, Sum, aligned_terms
 from nnspec.dsl.catalog import Argument
 
 
@@ -33,6 +34,11 @@ class Dropout(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"F.dropout({inputs[0]}, {site['rate']!r}, {weights['training']})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        shape = site.inputs[0].shape
+        kept, out = aligned_terms(("in0", "out0"), (shape, shape))
+        return (Sum(terms=(kept,), output=out, coefficients=(1.0,)),)  # in evaluation the identity
 
 
 OPERATIONS = (Dropout(),)

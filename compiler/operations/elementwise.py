@@ -8,6 +8,8 @@ from __future__ import annotations
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import elements, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.compiler.relations import Elementwise as ElementwiseRelation
+from nnspec.compiler.relations import Relation, Sum, aligned_terms
 from nnspec.dsl.catalog import Argument
 
 
@@ -15,12 +17,14 @@ class Elementwise(Operation):
     """y = f(x). `parity` is "odd", "even" or "none".
 
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
-    `work` is a rough count of operations for one number; 1 for what a processor does in one instruction.
+    `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
+    piece. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
     parity: str
     degree: float | str | None
     work: int
+    complete: bool
     torch: str
 
     def __init__(
@@ -32,6 +36,7 @@ class Elementwise(Operation):
         parity: str = "none",
         degree: float | str | None = None,
         work: int = 1,
+        complete: bool = False,
         arguments: tuple[Argument, ...] = (),
     ) -> None:
         self.name = name  # type: ignore[misc]
@@ -40,6 +45,7 @@ class Elementwise(Operation):
         self.parity = parity
         self.degree = degree
         self.work = work
+        self.complete = complete
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
 
@@ -53,6 +59,18 @@ class Elementwise(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return self.torch.format(x=inputs[0], **site.arguments)
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        shape = site.inputs[0].shape
+        given, out = aligned_terms(("in0", "out0"), (shape, shape))
+        if self.degree == "linear":
+            return (Sum(terms=(given,), output=out, coefficients=(1.0,)),)
+        degree = None if self.degree is None else float(self.degree)
+        return (
+            ElementwiseRelation(
+                terms=(given,), output=out, parity=self.parity, degree=degree, complete=self.complete
+            ),
+        )
 
 
 _SLOPE = Argument(name="slope", kind="real", doc="the slope below zero", default=0.01)
@@ -69,8 +87,14 @@ OPERATIONS = (
         work=2,
         arguments=(_SLOPE,),
     ),
-    Elementwise("tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4),
-    Elementwise("sigmoid", "torch.sigmoid({x})", "The logistic function: y = 1 / (1 + exp(-x)).", work=4),
+    Elementwise("tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4, complete=True),
+    Elementwise(
+        "sigmoid",
+        "torch.sigmoid({x})",
+        "The logistic function: y = 1 / (1 + exp(-x)).",
+        work=4,
+        complete=True,
+    ),
     Elementwise(
         "hard_sigmoid",
         "torch.clamp({x}, 0, 1)",
@@ -79,9 +103,11 @@ OPERATIONS = (
         (The function that some libraries give this name is clamp(x / 6 + 1 / 2, 0, 1).)""",
         work=2,
     ),
-    Elementwise("gelu", "F.gelu({x})", "y = x * Phi(x), Phi the standard normal distribution.", work=6),
-    Elementwise("silu", "F.silu({x})", "y = x * sigmoid(x), also called swish.", work=5),
-    Elementwise("softplus", "F.softplus({x})", "y = log(1 + exp(x)).", work=4),
+    Elementwise(
+        "gelu", "F.gelu({x})", "y = x * Phi(x), Phi the standard normal distribution.", work=6, complete=True
+    ),
+    Elementwise("silu", "F.silu({x})", "y = x * sigmoid(x), also called swish.", work=5, complete=True),
+    Elementwise("softplus", "F.softplus({x})", "y = log(1 + exp(x)).", work=4, complete=True),
     Elementwise(
         "elu",
         "F.elu({x}, {alpha})",
@@ -89,13 +115,15 @@ OPERATIONS = (
         work=4,
         arguments=(_ALPHA,),
     ),
-    Elementwise("sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4),
-    Elementwise("cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4),
+    Elementwise("sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4, complete=True),
+    Elementwise("cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4, complete=True),
     Elementwise("exp", "torch.exp({x})", "y = exp(x).", work=4),
     Elementwise("log", "torch.log({x})", "The natural logarithm: y = log(x).", work=4),
     Elementwise("abs", "torch.abs({x})", "The absolute value: y = |x|.", parity="even", degree=1),
     Elementwise("sign", "torch.sign({x})", "y = 1, 0 or -1, the sign of x.", parity="odd", degree=0),
-    Elementwise("erf", "torch.erf({x})", "The error function: y = erf(x).", parity="odd", work=4),
+    Elementwise(
+        "erf", "torch.erf({x})", "The error function: y = erf(x).", parity="odd", work=4, complete=True
+    ),
     Elementwise("square", "torch.square({x})", "y = x^2.", parity="even", degree=2),
     Elementwise("sqrt", "torch.sqrt({x})", "The square root: y = sqrt(x), for x >= 0.", degree=0.5),
 )

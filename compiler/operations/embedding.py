@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.ir import Axis, Tensor, Type
 from nnspec.compiler.operations.axes import whole
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Relation, Sum, Term, axes_of
 from nnspec.dsl.catalog import Argument
 
 
@@ -37,6 +38,16 @@ class Embedding(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"F.embedding({inputs[0]}, {weights['weight']})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        leading = tuple(f"#{label}" for label in axes_of(len(site.inputs[0].axes)))
+        return (
+            Sum(
+                terms=(Term(tensor="weight", labels=("#rows", "w")),),
+                output=Term(tensor="out0", labels=(*leading, "w")),
+                coefficients=(1.0,),
+            ),
+        )
 
 
 OPERATIONS = (Embedding(),)

@@ -7,6 +7,7 @@ from typing import Any
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.axes import dimension, position, shape_text, whole
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site, last_axis
+from nnspec.compiler.relations import Part, Relation
 from nnspec.dsl.catalog import Argument
 
 
@@ -55,6 +56,14 @@ class Concat(Operation):
         axis = position(site, site["axis"])
         return f"torch.cat(({', '.join(inputs)}), dim={dimension(site, axis)})"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        axis, start = position(site, site["axis"]), 0
+        made: list[Relation] = []
+        for index, given in enumerate(site.inputs):
+            made.append(Part(whole="out0", part=f"in{index}", axis=axis, start=start, part_axis=axis))
+            start = start + given.shape[axis]
+        return tuple(made)
+
 
 class Stack(Operation):
     name = "stack"
@@ -84,6 +93,13 @@ class Stack(Operation):
         dim = dimension(site, self.place(site), len(site.inputs[0].axes) + 1)
         comma = "," if len(inputs) == 1 else ""
         return f"torch.stack(({', '.join(inputs)}{comma}), dim={dim})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        place = self.place(site)
+        return tuple(
+            Part(whole="out0", part=f"in{index}", axis=place, start=index, part_axis=None)
+            for index in range(len(site.inputs))
+        )
 
 
 class Split(Operation):
@@ -141,6 +157,14 @@ class Split(Operation):
             text = f"{inputs[0]}.chunk({parts}, dim={axis})"
         # One piece is still a tuple in torch; one value is assigned.
         return f"{text}[0]" if self.outputs(site.arguments) == 1 else text
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        axis, start = position(site, site["axis"]), 0
+        made: list[Relation] = []
+        for index, size in enumerate(self.sizes(site)):
+            made.append(Part(whole="in0", part=f"out{index}", axis=axis, start=start, part_axis=axis))
+            start += size
+        return tuple(made)
 
 
 OPERATIONS = (Concat(), Stack(), Split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, real
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Contract, Relation, aligned_terms
 
 
 class Matmul(Operation):
@@ -44,6 +45,19 @@ class Matmul(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         left, right = aligned(site, inputs)
         return f"{left} @ {right}"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        outer = tuple(given.shape[:-2] for given in (*site.inputs, site.outputs[0]))
+        left, right, out = aligned_terms(("in0", "in1", "out0"), outer)
+        return (
+            Contract(
+                terms=(
+                    left.replace(labels=(*left.labels, "n", "k")),
+                    right.replace(labels=(*right.labels, "k", "m")),
+                ),
+                output=out.replace(labels=(*out.labels, "n", "m")),
+            ),
+        )
 
 
 OPERATIONS = (Matmul(),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.ir import Tensor, Type
 from nnspec.compiler.operations.axes import elements, real, whole
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site, last_axis
+from nnspec.compiler.relations import Contract, Middle, Normalize, Relation, Term, axes_of
 from nnspec.dsl.catalog import Argument
 
 _AFFINE = Argument(name="affine", kind="bool", doc="whether a learned gain and shift follow", default=True)
@@ -17,6 +18,29 @@ def _epsilon(default: float) -> Argument:
         doc="added to the variance, against division by zero",
         default=default,
         above=0.0,
+    )
+
+
+def _along_last(site: Site, group: str, *, shift: bool) -> tuple[Relation, ...]:
+    last = len(site.inputs[0].axes) - 1
+    norm = Normalize(input="in0", output="out0", axes=(last,), group=group, epsilon=site["epsilon"])
+    return _with_affine(site, norm, (*axes_of(last), "c"), shift=shift)
+
+
+def _with_affine(
+    site: Site, norm: Normalize, labels: tuple[str, ...], *, shift: bool
+) -> tuple[Relation, ...]:
+    """Return the relations of a norm with its gain and shift along `c`, if it has them."""
+    if not site["affine"]:
+        return (norm,)
+    return (
+        Middle(tensor="normal", shape=site.outputs[0].shape),
+        norm.replace(output="normal"),
+        Contract(
+            terms=(Term(tensor="normal", labels=labels), Term(tensor="weight", labels=("c",))),
+            output=Term(tensor="out0", labels=labels),
+            bias=Term(tensor="bias", labels=("c",)) if shift else None,
+        ),
     )
 
 
@@ -88,6 +112,18 @@ class BatchNorm(Operation):
         ]
         return f"F.batch_norm({', '.join(parts)})"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        norm = Normalize(
+            input="in0",
+            output="out0",
+            axes=(0,),
+            group="unit",
+            epsilon=site["epsilon"],
+            mean="running_mean",
+            variance="running_var",
+        )
+        return _with_affine(site, norm, ("c", *axes_of(len(site.inputs[0].axes) - 1)), shift=True)
+
 
 class LayerNorm(Operation):
     name = "layernorm"
@@ -121,6 +157,9 @@ class LayerNorm(Operation):
             parts += [weights["weight"], weights["bias"]]
         return f"F.layer_norm({', '.join(parts)}, eps={site['epsilon']!r})"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        return _along_last(site, "centred", shift=True)
+
 
 class RmsNorm(Operation):
     name = "rmsnorm"
@@ -150,6 +189,9 @@ class RmsNorm(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         gain = f", {weights['weight']}" if site["affine"] else ""
         return f"F.rms_norm({inputs[0]}, ({site.inputs[0].shape[-1]},){gain}, eps={site['epsilon']!r})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        return _along_last(site, "orthogonal", shift=False)
 
 
 OPERATIONS = (BatchNorm(), LayerNorm(), RmsNorm())

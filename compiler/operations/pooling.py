@@ -8,6 +8,7 @@ from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import elements, product
 from nnspec.compiler.operations.convolution import image, pair, windowed
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Contract, Elementwise, Relation, Term
 from nnspec.dsl.catalog import Argument
 
 _ARGUMENTS = (
@@ -23,6 +24,9 @@ _ARGUMENTS = (
     ),
     Argument(name="padding", kind="int", doc="border on each side", default=0, listed="either", at_least=0),
 )
+
+_IMAGE = Term(tensor="in0", labels=("c", "#h", "#w"))
+_POOLED = Term(tensor="out0", labels=("c", "#rows", "#columns"))
 
 
 class Pooling(Operation):
@@ -60,12 +64,19 @@ class MaxPool(Pooling):
     function = "F.max_pool2d"
     example = "x = image -> conv2d(16, kernel = 3) -> relu -> maxpool(2)"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        return (Elementwise(terms=(_IMAGE,), output=_POOLED, degree=1, shifts=1.0),)
+
 
 class AvgPool(Pooling):
     name = "avgpool"
     doc = "The mean of each window of each channel. A border counts as zeros."
     function = "F.avg_pool2d"
     example = "x = image -> conv2d(16, kernel = 3) -> relu -> avgpool(2)"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        whole = pair(site["padding"]) == (0, 0)
+        return (Contract(terms=(_IMAGE,), output=_POOLED, ones=1.0 if whole else None),)
 
 
 class GlobalAvgPool(Operation):
@@ -81,6 +92,10 @@ class GlobalAvgPool(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"{inputs[0]}.mean(dim=(-2, -1))"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        given = Term(tensor="in0", labels=("c", "h", "w"))
+        return (Contract(terms=(given,), output=Term(tensor="out0", labels=("c",)), ones=1.0),)
 
 
 OPERATIONS = (MaxPool(), AvgPool(), GlobalAvgPool())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from nnspec.compiler.ir import Type
-from nnspec.compiler.operations.axes import dimension, elements, positions
+from nnspec.compiler.operations.axes import dimension, elements, positions, product
 from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.compiler.relations import Contract, Relation, Term, axes_of
 from nnspec.dsl.catalog import Argument
 
 _AXIS = Argument(
@@ -49,6 +50,18 @@ class Reduction(Operation):
         dims = [dimension(site, axis) for axis in gone]
         return f"{text}.{self.torch}(dim={dims[0] if len(dims) == 1 else tuple(dims)})"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        labels = axes_of(len(site.inputs[0].axes))
+        gone = positions(site, site["axis"])
+        kept = tuple(label for place, label in enumerate(labels) if place not in gone)
+        given, out = Term(tensor="in0", labels=labels), Term(tensor="out0", labels=kept)
+        return (Contract(terms=(given,), output=out, ones=self.ones(site, gone)),)
+
+    def ones(self, site: Site, gone: tuple[int, ...]) -> float | None:
+        """Return what ones give, None if a size is not known."""
+        count = product(tuple(site.inputs[0].shape[place] for place in gone))
+        return float(count) if isinstance(count, int) else None
+
     def converted(self, site: Site, text: str, weights: dict[str, str]) -> str:
         """Return the input as numbers that torch can reduce so."""
         return f"{text}.long()" if site.inputs[0].dtype == "bool" else text
@@ -70,6 +83,9 @@ class Mean(Reduction):
     def dtype(self, site: Site) -> str:
         kind = site.inputs[0].dtype
         return kind if kind == "complex" else "real"
+
+    def ones(self, site: Site, gone: tuple[int, ...]) -> float | None:
+        return 1.0
 
     def converted(self, site: Site, text: str, weights: dict[str, str]) -> str:
         return text if site.inputs[0].dtype in ("real", "complex") else f"{text}.to({weights['dtype']})"

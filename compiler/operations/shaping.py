@@ -15,6 +15,7 @@ from nnspec.compiler.operations.axes import (
     whole,
 )
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site, last_axis
+from nnspec.compiler.relations import Move, Part, Relation
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.dimensions import Size, exact_quotient
 
@@ -40,6 +41,12 @@ class Flatten(Operation):
         if start == len(site.inputs[0].axes) - 1:
             return inputs[0]
         return f"torch.flatten({inputs[0]}, {start + site.batched})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        start, count = position(site, site["start"]), len(site.inputs[0].axes)
+        kept = tuple(((place,), (place,)) for place in range(start))
+        merged = (tuple(range(start, count)), (start,))
+        return (Move(input="in0", output="out0", groups=(*kept, merged)),)
 
 
 class Reshape(Operation):
@@ -99,6 +106,9 @@ class Reshape(Operation):
             for size in shape
         ]
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        return (Move(input="in0", output="out0", groups=_runs(site.inputs[0].shape, self.target(site))),)
+
 
 class Permute(Operation):
     name = "permute"
@@ -127,6 +137,9 @@ class Permute(Operation):
         order = [str(axis + site.batched) for axis in self.order(site)]
         return f"{inputs[0]}.permute({', '.join(batch + order)})"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        return (_reordered(self.order(site)),)
+
 
 class Transpose(Operation):
     name = "transpose"
@@ -141,6 +154,10 @@ class Transpose(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"{inputs[0]}.transpose(-2, -1)"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        count = len(site.inputs[0].axes)
+        return (_reordered((*range(count - 2), count - 1, count - 2)),)
 
 
 class Slice(Operation):
@@ -187,6 +204,11 @@ class Slice(Operation):
         cut = f"{site['start'] or ''}:{'' if to_the_end else stop + 1}"
         return f"{inputs[0]}[{':, ' * (axis + site.batched)}{cut}]"
 
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        axis = position(site, site["axis"])
+        start = site["start"] if site["start"] >= 0 else site["start"] + site.inputs[0].shape[axis]
+        return (Part(whole="in0", part="out0", axis=axis, start=start, part_axis=axis),)
+
 
 class Select(Operation):
     name = "select"
@@ -213,6 +235,11 @@ class Select(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         before = position(site, site["axis"]) + site.batched
         return f"{inputs[0]}[{':, ' * before}{site['index']}]"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        axis = position(site, site["axis"])
+        start = site["index"] if site["index"] >= 0 else site["index"] + site.inputs[0].shape[axis]
+        return (Part(whole="in0", part="out0", axis=axis, start=start, part_axis=None),)
 
 
 def _missing(given: tuple[Size, ...], wanted: tuple[Size, ...]) -> Size | None:
@@ -271,6 +298,26 @@ def _run_axes(taken: list[tuple[Size, Axis]], sizes: list[Size]) -> list[Axis]:
     if all(axis is first for _, axis in taken) and len(taken) == len(factors(first)):
         return [first]
     return [Axis(size=sizes[0], factors=tuple(f for f, _ in taken) if len(taken) > 1 else ())]
+
+
+def _reordered(order: tuple[int, ...]) -> Move:
+    return Move(input="in0", output="out0", groups=tuple(((old,), (new,)) for new, old in enumerate(order)))
+
+
+def _runs(
+    old: tuple[Size, ...], new: tuple[Size, ...]
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Return the shortest runs of old and new axes that hold the same numbers."""
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        taken, made = _equal_run([(size, Axis(size=size)) for size in old[i:]], list(new[j:]))
+        found.append((tuple(range(i, i + len(taken))), tuple(range(j, j + len(made)))))
+        i, j = i + len(taken), j + len(made)
+    # What is left on one side has size 1.
+    if i < len(old) or j < len(new):
+        found.append((tuple(range(i, len(old))), tuple(range(j, len(new)))))
+    return tuple(found)
 
 
 OPERATIONS = (Flatten(), Reshape(), Permute(), Transpose(), Slice(), Select())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import dimension, elements, position, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site, last_axis
+from nnspec.compiler.relations import Relation
+from nnspec.compiler.relations import Softmax as SoftmaxRelation
 from nnspec.dsl.catalog import Argument
 
 
@@ -29,6 +31,10 @@ class Softmax(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"F.{self.name}({inputs[0]}, dim={dimension(site, position(site, site['axis']))})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        total = 1.0 if self.name == "softmax" else None
+        return (SoftmaxRelation(input="in0", output="out0", axis=position(site, site["axis"]), total=total),)
 
 
 OPERATIONS = (
