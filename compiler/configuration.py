@@ -260,7 +260,7 @@ class Configuration:
                 found=found,
                 place=place,
                 expected=_article(family),
-                help=f"there are {listed}" if len(known) <= 12 else None,
+                help=f"there are {listed}" if 0 < len(known) <= 12 else None,
             )
         near = nearest(name.name, known)
         help_text = f"did you mean `{near}`?" if near else f"there are {listed}"

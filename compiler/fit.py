@@ -123,6 +123,8 @@ class Fitter:
         values = self.values(written)
         self.check_rows(values, written)
         graph = None if network is None else self.fit_network(network, values, written)
+        for error in tuple(self.bag)[before:]:
+            _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
             return None
         return _experiment(definition, graph, values)
@@ -218,6 +220,8 @@ class Fitter:
         """Return the network that `name` or `name(width = 64)` stands for."""
         function = expression.function if isinstance(expression, CallOf) else expression
         definition = resolve(module, function)
+        if isinstance(function, Name) and definition is None and self.catalog.anywhere(function.name):
+            raise Refused(self.configuration(module).unknown_word(function, "network", "`network`"))
         if not isinstance(definition, Definition) or definition.kind != "network":
             raise Refused(_no_network(function, expression, module, definition))
         if definition.broken:
@@ -317,6 +321,16 @@ def _experiment(definition: Definition, graph: Graph, values: Mapping[str, Any])
         doc=doc,
         span=definition.span,
     )
+
+
+def _say_which(error: Error, definition: Definition) -> None:
+    """An error at a line of the experiment that this one derives from says which one it breaks."""
+    own = definition.item.span
+    if error.span is None or own.source is not error.span.source:
+        return
+    if not own.start <= error.span.start < own.end:
+        label = f"in experiment `{definition.name}`"
+        error.related = (*error.related, Related(span=definition.span, label=label))
 
 
 def _with_threshold(metric: Choice, loss: Choice) -> Choice:

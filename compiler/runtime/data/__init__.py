@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.runtime.data.field import Field, Part, Splits
-from nnspec.compiler.runtime.data.load import check_batch, load
 from nnspec.compiler.runtime.data.registry import all_sets, find
 from nnspec.compiler.runtime.data.split import Sizes, parts_misfit, sizes
 from nnspec.dsl.catalog import Entry
+from nnspec.dsl.source import Span
 
 __all__ = ["Field", "Part", "Splits", "check_batch", "describe", "entries", "load", "misfit", "part_sizes"]
 
@@ -31,3 +33,21 @@ def part_sizes(choice: Choice) -> Sizes | None:
 def misfit(choice: Choice) -> tuple[str, str] | None:
     """Return the argument, and why, whose value does not go with the others; None if all do."""
     return parts_misfit(choice.options) or find(choice.name).misfit(choice.options)
+
+
+def load(choice: Choice, root: Path, *, dtype: str = "float32") -> Splits:
+    """Return the parts of a data set; real numbers have the dtype "float32" or "float64".
+
+    Files lie under `root`. The split and what is drawn depend on the choice's own `seed`, never on the
+    seed of a run. Raises RunError with a diagnostic at the choice's span.
+    """
+    from nnspec.compiler.runtime.data import loading
+
+    return loading.load(choice, root, dtype)
+
+
+def check_batch(splits: Splits, batch: int | None, span: Span | None) -> None:
+    """Raise RunError if a batch is larger than the training part."""
+    from nnspec.compiler.runtime.data import loading
+
+    loading.check_batch(splits, batch, span)

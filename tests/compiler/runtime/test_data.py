@@ -225,6 +225,7 @@ def test_what_is_a_label(tmp_path: Path, cells: str, said: bool | None, classes:
         ("a,b\n1,2\n", {"target": 2}, "N0703", "no column number 2"),
         ("1,2\n3,4\n", {"target": 1}, "N0712", "its first row holds numbers, not names"),
         ("b\n1\n", {"target": "b"}, "N0712", "no column is left"),
+        ("a,b\n1,2\n", {"target": "b", "inputs": ("a", 1)}, "N0712", "`b` is among the inputs"),
         ("a,b\n1,x\n2,x\n", {"target": "b"}, "N0706", "every row of `b` has the label x"),
         ("a,b\n1,0\n", {"target": "b", "test": 0.9}, "N0707", "none is left to train on"),
     ],

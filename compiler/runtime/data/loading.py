@@ -18,11 +18,8 @@ from nnspec.dsl.errors.data import DataNotFinite, DataOneClass, DataTooFewRows
 from nnspec.dsl.source import Span
 
 
-def load(choice: Choice, root: Path, *, dtype: str = "float32") -> Splits:
-    """Return the parts of a data set; real numbers have the dtype "float32" or "float64".
-
-    The split and what is drawn depend on the choice's own `seed`, never on the seed of a run.
-    """
+def load(choice: Choice, root: Path, dtype: str) -> Splits:
+    """Return the parts of a data set, real numbers in the dtype."""
     options = choice.options
     raw = find(choice.name).read(options, root, choice.span)
     for field in raw.fields:
