@@ -18,9 +18,10 @@ from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Analysis, Choice, Experiment
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
+from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.runtime import data, losses, optimizers
+from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.definitions import Definition, Module
@@ -29,10 +30,10 @@ from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.data import DataTooFewRows
 from nnspec.dsl.errors.experiments import (
     BatchTooLarge,
-    DuplicateSeed,
     MissingField,
     NoLength,
     NotAnExperiment,
+    NothingToWatch,
     TwoLengths,
     WrongField,
 )
@@ -43,9 +44,7 @@ from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
     AnalyzeDefinition,
     CallOf,
-    ExperimentDefinition,
     Expression,
-    ListOf,
     Member,
     Name,
 )
@@ -122,12 +121,13 @@ class Fitter:
         network = self.network_of(written)
         values = self.values(written)
         self.check_rows(values, written)
+        self.check_stop(values)
         graph = None if network is None else self.fit_network(network, values, written)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
             return None
-        return _experiment(definition, graph, values)
+        return assemble(definition, graph, values)
 
     def check_present(self, definition: Definition, written: Mapping[str, Written]) -> None:
         for name in _REQUIRED:
@@ -163,7 +163,7 @@ class Fitter:
     def value(self, written: Written, argument: Argument) -> Any:
         value = self.configuration(written.module).value(written.field.value, argument)
         if argument.name == "seeds":
-            _check_seeds(value, written.field.value)
+            check_seeds(value, written.field.value)
         return value
 
     def fit_network(
@@ -183,7 +183,7 @@ class Fitter:
             self.checked.sizes.setdefault(id(network.definition), feeds.sizes)
         typed = None if errors else self.graph(network, feeds.sizes, span)
         if typed is not None:
-            metrics = _listed(values.get("metrics", ()))
+            metrics = (*listed(values.get("metrics", ())), *watched(values.get("stop")))
             errors = judge(typed, known, values.get("loss"), metrics, choice.span)
         for error in errors:
             self.bag.add(error)
@@ -203,6 +203,15 @@ class Fitter:
             label = f"{rows.train} rows to train on"
             related = () if choice.span is None else (Related(span=choice.span, label=label),)
             self.bag.add(BatchTooLarge(span, related, batch=values["batch"], rows=rows.train))
+
+    def check_stop(self, values: Mapping[str, Any]) -> None:
+        stop: Choice | None = values.get("stop")
+        choice: Choice | None = values.get("data")
+        if stop is None or choice is None or choice["validation"] > 0:
+            return
+        related = () if choice.span is None else (Related(span=choice.span, label="no `validation` here"),)
+        help_text = f"keep some rows: `{choice.name}(validation = 0.1)`, beside its other arguments"
+        self.bag.add(NothingToWatch(stop.span, related, name=stop.name, help=help_text))
 
     # ------------------------------------------------------------------------------------------- networks
 
@@ -292,37 +301,6 @@ class Fitter:
             return None
 
 
-def _experiment(definition: Definition, graph: Graph, values: Mapping[str, Any]) -> Experiment:
-    defaults = {argument.name: argument.default for argument in FIELDS.arguments if not argument.required}
-    full: dict[str, Any] = {**defaults, **values}
-    rows = data.part_sizes(full["data"])
-    if "batch" not in values and rows is not None and rows.train < full["batch"]:
-        full["batch"] = None  # the default is no reason to refuse a small data set
-    doc = definition.item.doc if isinstance(definition.item, ExperimentDefinition) else None
-    return Experiment(
-        name=definition.name,
-        graph=graph,
-        data=full["data"],
-        loss=full["loss"],
-        rule=full["learn"],
-        optimizer=full["optimizer"] or optimizers.DEFAULT,
-        schedule=full["schedule"],
-        epochs=full["epochs"],
-        steps=full["steps"],
-        batch=full["batch"],
-        seeds=_listed(full["seeds"]),
-        metrics=tuple(_with_threshold(metric, full["loss"]) for metric in _listed(full["metrics"])),
-        shuffle=full["shuffle"],
-        seed_mode=full["seed_mode"],
-        device=full["device"],
-        precision=full["precision"],
-        stop=full["stop"],
-        save=full["save"],
-        doc=doc,
-        span=definition.span,
-    )
-
-
 def _say_which(error: Error, definition: Definition) -> None:
     """An error at a line of the experiment that this one derives from says which one it breaks."""
     own = definition.item.span
@@ -331,31 +309,6 @@ def _say_which(error: Error, definition: Definition) -> None:
     if not own.start <= error.span.start < own.end:
         label = f"in experiment `{definition.name}`"
         error.related = (*error.related, Related(span=definition.span, label=label))
-
-
-def _with_threshold(metric: Choice, loss: Choice) -> Choice:
-    """A metric that leaves its threshold open takes the one halfway between what the loss aims at."""
-    if metric.options.get("threshold", 0) is not None:
-        return metric
-    options = {**metric.options, "threshold": losses.midpoint(loss)}
-    return metric.replace(arguments=tuple(options.items()))
-
-
-def _check_seeds(value: Any, expression: Expression) -> None:
-    seeds = _listed(value)
-    if not seeds:
-        raise Refused(WrongField(expression.span, why="`seeds` needs at least one", found="none", help=None))
-    seen: set[int] = set()
-    for index, seed in enumerate(seeds):
-        if seed in seen:
-            listed = isinstance(expression, ListOf) and len(expression.items) == len(seeds)
-            place = expression.items[index] if isinstance(expression, ListOf) and listed else expression
-            raise Refused(DuplicateSeed(place.span, seed=seed))
-        seen.add(seed)
-
-
-def _listed(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _no_network(function: Expression, written: Expression, module: Module, found: object) -> Error:

@@ -184,3 +184,13 @@ class NotConfiguration(Error):
     help = "{help}"
     explain = """Fields of experiments and arguments of their words are known before anything runs: numbers,
 texts, true and false, lists, ranges, arithmetic on them, `let` values, and words of the library."""
+
+
+class NothingToWatch(Error):
+    code = "N0619"
+    title = "no validation part"
+    message = "`{name}` watches the validation part, and the data keep none"
+    label = "nothing to watch"
+    help = "{help}"
+    explain = """Early stopping needs rows that are neither trained on nor the test: a test that decides when
+to stop is no test any more. Keep some with `validation = 0.1`."""

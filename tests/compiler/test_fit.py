@@ -103,6 +103,19 @@ def test_accuracy_of_one_output_is_cut_where_the_loss_is_even(loss: str, thresho
     assert metric["threshold"] == threshold
 
 
+def test_the_metric_that_is_watched_is_checked_and_cut_as_any_other(
+    refuse: Callable[[str], list[Any]],
+) -> None:
+    network = "network m {\n  input x: real[2]\n  output y: real[1] = x -> dense(1)\n}\n"
+    fields = {"data": "moons(validation = 0.1)", "loss": "mean_squared_error"}
+    stop = fitted(network, **fields, stop="early(metric = accuracy)").stop
+    assert stop is not None and stop["metric"]["threshold"] == 0.5
+    network = network.replace("real[2]", "real[10]")
+    fields["data"] = "diabetes(validation = 0.1)"
+    (error,) = refuse(spec(network, **fields, stop="early(metric = accuracy)"))
+    assert error.code == "N0613"
+
+
 def test_a_small_data_set_is_one_batch_unless_the_spec_says_more() -> None:
     network = "network m {\n  input x: real[2]\n  output y: real[2] = x -> dense(2)\n}\n"
     assert fitted(network, data="xor(samples = 4, test = 0)").batch is None
@@ -185,6 +198,7 @@ def test_analyses() -> None:
         ({"network": "m(widht = 3)"}, "N0301", "widht = 3", "did you mean `width`?"),
         ({"network": 'm(width = "a")'}, "N0304", 'width = "a"', ""),
         ({"network": "3"}, "N0604", "3", ""),
+        ({"stop": "early"}, "N0619", "early", "digits(validation = 0.1)"),
         ({"stages": "[fit(epochs = 2)]"}, "N1000", "stages", ""),
         ({"network": "m(width = sweep(2, 8))"}, "N1000", "sweep(2, 8)", ""),
         ({"network": "trained(e)"}, "N1000", "trained(e)", ""),
