@@ -160,7 +160,7 @@ class Body:
     def renamed(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bool:
         """Let the last line assign to the output at once, if nothing else reads what it assigns to."""
         head = f"{inputs[0]} = "
-        if len(inputs) > 1 or not self.lines or not self.lines[-1].code.startswith(head):
+        if len(inputs) != 1 or not self.lines or not self.lines[-1].code.startswith(head):
             return False
         if inputs[0] in self.variables.values():
             return False
