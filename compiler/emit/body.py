@@ -203,10 +203,7 @@ class Body:
         """Return the effective weight: as stored, tied, or through its maps, computed once a forward."""
         if (owner, weight.name) in self.effective:
             return self.effective[owner, weight.name]
-        if weight.tie is not None:
-            text = self.tied(weight)
-        else:
-            text = self.form.tensor(owner, weight.name, weight.stored[0].kind)
+        text = self.tied(weight.tie) if weight.tie else self.stored(owner, weight)
         for item in weight.maps:
             text = f"{self.mapped(item)}({text})"
         if weight.maps and not inline and self.readers.get((owner_name(owner), weight.name), 0) > 1:
@@ -215,9 +212,10 @@ class Body:
             text = self.effective[owner, weight.name] = name
         return text
 
-    def tied(self, weight: Weight) -> str:
-        tie = weight.tie
-        assert tie is not None
+    def stored(self, owner: str, weight: Weight) -> str:
+        return self.form.tensor(owner, weight.name, weight.stored[0].kind)
+
+    def tied(self, tie: Tie) -> str:
         other = self.children[tie.child]
         owner = self.form.owner(tie.child)
         if other.repeated:
