@@ -23,6 +23,7 @@ from nnspec.dsl.imports import Importer
 from nnspec.dsl.load import load_source
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
+from nnspec.dsl.syntax import File
 
 
 class Checked:
@@ -101,6 +102,8 @@ def check(
     network that is named, or of the last one.
     """
     file = parse(source, bag)
+    if bag.failed:  # names in statements that could not be read would all seem undefined
+        file = File(items=(), source=source)
     own = () if source.path is None else (source.path.parent,)
     importer = Importer((*own, *folders), load_source, parse, bag)
     definitions = bind(source, file, catalog(), importer)

@@ -10,8 +10,8 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.syntax import (
-    MisspeltKeyword,
     MissingValue,
+    MisspeltKeyword,
     UnclosedBracket,
     UnclosedText,
     UnexpectedCharacter,
@@ -52,7 +52,24 @@ _WORDS = {
 _VALUE_STARTS = frozenset(("NAME", "NUMBER", "STRING", "LPAR", "LSQB"))
 _ENDS = frozenset(("_NL", "$END", "RBRACE", "RPAR", "RSQB", "COMMA"))
 _OPERATORS = frozenset(
-    "EQUAL PLUS MINUS TIMES DIVIDE WHOLE MODULO AT POWER AMPERSAND COMPARE AND OR NOT UPDATE COLON".split()
+    [
+        "EQUAL",
+        "PLUS",
+        "MINUS",
+        "TIMES",
+        "DIVIDE",
+        "WHOLE",
+        "MODULO",
+        "AT",
+        "POWER",
+        "AMPERSAND",
+        "COMPARE",
+        "AND",
+        "OR",
+        "NOT",
+        "UPDATE",
+        "COLON",
+    ]
 )
 
 
@@ -74,6 +91,8 @@ def diagnose(
         return _character(source, at), at + 1
     if brackets and _runs_out(source, found, brackets[-1]):
         return _unclosed(source, brackets[-1], found)
+    if last is not None and brackets and _begins_item(source, last, found, brackets[-1]):
+        return _unclosed(source, brackets[-1], last)
     if last is not None and last.type in _OPERATORS and found.type in _ENDS:
         return MissingValue(_span(source, last), after=str(last)), at
     keyword = _keyword(source, found, before, accepts())
@@ -95,7 +114,11 @@ def _character(source: Source, at: int) -> Error:
     span = Span(source=source, start=at, end=at + 1)
     if character == '"':
         return UnclosedText(span)
-    helps = {"'": 'texts stand in double quotes: "..."', ";": "a newline ends a statement", "!": "write `not`"}
+    helps = {
+        "'": 'texts stand in double quotes: "..."',
+        ";": "a newline ends a statement",
+        "!": "write `not`",
+    }
     shown = character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
     return UnexpectedCharacter(span, character=shown, help=helps.get(character))
 
@@ -105,9 +128,16 @@ def _runs_out(source: Source, found: Token, bracket: Token) -> bool:
     if found.type == "$END":
         return True
     if str(bracket) == "{":
-        return found.type in {item.upper() for item in ITEMS} or str(found) in ITEMS and _begins_line(source, found)
+        return found.type in {item.upper() for item in ITEMS} or (
+            str(found) in ITEMS and _begins_line(source, found)
+        )
     other_kind = found.type == "RBRACE"
     return other_kind or (_begins_line(source, found) and found.type not in ("RPAR", "RSQB"))
+
+
+def _begins_item(source: Source, last: Token, found: Token, bracket: Token) -> bool:
+    """`network n` inside a block: the block was not closed."""
+    return str(bracket) == "{" and str(last) in ITEMS and found.type == "NAME" and _begins_line(source, last)
 
 
 def _begins_line(source: Source, token: Token) -> bool:
@@ -121,10 +151,9 @@ def _unclosed(source: Source, bracket: Token, found: Token) -> tuple[Error, int 
     if found.type != "$END":
         related = (Related(span=_span(source, found), label="makes no sense inside it"),)
     error = UnclosedBracket(opening, related, bracket=str(bracket), closing=_CLOSING[str(bracket)])
-    restart = None if found.type == "$END" else found.start_pos
-    if restart is not None and str(bracket) != "{":
-        restart = max(0, source.text.rfind("\n", 0, restart))
-    return error, restart
+    if found.type == "$END" or str(bracket) == "{":
+        return error, len(source.text)  # what is inside an unclosed block cannot be told from what is outside
+    return error, max(0, source.text.rfind("\n", 0, found.start_pos or 0))
 
 
 def _keyword(source: Source, found: Token, before: list[Token], expected: set[str]) -> Error | None:
@@ -163,7 +192,19 @@ def _describe(expected: set[str]) -> str:
     if left >= _VALUE_STARTS:
         words.append("a value")
         left -= {*_VALUE_STARTS, "NOT", "TRUE", "FALSE", "NONE", "PLUS", "MINUS"}
-    for name in ("EQUAL", "COLON", "COMMA", "RPAR", "RSQB", "LBRACE", "RBRACE", "NAME", "STRING", "_NL", "$END"):
+    for name in (
+        "EQUAL",
+        "COLON",
+        "COMMA",
+        "RPAR",
+        "RSQB",
+        "LBRACE",
+        "RBRACE",
+        "NAME",
+        "STRING",
+        "_NL",
+        "$END",
+    ):
         if name in left:
             words.append(_WORDS[name])
     if not words:

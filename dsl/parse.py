@@ -25,8 +25,25 @@ from nnspec.dsl.tree import TreeBuilder
 _OPENING = {"LPAR": "(", "LSQB": "[", "LBRACE": "{"}
 _CLOSING = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
 _NESTING = frozenset(
-    "PLUS MINUS TIMES DIVIDE WHOLE MODULO AT POWER AMPERSAND OR AND NOT IF COMPARE DOT __ANON_ARROW".split()
+    [
+        "PLUS",
+        "MINUS",
+        "TIMES",
+        "DIVIDE",
+        "WHOLE",
+        "MODULO",
+        "AT",
+        "POWER",
+        "AMPERSAND",
+        "OR",
+        "AND",
+        "NOT",
+        "IF",
+        "COMPARE",
+        "DOT",
+    ]
 )
+_INDEXED = frozenset(("NAME", "RPAR", "RSQB"))
 _LARGEST_FILE = 2_000_000
 _MOST_ERRORS = 50
 _DEEPEST = 250
@@ -81,6 +98,8 @@ class _Parse:
     def follow(self, token: Token) -> None:
         """Keep track of brackets and of how deep operators nest."""
         self.tokens = [*self.tokens[-3:], token]
+        if token.type == "LSQB" and len(self.tokens) > 1 and self.tokens[-2].type in _INDEXED:
+            self.depths[-1] += 1  # `a[0][0]` nests to the left
         if token.type in _OPENING:
             self.brackets.append(token)
             self.depths.append(0)
@@ -89,7 +108,7 @@ class _Parse:
             self.depths.pop()
         elif token.type in ("COMMA", "_NL"):
             self.depths[-1] = 0
-        elif token.type in _NESTING:
+        elif token.type in _NESTING or token == "=>":
             self.depths[-1] += 1
 
     def limited(self, token: Token) -> Token:

@@ -48,7 +48,7 @@ class TreeBuilder:
     def doc(self, meta: Any, children: list[Any]) -> str:
         from inspect import cleandoc
 
-        return cleandoc(str(children[0])[3:-3])
+        return "\n".join(line.rstrip() for line in cleandoc(str(children[0])[3:-3]).split("\n"))
 
     def use(self, meta: Any, c: list[Any]) -> Any:
         quoted = isinstance(c[0], Token) and c[0].type == "STRING"

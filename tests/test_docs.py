@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```nnspec( later)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FENCES = [
-    pytest.param(match.group(2), bool(match.group(1)), id=f"{page.name}:{text[: match.start()].count(chr(10)) + 1}")
+    pytest.param(
+        match.group(2), bool(match.group(1)), id=f"{page.name}:{text[: match.start()].count(chr(10)) + 1}"
+    )
     for page in PAGES
     for text in [page.read_text(encoding="utf-8")]
     for match in FENCE.finditer(text)

@@ -117,7 +117,9 @@ class NeedsFolder(Error):
     title = "needs a folder"
     message = "`--emit {emit}` writes a binary file, which cannot be printed"
     help = "add `-o FOLDER`"
-    explain = """Emitted text is printed unless a folder is given with `-o`; an exported program is no text."""
+    explain = (
+        """Emitted text is printed unless a folder is given with `-o`; an exported program is no text."""
+    )
 
 
 class OnlyOneInput(Error):

@@ -82,7 +82,8 @@ class FileMissing(Error):
     title = "no such file"
     message = "there is no file `{name}`"
     help = "did you mean `{suggestion}`?"
-    explain = """The file does not exist, or is a folder."""
+    explain = """The file does not exist, or is a folder. Names of files are looked for as they are written,
+relative to where the command runs."""
 
 
 class FileUnreadable(Error):
@@ -103,7 +104,9 @@ class FileTooLarge(Error):
     code = "N0501"
     title = "file too large"
     message = "`{name}` has {size}, and the limit is {limit}"
-    explain = """A spec is written by a person; the limit keeps an untrusted file from exhausting the machine."""
+    explain = (
+        """A spec is written by a person; the limit keeps an untrusted file from exhausting the machine."""
+    )
 
 
 class NestedTooDeeply(Error):

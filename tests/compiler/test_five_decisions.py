@@ -43,7 +43,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_a_shape_error_shows_the_definition_and_the_use(refuse: Callable[[str], list[Any]], case: str) -> None:
+def test_a_shape_error_shows_the_definition_and_the_use(
+    refuse: Callable[[str], list[Any]], case: str
+) -> None:
     text, line, uses = PLACES[case]
     (error,) = refuse(text)
     assert (error.code, error.span.line) == ("N0401", line)

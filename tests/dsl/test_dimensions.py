@@ -20,7 +20,9 @@ OPERATORS: dict[str, Callable[[Size, Size], Size]] = {
 }
 points = st.fixed_dictionaries({name: st.integers(1, 9) for name in NAMES})
 leaves = st.one_of(st.integers(-4, 9), st.sampled_from(NAMES))
-trees = st.recursive(leaves, lambda inner: st.tuples(st.sampled_from(sorted(OPERATORS)), inner, inner), max_leaves=7)
+trees = st.recursive(
+    leaves, lambda inner: st.tuples(st.sampled_from(sorted(OPERATORS)), inner, inner), max_leaves=7
+)
 
 
 def evaluate(tree: object, leaf: Callable[[object], Size]) -> Size:
