@@ -88,9 +88,9 @@ def feed(experiment: Experiment, splits: Splits) -> tuple[Experiment, Splits]:
         raise RunError(errors[0])
     check_batch(splits, experiment.batch, experiment.span)
     return experiment.replace(graph=graph), splits.replace(
-        train=_fed(splits.train, feeds, graph),
-        validation=None if splits.validation is None else _fed(splits.validation, feeds, graph),
-        test=None if splits.test is None else _fed(splits.test, feeds, graph),
+        train=_fed(splits.train, feeds, graph, splits.dtype),
+        validation=splits.validation and _fed(splits.validation, feeds, graph, splits.dtype),
+        test=splits.test and _fed(splits.test, feeds, graph, splits.dtype),
     )
 
 
@@ -104,13 +104,14 @@ def _sized(graph: Graph, sizes: dict[str, Size]) -> Graph:
     return graph if typed is None else typed
 
 
-def _fed(part: Part, feeds: Feeds, graph: Graph) -> Part:
+def _fed(part: Part, feeds: Feeds, graph: Graph, dtype: str) -> Part:
+    """Return a part under the names of the inputs; whole numbers become real where an input is."""
+    import torch
+
     inputs = {name: part.field(field) for name, field in feeds.pairs}
-    types = {port.name: _type(graph, port) for port in graph.root.inputs}
-    real = next((values.dtype for values in part.inputs.values() if values.is_floating_point()), None)
-    for name, values in inputs.items():
-        if types[name].dtype == "real" and not values.is_floating_point():
-            inputs[name] = values.float() if real is None else values.to(real)
+    for port in graph.root.inputs:
+        if _type(graph, port).dtype == "real":
+            inputs[port.name] = inputs[port.name].to(getattr(torch, dtype))
     return part.replace(inputs=inputs)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.feeding import feed
@@ -297,6 +298,10 @@ def test_files_are_fitted_when_they_are_read(tmp_path: Any) -> None:
     sized, fed = feed(experiment, splits)
     assert list(fed.train.inputs) == ["x"]
     np.testing.assert_array_equal(fed.train.inputs["x"], splits.train.inputs["features"])
+    assert (splits.train.inputs["features"].dtype, fed.train.inputs["x"].dtype) == (
+        torch.int64,
+        torch.float32,
+    )
     assert sized.graph == experiment.graph
     with pytest.raises(RunError) as caught:
         feed(experiment.replace(batch=25), splits)

@@ -62,6 +62,7 @@ class Splits(Node):
     validation: Part | None
     test: Part | None
     identity: str
+    dtype: str = "float32"  # of real numbers
 
     @property
     def target(self) -> Field:

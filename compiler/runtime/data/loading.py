@@ -40,6 +40,7 @@ def load(choice: Choice, root: Path, dtype: str) -> Splits:
         train=parts["train"],
         validation=present["validation"],
         test=present["test"],
+        dtype=dtype,
     )
 
 

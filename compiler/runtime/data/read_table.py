@@ -182,8 +182,12 @@ def _raw(
     name = columns[aim] if not options["header"] or columns[aim] else "target"
     field, values = target("target" if name.isdigit() else name, values, options["classes"])
     label = "inputs" if field.name == "features" else "features"
+    whole = bool((features == numpy.rint(features)).all()) and bool((abs(features) < 2**53).all())
+    if whole:  # such as numbers of words; they may enter real inputs too
+        features = features.astype("int64")
+    dtype = "int" if whole else "real"
     return Raw(
-        fields=(Field(name=label, shape=(len(inputs),)), field),
+        fields=(Field(name=label, shape=(len(inputs),), dtype=dtype), field),
         columns={label: features, field.name: values},
     )
 

@@ -179,7 +179,9 @@ def test_csv(tmp_path: Path) -> None:
     assert loaded.train.inputs["features"].tolist() == [[1, 0.5], [2, 1.5], [3, 2.5]]
     assert loaded.train.targets.tolist() == [0, 1, 0]
     values = data.load(choice("csv", path=path, target="y", inputs=("x",), test=0.0), tmp_path)
-    assert [str(field) for field in values.fields] == ["features: real[1]", "y: real"]
+    assert [str(field) for field in values.fields] == ["features: int[1]", "y: real"]
+    scaled_values = data.load(choice("csv", path=path, target="y", inputs=("x",), scale="unit"), tmp_path)
+    assert str(scaled_values.fields[0]) == "features: real[1]"
     by_number = data.load(choice("csv", path=path, target=2, inputs=(0,), test=0.0), tmp_path)
     assert torch.equal(by_number.train.targets, values.train.targets)
 
