@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import chain, count
 
 from nnspec.compiler.emit.text import Line, indent, lines
-from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Weight, WeightMap
+from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Tie, Weight, WeightMap
 from nnspec.compiler.naming import Names, attribute, variable
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
