@@ -1,0 +1,114 @@
+"""The random streams of one training.
+
+In `streams` mode each name has its own generator, seeded from the run's one seed; torch's global
+generators, from which initialisation and dropout draw, are seeded from the streams "init" and "forward".
+In `torch` mode they are seeded once with the seed itself and everything draws from them, as in a plain
+script. `kept_generators` leaves torch as it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.runtime.seeds import stream_seed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_GLOBAL = "torch."  # the global generators' place among the states
+
+
+class Streams:
+    """Named generators on the CPU; `device` says which global generator a forward draws from."""
+
+    def __init__(self, seed: int, mode: str, device: torch.device) -> None:
+        self.seed = seed
+        self.mode = mode
+        self.device = device
+        self._generators: dict[str, torch.Generator] = {}
+
+    def begin(self, name: str) -> None:
+        """Let the global generators draw from this stream; in `torch` mode only "init" begins anything."""
+        import torch
+
+        if self.mode == "streams":
+            torch.manual_seed(stream_seed(self.seed, name))
+        elif name == "init":
+            torch.manual_seed(self.seed)
+
+    def generator(self, name: str) -> torch.Generator | None:
+        """Return the generator of a stream; None stands for torch's global one."""
+        import torch
+
+        if self.mode == "torch":
+            return None
+        if name not in self._generators:
+            self._generators[name] = torch.Generator().manual_seed(stream_seed(self.seed, name))
+        return self._generators[name]
+
+    def permutation(self, name: str, count: int) -> Tensor:
+        """Return a random order of `count` things, on the CPU."""
+        import torch
+
+        return torch.randperm(count, generator=self.generator(name))
+
+    def normal(self, name: str, like: Tensor) -> Tensor:
+        """Return normal numbers in the shape of a tensor, on its device.
+
+        Drawn on the CPU, so that every device sees the same ones.
+        """
+        import torch
+
+        drawn = torch.randn(like.shape, generator=self.generator(name), dtype=like.dtype)
+        return drawn.to(like.device)
+
+    def states(self) -> dict[str, Tensor]:
+        """Return the states of all generators, the global ones too."""
+        found = {name: generator.get_state() for name, generator in self._generators.items()}
+        return found | {_GLOBAL + kind: state for kind, state in global_states(self.device).items()}
+
+    def restore(self, states: dict[str, Tensor]) -> None:
+        """Set all generators to states that `states` returned."""
+        for name, state in states.items():
+            if not name.startswith(_GLOBAL):
+                generator = self.generator(name)
+                if generator is not None:
+                    generator.set_state(state)
+        kinds = {name.removeprefix(_GLOBAL): s for name, s in states.items() if name.startswith(_GLOBAL)}
+        set_global_states(self.device, kinds)
+
+
+def global_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's generators: the CPU's and the device's."""
+    import torch
+
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def set_global_states(device: torch.device, states: dict[str, Tensor]) -> None:
+    """Set torch's generators to states that `global_states` returned."""
+    import torch
+
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if "mps" in states and device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
+
+
+@contextmanager
+def kept_generators(device: torch.device) -> Iterator[None]:
+    """Leave torch's generators as they were."""
+    before = global_states(device)
+    try:
+        yield
+    finally:
+        set_global_states(device, before)
