@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnspec import exits
+from nnspec.compiler.pipeline import Checked, check
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
 from nnspec.exits import Stop, UsageError
@@ -48,20 +50,28 @@ def add_allow(parser: ArgumentParser) -> None:
 
 def open_spec(options: Namespace) -> Spec:
     """Return the checked spec, its errors printed; stop with exit code 1 if there are any."""
-    from nnspec.compiler.pipeline import check
     from nnspec.terminal import complain
 
     bag = Bag()
+    given = settings(options.parameters)
     source = read(options.file, bag)
     checked = None
     if source is not None:
-        given = settings(options.parameters)
         name: str | None = options.network
         checked = check(source, bag, folders=tuple(options.allow), parameters=given, network=name)
     complain(*bag)
     if checked is None or bag.failed:
-        raise Stop(exits.SPEC_WRONG)
+        unknown = checked is not None and _names_unknown(checked, options.network, given)
+        raise Stop(exits.USAGE if unknown else exits.SPEC_WRONG)
     return Spec(checked)
+
+
+def _names_unknown(checked: Checked, name: str | None, given: Mapping[str, Any]) -> bool:
+    """Return whether `-p` names a parameter that the network does not have."""
+    own = checked.networks()
+    definition = checked.network(name) if name else own[-1] if own else None
+    declared = () if definition is None else definition.item.parameters
+    return definition is not None and bool(set(given) - {parameter.name for parameter in declared})
 
 
 def open_network(options: Namespace) -> Network:
