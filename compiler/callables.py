@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.operations.registry import operation
-
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.ir import Block, Instance, Primitive
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import (
     Anonymous,
     Given,

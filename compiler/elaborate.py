@@ -14,7 +14,7 @@ from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import Callables, match_arguments
 from nnspec.compiler.constraints.registry import constraint_maps
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.ir import Block, Graph, WeightMap
+from nnspec.compiler.ir import Block, Call, Graph, WeightMap
 from nnspec.compiler.selectors import lay
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -33,7 +33,7 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
-from nnspec.dsl.errors.names import NotALayer, RecursiveDefinition
+from nnspec.dsl.errors.names import NeverUsed, NotALayer, RecursiveDefinition
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     CallOf,
@@ -140,6 +140,7 @@ class Elaborator:
         builder = BlockBuilder(item.name, definition.module, dict(arguments), _value_names(item.body))
         before, self.failed = self.failed, False
         Evaluator(self, builder).statements(item.body)
+        self.check_shared(builder)
         shown = tuple((k, v) for k, v in arguments.items() if not isinstance(v, Layer))
         block = builder.finish(doc=item.doc, arguments=shown, span=definition.span)
         if not self.failed:
@@ -147,6 +148,12 @@ class Elaborator:
             self.measure(block, definition.span)
         broken, self.failed = self.failed, self.failed or before
         return None if broken else block
+
+    def check_shared(self, builder: BlockBuilder) -> None:
+        called = {statement.child for statement, _, _ in builder.body if isinstance(statement, Call)}
+        for child in builder.children:
+            if child.shared and child.name not in called and not self.failed:
+                self.report(NeverUsed(child.span, name=child.name))
 
     def derived(
         self, definition: Definition, item: NetworkDefinition, base: Expression, arguments: dict[str, Any]

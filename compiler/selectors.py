@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.operations.registry import operation
-
 from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, Tie, WeightMap
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused
 from nnspec.dsl.errors.selectors import NothingSelected
 from nnspec.dsl.suggest import nearest

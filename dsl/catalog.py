@@ -28,10 +28,10 @@ REQUIRED = Required()
 class Argument(Node):
     """A parameter of an entry.
 
-    `kind` is one of: `int` (with `choices`: or one of these words), `real`, `bool`, `text`, `choice` (one of `choices`), `size` (a whole number or
-    a symbolic dimension), `axis` (a number or a dimension's name), `layer` (a layer or operation given
-    its configuration), `selector`, `value` (anything), or the name of a family of entries
-    (`optimizer`, `schedule`, ...), for a nested call such as `optimizer = adam(lr = 0.01)`.
+    `kind` is one of: `int` (with `choices`: or one of these words), `real`, `bool`, `text`, `choice` (one of
+    `choices`), `size` (a whole number or a symbolic dimension), `axis` (a number or a dimension's name),
+    `layer` (a layer or operation given its configuration), `selector`, `value` (anything), or the name of a
+    family of entries (`optimizer`, `schedule`, ...), for a nested call such as `optimizer = adam(lr = 0.01)`.
     """
 
     name: str

@@ -1,9 +1,10 @@
 """The formatter: written tree and comments -> canonical text.
 
-Two spaces of indentation, one blank line between items, at most one between statements, `=` aligned in
-runs of experiment fields, long chains one step a line. Comments are kept: one after a statement stays
-beside it, one inside a statement moves to the line above it. Formatting twice changes nothing, and
-parsing the result gives the same tree.
+Two spaces of indentation, one blank line between items, at most one between statements. Names behind
+`input`, `state` and `output` are aligned, and `=` in runs of experiment fields. What is longer than a
+line is broken at arrows, or one argument a line. Comments are kept: one after a statement stays beside
+it, one inside a statement moves to the line above it. Formatting twice changes nothing, and parsing the
+result gives the same tree.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from nnspec.dsl.syntax import (
     AnalyzeDefinition,
     Assignment,
     Binary,
+    CallOf,
+    CallStep,
     Chain,
     Connect,
     Constrain,
@@ -28,11 +31,13 @@ from nnspec.dsl.syntax import (
     Feedback,
     Field,
     File,
+    ForkStep,
     Initialize,
     Input,
     Item,
     LayerDefinition,
     Let,
+    ListOf,
     NetworkDefinition,
     Output,
     Over,
@@ -44,6 +49,7 @@ from nnspec.dsl.syntax import (
     Shared,
     State,
     Statement,
+    Step,
     TrainBlock,
     Update,
     UpdateBuffer,
@@ -239,11 +245,14 @@ class _Writer:
         text = f"{' ' * indent}{head} {write.expression(value)}"
         if len(text) > _WIDTH and isinstance(value, Chain) and len(value.steps) > 1:
             self.lines.append(f"{' ' * indent}{head} {write.expression(value.source, 1)}")
-            self.lines += [f"{' ' * (indent + 2)}-> {write.step(step)}" for step in value.steps]
+            for step in value.steps:
+                self.lines += _long_step(step, indent + 2)
         elif len(text) > _WIDTH and isinstance(value, Binary) and value.operator in "+-*/":
             self.lines.append(f"{' ' * indent}{head} {write.expression(value.left, _left(value))}")
             right = write.expression(value.right, _left(value) + 1)
             self.lines.append(f"{' ' * (indent + 2)}{value.operator} {right}")
+        elif len(text) > _WIDTH and isinstance(value, CallOf | ListOf):
+            self.lines += _bracketed(f"{head} ", value, indent)
         else:
             self.lines.append(text)
         self.beside(span)
@@ -254,6 +263,35 @@ def _head(item: Item) -> Span:
     if isinstance(item, Use | Let | ActivationDefinition | ConstraintDefinition):
         return item.span
     return item.span.replace(end=item.span.start)
+
+
+def _long_step(step: Step, indent: int) -> list[str]:
+    """A step on a line of its own; one that is too long for it, one branch or argument a line."""
+    text = f"{' ' * indent}-> {write.step(step)}"
+    if len(text) <= _WIDTH:
+        return [text]
+    alias: str | None = getattr(step, "alias", None)
+    tail = f" as {alias}" if alias else ""
+    if isinstance(step, ForkStep):
+        return _lines("-> [", [write.steps(branch) for branch in step.branches], f"]{tail}", indent)
+    if isinstance(step, CallStep) and isinstance(step.function, CallOf):
+        return _bracketed("-> ", step.function, indent, tail)
+    return [text]
+
+
+def _bracketed(head: str, value: CallOf | ListOf, indent: int, tail: str = "") -> list[str]:
+    """A call or a list, one entry a line."""
+    if isinstance(value, ListOf):
+        return _lines(f"{head}[", [write.expression(item) for item in value.items], f"]{tail}", indent)
+    opening = f"{head}{write.expression(value.function)}("
+    return _lines(opening, [write.argument(a) for a in value.arguments], f"){tail}", indent)
+
+
+def _lines(opening: str, entries: list[str], closing: str, indent: int) -> list[str]:
+    pad = " " * indent
+    if not entries:
+        return [f"{pad}{opening}{closing}"]
+    return [f"{pad}{opening}", *(f"{pad}  {entry}," for entry in entries), f"{pad}{closing}"]
 
 
 def _left(value: Binary) -> int:
@@ -292,15 +330,15 @@ def _statement(statement: Statement) -> tuple[str, Expression | None]:
     """Return what stands before the value (with its `=` or `:`), and the value."""
     match statement:
         case Input(name=name, type=written):
-            return f"input {_typed(name, written)}", None
+            return f"input  {_typed(name, written)}", None
         case Output(name=name, type=written, value=value):
             return f"output {_typed(name, written)}" + ("" if value is None else " ="), value
         case State(name=name, type=written, value=value):
-            return f"state {_typed(name, written)}" + ("" if value is None else " ="), value
+            return f"state  {_typed(name, written)}" + ("" if value is None else " ="), value
         case Shared(name=name, value=value):
             return f"shared {name} =", value
         case Parameter(kind=kind, name=name, type=written, value=value):
-            return f"{kind} {_typed(name, written)} =", value
+            return f"{kind:<9} {_typed(name, written)} =", value
         case Assignment(names=names, type=written, value=value):
             return f"{_typed(', '.join(names), written)} =", value
         case UpdateBuffer(name=name, value=value):

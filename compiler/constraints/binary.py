@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnspec.compiler.operations.registry import operation
-
 from nnspec.compiler.ir import Apply, Block, Port, Primitive, WeightMap
+from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.catalog import Argument, Entry
 from nnspec.dsl.source import Span
 

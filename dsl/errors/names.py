@@ -80,6 +80,16 @@ class ImportUnreadable(Error):
     explain = """The used file exists but has errors of its own, or is no text file."""
 
 
+class NeverUsed(Error):
+    code = "N0216"
+    title = "shared instance that nothing uses"
+    message = "`{name}` is declared and never used"
+    label = "no call of it below"
+    help = "delete the line, or apply it: `x -> {name}`"
+    explain = """A `shared` line makes an instance whose weights its uses share. Without a use its shape is not
+known, and it would change nothing."""
+
+
 class UnknownLanguage(Error):
     code = "N0215"
     title = "unknown version of the language"

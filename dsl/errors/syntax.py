@@ -97,7 +97,7 @@ class NotText(Error):
     code = "N0113"
     title = "not a text file"
     message = "`{name}` is not UTF-8 text: {why}"
-    explain = """A spec is a text file in UTF-8."""
+    explain = """A spec is a text file in UTF-8. Most editors can save a file in that encoding."""
 
 
 class FileTooLarge(Error):
@@ -130,4 +130,4 @@ class TooManyErrors(Error):
     code = "N0504"
     title = "too many errors"
     message = "more than {limit} syntax errors; the rest of the file was not read"
-    explain = """The text is probably no spec at all."""
+    explain = """The text is probably no spec at all: reading stops after a number of errors in one file."""
