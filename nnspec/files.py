@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from nnspec.dsl.errors.command_line import CannotWrite
@@ -25,6 +26,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             beside.chmod(target.stat().st_mode)
         beside.replace(target)
     except OSError as failure:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         why = failure.strerror or "the system refuses"
         raise UsageError(CannotWrite(None, path=str(path), why=why)) from None

@@ -81,11 +81,11 @@ def open_network(options: Namespace) -> Network:
 
 def read(name: str, bag: Bag) -> Source | None:
     """Return the text of a file or of the standard input (`-`); None after an error."""
-    from nnspec.dsl.load import load_source
+    from nnspec.dsl.load import LARGEST_FILE, load_source, source_of
 
     if name != "-":
         return load_source(Path(name), bag)
-    return Source("<stdin>", sys.stdin.buffer.read().decode("utf-8", "replace"))
+    return source_of(sys.stdin.buffer.read(LARGEST_FILE + 1), "<stdin>", None, bag)
 
 
 def settings(texts: list[str]) -> dict[str, Any]:
