@@ -113,6 +113,11 @@ class SpecError(Exception):
         self.errors = errors
         super().__init__("\n".join(str(error.message) for error in errors))
 
+    def __str__(self) -> str:
+        from nnspec.dsl.render import to_text
+
+        return "\n\n".join(["the spec is wrong", *(to_text(error) for error in self.errors)])
+
 
 class RunError(Exception):
     """Raised when a run fails (data, device, training); carries one error. Exit code 3."""
@@ -120,6 +125,11 @@ class RunError(Exception):
     def __init__(self, error: Error) -> None:
         self.error = error
         super().__init__(str(error.message))
+
+    def __str__(self) -> str:
+        from nnspec.dsl.render import to_text
+
+        return to_text(self.error)
 
 
 class InternalError(Exception):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnspec.dsl.diagnostics import RunError, SpecError
+    from nnspec.exits import UsageError
     from nnspec.spec import Experiment, Network, Report, Spec, check, load
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "RunError",
     "Spec",
     "SpecError",
+    "UsageError",
     "__version__",
     "check",
     "load",
@@ -36,6 +38,7 @@ __all__ = [
 
 _HOMES = {name: "nnspec.spec" for name in ("Experiment", "Network", "Report", "Spec", "check", "load")}
 _HOMES |= {name: "nnspec.dsl.diagnostics" for name in ("RunError", "SpecError")}
+_HOMES["UsageError"] = "nnspec.exits"
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 class UsageError(Exception):
-    """The command line is wrong: carries the diagnostic that says how."""
+    """What was asked for is not there, or the command line is wrong: carries the diagnostic that says how."""
 
     def __init__(self, error: Error) -> None:
         self.error = error

@@ -2,7 +2,7 @@
 
 In: a file, or the text of a spec. Out: ordinary objects of the libraries that everyone uses: torch modules,
 networkx graphs, SVG text. A wrong spec raises `SpecError`, whose text is what `nnspec check` prints; a run that
-fails raises `RunError`. torch is imported only by what needs it.
+fails raises `RunError`, a name that the spec does not have `UsageError`. torch is imported only by what needs it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,109 @@
+"""The Python interface: ordinary objects out, readable exceptions for what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnspec
+
+ROOT = Path(__file__).parent.parent.parent
+TEXT = """
+network first {
+  input x: real[4]
+  output y = x -> dense(2)
+}
+
+network second(width: int = 3) {
+  input  x: real[4]
+  output y: real[2] = x -> dense(width) as fc -> tanh -> dense(2) as head
+}
+"""
+
+
+def test_importing_imports_nothing_large() -> None:
+    code = "import nnspec, sys; print(sorted({'torch', 'lark', 'pydantic', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(nnspec, name) is not None for name in nnspec.__all__)
+    assert set(nnspec.__all__) <= set(dir(nnspec))
+    with pytest.raises(AttributeError, match="no attribute `laod`"):
+        _ = nnspec.laod  # type: ignore[attr-defined]
+
+
+def test_check_takes_text_and_paths(tmp_path: Path) -> None:
+    path = tmp_path / "a.nnspec"
+    path.write_text(TEXT)
+    assert nnspec.check(TEXT).ok and nnspec.check(path).ok and nnspec.check(str(path)).ok
+    report = nnspec.check(TEXT.replace("dense(2) as head", "dense(5) as head"))
+    assert not report.ok and len(report) == 1
+    assert "real[2]" in str(report) and report.json()["diagnostics"][0]["line"] == 9
+    missing = nnspec.check(tmp_path / "none.nnspec")
+    assert [error.code for error in missing] == ["N0111"]
+
+
+def test_load_raises_what_check_prints() -> None:
+    wrong = TEXT.replace("tanh", "tahn").replace("x: real[4]\n", "x: real[0]\n", 1)
+    with pytest.raises(nnspec.SpecError) as caught:
+        nnspec.load(wrong)
+    assert str(nnspec.check(wrong)) in str(caught.value)
+    assert len(caught.value.errors) == 2
+
+
+def test_networks_by_name_and_parameters() -> None:
+    spec = nnspec.load(TEXT)
+    assert spec.networks == ("first", "second") and spec.experiments == ()
+    assert spec.network().name == "second"
+    network = spec.network("second", width=7)
+    assert network.cost().parameters == 7 * 4 + 7 + 2 * 7 + 2
+    with pytest.raises(nnspec.SpecError, match="did you mean `width`"):
+        spec.network("second", widht=7)
+    with pytest.raises(nnspec.UsageError, match="no network called `secnod`"):
+        spec.network("secnod")
+    with pytest.raises(nnspec.UsageError, match="no experiment"):
+        spec.experiment()
+
+
+def test_torch_is_an_ordinary_module() -> None:
+    import torch
+    from torch import nn
+
+    network = nnspec.load(TEXT).network("second", width=5)
+    module = network.torch(seed=3)
+    torch.manual_seed(3)
+    by_hand = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    x = torch.randn(6, 4)
+    assert torch.equal(module(x), by_hand(x))
+    assert list(module.state_dict()) == ["fc.weight", "fc.bias", "head.weight", "head.bias"]
+    parameters = dict(module.named_parameters())
+    assert torch.allclose(network.function()(parameters, x), by_hand(x))
+    exec(network.source(), {})
+    assert "import nnspec" not in network.source()
+
+
+def test_pictures() -> None:
+    network = nnspec.load(TEXT).network("first")
+    assert network.dot().startswith("digraph")
+    svg = network.render()
+    assert isinstance(svg, str) and "<svg" in svg
+    png = network.render("png")
+    assert isinstance(png, bytes) and png.startswith(b"\x89PNG")
+
+
+def test_analyses() -> None:
+    network = nnspec.load(TEXT).network("second")
+    assert network.analyze("cost").data["parameters"] == 23
+    with pytest.raises(TypeError, match="cost"):
+        network.analyze("cost", al=True)
+
+
+def test_symmetry_is_a_networkx_graph() -> None:
+    import networkx
+
+    assert isinstance(nnspec.load(TEXT).network("second").symmetry(), networkx.Graph)
