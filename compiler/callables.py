@@ -214,7 +214,7 @@ class Callables:
                     MissingArgument(layer.span or span, callee=entry.name, name=argument.name, help=help_text)
                 )
         values = {name: _plain(item.value, entry.argument(name)) for name, item in matched.items()}
-        key: Any = (entry.name, tuple((name, type(value), value) for name, value in values.items()))
+        key: Any = (entry.name, tuple((name, _kind(value), value) for name, value in values.items()))
         try:
             known = self._checked.get(key)
         except TypeError:  # a layer among the values cannot be hashed
@@ -290,6 +290,11 @@ def match_arguments(
             raise Refused(DuplicateArgument(item.span or span, related, name=name))
         matched[name] = item
     return matched
+
+
+def _kind(value: object) -> str:
+    """Tell 1, 1.0 and true apart, which are equal as keys."""
+    return type(value).__name__
 
 
 def _plain(value: Any, argument: Argument | None) -> Any:

@@ -369,7 +369,7 @@ def _key(definition: Definition, arguments: dict[str, Any]) -> Any:
     """Layers among the arguments are told apart by identity."""
     return (
         id(definition),
-        tuple((k, type(v), id(v) if isinstance(v, Layer) else v) for k, v in arguments.items()),
+        tuple((k, type(v).__name__, id(v) if isinstance(v, Layer) else v) for k, v in arguments.items()),
     )
 
 

@@ -111,7 +111,7 @@ class Evaluator:
         if len(statement.names) > 1:
             self.assign_several(statement, value)
             return
-        (name,) = statement.names
+        name = "".join(statement.names)  # one name: those of several were assigned above
         declared = None if statement.type is None else self.type(statement.type)
         if isinstance(value, Value):
             self.builder.name_value(value, name)

@@ -217,16 +217,17 @@ class _BlockTyper:
             return None
         child = self.declared_children[statement.child]
         made: list[Instance] = []
-        types: Types = self.settled_names(child, inputs, statement.span) if child.repeated else inputs
+        types = self.settled_names(child, inputs, statement.span) if child.repeated else inputs
         for index, instance in enumerate(child.instances):
             place = f"{child.name}[{index}]" if child.repeated else child.name
-            typed, types = self.instance(instance, types, statement.span, place)
-            if typed is None or types is None:
+            typed, found = self.instance(instance, types, statement.span, place)
+            if typed is None or found is None:
                 return None
             made.append(typed)
+            types = found
         return types if self.keep(child, tuple(made), statement.span) else None
 
-    def settled_names(self, child: Child, inputs: tuple[Type, ...], span: Span | None) -> Types:
+    def settled_names(self, child: Child, inputs: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:
         """Let the first copy of a repeat see the axis names that the others see: then all are one object."""
         _, outputs = self.instance(child.instances[0], inputs, span, f"{child.name}[0]")
         if outputs is None:

@@ -139,13 +139,14 @@ class _Writer:
                 self.block_item(item)
 
     def block_item(self, item: Item) -> None:
-        keyword = {
+        keywords: dict[type[Item], str] = {
             LayerDefinition: "layer",
             NetworkDefinition: "network",
             ExperimentDefinition: "experiment",
             RuleDefinition: "rule",
             DynamicsDefinition: "dynamics",
-        }[type(item)]
+        }
+        keyword = keywords[type(item)]
         assert isinstance(
             item,
             LayerDefinition | NetworkDefinition | ExperimentDefinition | RuleDefinition | DynamicsDefinition,

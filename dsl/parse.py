@@ -11,7 +11,6 @@ from typing import Any
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput
-from lark.exceptions import UnexpectedToken as LarkUnexpectedToken
 
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.errors.syntax import EmptyFile, FileTooLarge, NestedTooDeeply, NumberTooLong, TooManyErrors
@@ -67,7 +66,8 @@ class _Parse:
     def __init__(self, source: Source, bag: Bag) -> None:
         self.source = source
         self.bag = bag
-        self.interactive: Any = parser().parse_interactive(source.text)
+        lark: Any = parser()
+        self.interactive: Any = lark.parse_interactive(source.text)
         self.brackets: list[Token] = []
         self.depths: list[int] = [0]  # operators open at each bracket level
         self.tokens: list[Token] = []  # the last few, for messages
@@ -82,6 +82,8 @@ class _Parse:
             except UnexpectedInput as problem:
                 if not self.recover(problem):
                     return File(items=(), source=self.source)
+            except _TooDeep:
+                return File(items=(), source=self.source)
 
     def build(self, tree: Any) -> File:
         file: File = TreeBuilder(self.source).build(tree)
@@ -115,7 +117,7 @@ class _Parse:
         """Refuse what would overflow numbers or the recursion of later stages."""
         if sum(self.depths) + 5 * len(self.brackets) > _DEEPEST:
             self.bag.add(NestedTooDeeply(self.span(token)))
-            raise _TooDeep(token)
+            raise _TooDeep
         if token.type == "NUMBER":
             what = _too_large(str(token))
             if what is not None:
@@ -135,20 +137,16 @@ class _Parse:
             self.bag.add(TooManyErrors(None, limit=_MOST_ERRORS))
             return False
         at = self.place(problem)
-        if not isinstance(problem, _TooDeep):
-            error, restart = diagnose(
-                self.source, problem, at, self.brackets, self.tokens, self.interactive.accepts
-            )
-            self.bag.add(error)
-            at = at if restart is None else restart
-        else:
-            return False
-        return self.resume(at)
+        error, restart = diagnose(
+            self.source, problem, at, self.brackets, self.tokens, self.interactive.accepts
+        )
+        self.bag.add(error)
+        return self.resume(at if restart is None else restart)
 
-    def place(self, problem: UnexpectedInput) -> int:
+    def place(self, problem: Any) -> int:
         if isinstance(problem, UnexpectedCharacters):
-            return problem.pos_in_stream or 0
-        token: Token = problem.token  # type: ignore[attr-defined]
+            return getattr(problem, "pos_in_stream", None) or 0
+        token: Token = problem.token
         if token.type == "$END":
             return len(self.source.text)
         return token.start_pos or 0
@@ -186,9 +184,8 @@ class _Parse:
         state.last_token = None
 
 
-class _TooDeep(LarkUnexpectedToken):
-    def __init__(self, token: Token) -> None:
-        super().__init__(token, set())
+class _TooDeep(Exception):
+    """Later stages would run out of stack; reported already."""
 
 
 def _too_large(text: str) -> str | None:

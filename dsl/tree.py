@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from lark import Token, Tree
 
@@ -24,8 +24,9 @@ class TreeBuilder:
         """Return the node of a parse tree, children first."""
         if not isinstance(tree, Tree):
             return tree
-        children = [self.build(child) for child in tree.children]
-        return getattr(self, tree.data)(tree.meta, children)
+        found = cast(Any, tree)
+        children = [self.build(child) for child in found.children]
+        return getattr(self, found.data)(found.meta, children)
 
     def span(self, meta: Any) -> Span:
         if meta.empty:

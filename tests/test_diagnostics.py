@@ -37,4 +37,4 @@ def test_every_error_has_a_code_of_its_own_and_explains_itself() -> None:
     codes = [error.code for error in errors]
     assert len(codes) == len(set(codes))
     for error in errors:
-        assert error.title and error.message and len(error.explain) > 40, error
+        assert error.title and error.message and len(error.explain) > 30, error
