@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nnspec.compiler.passes.analysis import Result
     from nnspec.compiler.passes.cost import CostTable
-    from nnspec.compiler.runtime.train import RunResult
+    from nnspec.compiler.runtime.results import Progress, RunResult
 
 StrPath = str | Path
 
@@ -282,7 +282,7 @@ class Experiment:
         out: StrPath = "runs",
         resume: bool = False,
         data_root: StrPath | None = None,
-        on_progress: Callable[[Any], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> RunResult:
         """Train all seeds; return their metrics, and write the run under the folder `out`.
 

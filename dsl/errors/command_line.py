@@ -87,23 +87,6 @@ class NothingCalled(Error):
 constraint, a rule, an optimizer, a data set, an analysis pass. Without a word it lists them all."""
 
 
-class NotTrained(Error):
-    code = "N0990"
-    title = "no trained weights"
-    message = "experiment `{name}` has not been trained here"
-    help = "train it first: `nnspec train {file} {name}`"
-    explain = """An analysis of an experiment reads the weights of its run, which is looked for under `runs/` or the
-folder given with `--out`, by the hash of spec, data and settings. A changed spec is another run."""
-
-
-class NoSuchPass(Error):
-    code = "N0991"
-    title = "no such pass"
-    message = "there is no analysis pass called `{name}`"
-    help = "did you mean `{suggestion}`?"
-    explain = """`nnspec explain` lists the passes. Options are given as in a spec: `--pass "symmetry(verify = true)"`."""
-
-
 class NothingToAnalyse(Error):
     code = "N0992"
     title = "nothing to analyse"

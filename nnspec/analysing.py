@@ -1,0 +1,82 @@
+"""Runs analyses for the command line: those that a file asks for, or one given as `--pass`.
+
+An analysis of a network reads it at initialisation, one of an experiment the weights of its finished run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnspec import exits
+from nnspec.compiler.experiment import Analysis
+from nnspec.compiler.fit import Fitter
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.node import Node
+from nnspec.dsl.parse import parse
+from nnspec.dsl.source import Source
+from nnspec.dsl.syntax import AnalyzeDefinition
+from nnspec.exits import Stop
+from nnspec.spec import Spec
+from nnspec.terminal import complain
+
+if TYPE_CHECKING:
+    from nnspec.compiler.passes.analysis import Result, Subject
+
+
+class Found(Node):
+    """What one pass found of one network or experiment."""
+
+    target: str
+    analysis: str
+    result: Result
+
+    def json(self) -> dict[str, Any]:
+        return {"target": self.target, "pass": self.analysis, "data": self.result.data}
+
+
+def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any]) -> Analysis:
+    """Return the analysis of a pass as it is written in a spec: `symmetry(verify = true)`."""
+    source = Source("--pass", f"analyze {target} {{\n  {text}\n}}\n")
+    bag = Bag()
+    items = parse(source, bag).items
+    found = None
+    if not bag.failed and len(items) == 1 and isinstance(items[0], AnalyzeDefinition):
+        fitter = Fitter(spec.checked, parameters, None)
+        fitter.bag = bag
+        experiments = {experiment.name: experiment for experiment in spec.checked.experiments}
+        found = fitter.analysis(items[0], experiments)
+    complain(*bag)
+    if found is None:
+        raise Stop(exits.USAGE)
+    return found
+
+
+def analyse(analysis: Analysis, spec: Spec, runs: Path, data_root: Path | None) -> list[Found]:
+    """Run the passes of an analysis. Raises RunError where the weights of an experiment are missing."""
+    from nnspec.compiler.passes.registry import find
+
+    subject = _subject(analysis, data_root or spec.folder, runs)
+    return [
+        Found(
+            target=analysis.target,
+            analysis=choice.name,
+            result=find(choice.name).run(subject, choice.options),
+        )
+        for choice in analysis.passes
+    ]
+
+
+def _subject(analysis: Analysis, data: Path, runs: Path) -> Subject:
+    from nnspec.compiler.passes.analysis import Subject
+
+    if analysis.experiment is None:
+        return Subject(graph=analysis.graph)
+    from nnspec.compiler.runtime.plan import prepare
+    from nnspec.compiler.runtime.runs import find_run, load_state
+
+    plan = prepare(analysis.experiment, data)
+    path = find_run(runs, plan)
+    states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
+    return Subject(graph=plan.graph, states=states, experiment=plan.experiment)

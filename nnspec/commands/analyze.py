@@ -1,0 +1,73 @@
+"""Run an analysis over a network at initialisation, or over the trained weights of an experiment."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from nnspec import exits
+from nnspec.analysing import Found, analyse, asked_for
+from nnspec.commands.options import add_spec, open_spec, settings
+from nnspec.compiler.experiment import Analysis
+from nnspec.exits import UsageError
+from nnspec.spec import Spec
+from nnspec.tables import print_result
+from nnspec.terminal import note, write
+from nnspec.training import add_training
+
+
+def arguments(parser: ArgumentParser) -> None:
+    add_spec(parser)
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a network or an experiment of the file")
+    parser.add_argument(
+        "--pass",
+        dest="analysis",
+        metavar="PASS",
+        help='such as cost or "symmetry(verify = true)"; without it, what the file itself asks for',
+    )
+    add_training(parser)
+    parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="write a report: FILE.html")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Namespace) -> int:
+    spec = open_spec(options)
+    found = [
+        one
+        for analysis in _analyses(spec, options)
+        for one in analyse(analysis, spec, options.out, options.data_root)
+    ]
+    if options.output is not None:
+        from nnspec.report import write_analyses
+
+        write_analyses(options.output, spec, found)
+        note(f"wrote {options.output}")
+    if options.json:
+        write(json.dumps(_data(found, options), indent=2) + "\n")
+    elif options.output is None:
+        for one in found:
+            print_result(one.result)
+    return exits.OK
+
+
+def _analyses(spec: Spec, options: Namespace) -> list[Analysis]:
+    if options.analysis is not None:
+        target = options.name or options.network or spec.network().name
+        return [asked_for(spec, target, options.analysis, settings(options.parameters))]
+    name: str | None = options.name or options.network
+    own = [analysis for analysis in spec.checked.analyses if name in (None, analysis.target)]
+    if not own:
+        from nnspec.dsl.errors.command_line import NothingToAnalyse
+
+        about = "" if name is None else f" of `{name}`"
+        raise UsageError(NothingToAnalyse(None, file=spec.name, about=about))
+    return own
+
+
+def _data(found: list[Found], options: Namespace) -> Any:
+    """The pass's own data if one was named, else one record for each."""
+    if options.analysis is not None:
+        return found[0].result.data
+    return [one.json() for one in found]

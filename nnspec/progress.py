@@ -1,0 +1,36 @@
+"""How far a run is: a bar on the standard error stream where that is a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnspec.compiler.runtime.results import Progress as Told
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[Told], None] | None]:
+    """Yield what `train` tells its progress to, None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nnspec.terminal import coloured
+
+    columns = (TextColumn(title, markup=False), BarColumn(), TextColumn("{task.fields[now]}", markup=False))
+    console = Console(file=sys.stderr, no_color=not coloured(sys.stderr))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=1.0, now="")
+        yield lambda told: bar.update(task, completed=told.fraction, now=_now(told))
+
+
+def _now(told: Told) -> str:
+    seeds = f"seed {told.seeds[0]}" if len(told.seeds) == 1 else f"{len(told.seeds)} seeds at once"
+    losses = [row["loss"] for row in told.rows if isinstance(row.get("loss"), float)]
+    loss = f", loss {sum(losses) / len(losses):.4g}" if losses else ""
+    return f"{seeds}, epoch {told.epoch} of {told.epochs}{loss}"
