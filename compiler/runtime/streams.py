@@ -29,6 +29,7 @@ class Streams:
         self.mode = mode
         self.device = device
         self._generators: dict[str, torch.Generator] = {}
+        self._own: torch.Generator | None = None
 
     def begin(self, name: str) -> None:
         """Let the global generators draw from this stream; in `torch` mode only "init" begins anything."""
@@ -44,10 +45,21 @@ class Streams:
         import torch
 
         if self.mode == "torch":
-            return None
+            return self._own
         if name not in self._generators:
             self._generators[name] = torch.Generator().manual_seed(stream_seed(self.seed, name))
         return self._generators[name]
+
+    def leave_global(self) -> None:
+        """In `torch` mode, go on from where the CPU's global generator stands, but apart from it.
+
+        So that several trainings can take turns.
+        """
+        import torch
+
+        if self.mode == "torch":
+            self._own = torch.Generator()
+            self._own.set_state(torch.get_rng_state())
 
     def permutation(self, name: str, count: int) -> Tensor:
         """Return a random order of `count` things, on the CPU."""
@@ -97,7 +109,8 @@ def set_global_states(device: torch.device, states: dict[str, Tensor]) -> None:
     """Set torch's generators to states that `global_states` returned."""
     import torch
 
-    torch.set_rng_state(states["cpu"])
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
     if "mps" in states and device.type == "mps":

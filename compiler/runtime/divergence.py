@@ -1,0 +1,66 @@
+"""Where a loss stopped being finite: the last epochs are replayed from the last sound snapshot.
+
+In: a plan, the snapshot of one seed, and how many steps later its loss was no longer finite. Out: words that
+name the first value which was not.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.runtime.checkpoint import Snapshot
+from nnspec.compiler.runtime.learner import Learner
+from nnspec.compiler.runtime.plan import Batch, Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def locate(plan: Plan, seed: int, snapshot: Snapshot, steps: int) -> str:
+    """Return where the first value that is not finite appeared, in the last of these steps."""
+    learner = Learner(plan, seed)
+    learner.restore(snapshot)
+    learner.network.train()
+    batches = chain.from_iterable(learner.batches(plan.steps_per_epoch) for _ in repeat(None))
+    for batch in islice(batches, steps - 1):
+        learner.learn(batch)
+    return _parameter(learner) or _forward(learner, next(batches)) or "first in the loss"
+
+
+def _parameter(learner: Learner) -> str | None:
+    for name, parameter in learner.network.named_parameters():
+        if not _is_finite(parameter):
+            return f"the parameter `{name}` was no longer finite after the step before"
+    return None
+
+
+def _forward(learner: Learner, batch: Batch) -> str | None:
+    """Run the forward and name the first module whose output is not finite."""
+    import torch
+
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            outputs = output if isinstance(output, tuple) else (output,)
+            if not all(_is_finite(value) for value in outputs):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+                found.append(name)
+
+        return hook
+
+    modules = [(name, module) for name, module in learner.network.named_modules() if name]
+    handles = [module.register_forward_hook(watch(name)) for name, module in modules]
+    try:
+        with torch.no_grad():
+            loss = learner.mean_loss(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found:
+        return f"first in the output of `{found[0]}`"
+    return None if _is_finite(loss) else "first in the loss, or behind the last layer with weights"
+
+
+def _is_finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())

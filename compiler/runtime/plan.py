@@ -1,0 +1,173 @@
+"""Everything that the trainings of one experiment share, worked out before the first of them.
+
+In: a fitted experiment, the folder its data lie in, and perhaps another device than its own. Out: `Plan`:
+the graph sized to the data, the data on the device, and how long to train. What cannot be trained as asked
+is a RunError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nnspec.compiler.experiment import Experiment
+from nnspec.compiler.feeding import feed
+from nnspec.compiler.flat import flatten
+from nnspec.compiler.ir import Graph, instances
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.runtime import data, schedules, stops
+from nnspec.compiler.runtime.data import Field, Part
+from nnspec.compiler.runtime.device import resolve
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.errors.runs import BatchOfOne, NothingToWatch
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Batch(NamedTuple):
+    """Rows to learn from, or all rows of a part: inputs in the network's order, and the target."""
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+
+    @property
+    def rows(self) -> int:
+        return int(self.target.shape[0])
+
+    def take(self, index: Tensor) -> Batch:
+        """Return the rows of a one-dimensional index."""
+        return Batch(tuple(x.index_select(0, index) for x in self.inputs), self.target.index_select(0, index))
+
+    def between(self, start: int, stop: int) -> Batch:
+        """Return consecutive rows, as views."""
+        return Batch(tuple(values[start:stop] for values in self.inputs), self.target[start:stop])
+
+
+class Plan(Node):
+    """What the trainings share. Parts are on the device; `dtype` is that of weights and real data."""
+
+    experiment: Experiment
+    identity: str  # of the data
+    fields: tuple[Field, ...]
+    device: torch.device
+    dtype: torch.dtype
+    make: Callable[[], nn.Module]
+    train: Batch
+    validation: Batch | None
+    test: Batch | None
+    epochs: int
+    steps: int  # in all; the last epoch may be cut short
+    steps_per_epoch: int
+    factor: Callable[[int], float] | None  # on the learning rate; None: no schedule
+
+    @property
+    def graph(self) -> Graph:
+        return self.experiment.graph
+
+    @property
+    def target(self) -> Field:
+        return next(field for field in self.fields if field.target)
+
+    @property
+    def parts(self) -> dict[str, Batch]:
+        """The parts that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
+
+    @property
+    def held_out(self) -> str:
+        """The part that results are reported on: the test part, else the validation part, else training."""
+        return list(self.parts)[-1]
+
+
+def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> Plan:
+    """Return the plan of an experiment whose data lie under a folder."""
+    import torch
+
+    from nnspec.compiler.emit.load import module_class
+
+    place = resolve(device or experiment.device, experiment.precision, experiment.span)
+    precision = "float64" if experiment.precision == "float64" else "float32"
+    splits = data.load(experiment.data, folder, dtype=precision)
+    experiment, splits = feed(experiment, splits)
+    names = [port.name for port in experiment.graph.root.inputs]
+    train = _on_device(splits.train, names, place)
+    epochs, steps, steps_per_epoch = _length(experiment, train.rows)
+    _check_batches(experiment, train.rows)
+    _check_watch(experiment, splits.validation)
+    return Plan(
+        experiment=experiment,
+        identity=splits.identity,
+        fields=splits.fields,
+        device=place,
+        dtype=getattr(torch, precision),
+        make=module_class(experiment.graph),
+        train=train,
+        validation=None if splits.validation is None else _on_device(splits.validation, names, place),
+        test=None if splits.test is None else _on_device(splits.test, names, place),
+        epochs=epochs,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        factor=schedules.build(experiment.schedule, steps) if experiment.schedule else None,
+    )
+
+
+def parameter_count(graph: Graph) -> int:
+    """Return how many numbers a network learns."""
+    return sum(
+        math.prod(int(str(size)) for size in tensor.shape)
+        for located in instances(graph.root)
+        for weight in located.primitive.weights
+        for tensor in weight.stored
+        if tensor.kind == "learned"
+    )
+
+
+def draws(graph: Graph) -> bool:
+    """Return whether a forward in training takes random numbers."""
+    return any(operation(use.primitive.operation).draws for use in flatten(graph).uses)
+
+
+def batch_coupled(graph: Graph) -> bool:
+    """Return whether the rows of a batch see each other in training."""
+    return any(operation(use.primitive.operation).batch_coupled for use in flatten(graph).uses)
+
+
+def _on_device(part: Part, names: list[str], device: torch.device) -> Batch:
+    return Batch(tuple(part.inputs[name].to(device) for name in names), part.targets.to(device))
+
+
+def _length(experiment: Experiment, rows: int) -> tuple[int, int, int]:
+    """Return epochs, steps in all, and steps an epoch."""
+    steps_per_epoch = math.ceil(rows / (experiment.batch or rows))
+    if experiment.steps is not None:
+        return math.ceil(experiment.steps / steps_per_epoch), experiment.steps, steps_per_epoch
+    epochs = experiment.epochs or 0
+    return epochs, epochs * steps_per_epoch, steps_per_epoch
+
+
+def _check_batches(experiment: Experiment, rows: int) -> None:
+    batch = experiment.batch or rows
+    if rows % batch == 1 and batch_coupled(experiment.graph):
+        better = next((size for size in range(batch + 1, rows) if rows % size != 1), rows)
+        raise RunError(BatchOfOne(experiment.span, rows=rows, batch=batch, better=better))
+
+
+def _check_watch(experiment: Experiment, validation: Part | None) -> None:
+    stop = experiment.stop
+    if stop is None and experiment.save != "best":
+        return
+    span = experiment.span if stop is None else stop.span
+    if validation is None:
+        why = "early stopping" if stop is not None else '`save = "best"`'
+        why = f"{why} needs a validation part, and the data have none"
+        help_text = "keep some rows for it, such as `validation = 0.1` in `data`"
+        raise RunError(NothingToWatch(span, why=why, help=help_text))
+    if stop is not None and stops.build(stop).metric == "confusion":
+        why = "a confusion table is no number that could get better"
+        raise RunError(NothingToWatch(span, why=why, help="watch `accuracy`"))

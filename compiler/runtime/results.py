@@ -1,0 +1,104 @@
+"""What a run gives back: scores by seed, the rows of its history, and where everything lies.
+
+Plain data that reports and the command line read; nothing of torch.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.node import Node
+
+
+class SeedResult(Node):
+    """One seed's training. `metrics` has `loss` and the metrics on the held-out part by their plain names,
+    and on every part as `train.loss`, `test.accuracy`."""
+
+    seed: int
+    status: str  # "finished", "stopped" (early), "diverged"
+    metrics: dict[str, float]
+    epochs: int  # trained
+    best_epoch: int | None = None  # whose weights were kept, if those of the best epoch were asked for
+    confusion: tuple[tuple[int, ...], ...] | None = None  # on the held-out part
+    predictions: tuple[tuple[float, float], ...] = ()  # target and output, where both are single numbers
+    problem: str | None = None  # why it diverged
+
+
+class RunResult(Node):
+    """A run: all seeds of one experiment."""
+
+    experiment: str
+    path: Path
+    identity: str
+    held_out: str  # the part that `metrics` without a prefix are of
+    seeds: tuple[SeedResult, ...]
+    history: tuple[dict[str, Any], ...]  # rows of metrics.jsonl: seed, epoch, step, loss, scores by part
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    class_names: tuple[str, ...] = ()
+    problems: tuple[Error, ...] = ()  # a seed that diverged gives one; the command line then exits with 3
+    replaced: bool = False  # an earlier run of the same name was overwritten
+    resumed: bool = False
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean of each metric over the seeds that were trained to their end."""
+        return {name: sum(values) / len(values) for name, values in self._columns().items()}
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """The standard deviation of each metric over the seeds (of the sample; 0 for one seed)."""
+        found: dict[str, float] = {}
+        for name, values in self._columns().items():
+            centre = sum(values) / len(values)
+            spread = sum((value - centre) ** 2 for value in values)
+            found[name] = math.sqrt(spread / (len(values) - 1)) if len(values) > 1 else 0.0
+        return found
+
+    def json(self) -> dict[str, Any]:
+        """Return what `train --json` prints."""
+        return {
+            "seeds": [{"seed": own.seed, "metrics": finite(own.metrics)} for own in self.seeds],
+            "mean": finite(self.mean),
+            "run": str(self.path),
+        }
+
+    def _columns(self) -> dict[str, list[float]]:
+        sound = [own.metrics for own in self.seeds if own.status != "diverged"]
+        names = sound[0] if sound else {}
+        return {name: [metrics[name] for metrics in sound if name in metrics] for name in names}
+
+
+class Progress(Node):
+    """Where a run stands, told after each epoch that is measured."""
+
+    seeds: tuple[int, ...]  # those in training now
+    finished: int  # seeds that are done
+    count: int  # seeds in all
+    epoch: int
+    epochs: int
+    rows: tuple[dict[str, Any], ...]  # the history's new rows
+
+    @property
+    def fraction(self) -> float:
+        """The part of the whole run that is done, from 0 to 1."""
+        return (self.finished + len(self.seeds) * self.epoch / max(1, self.epochs)) / self.count
+
+
+def flat_metrics(scores: dict[str, dict[str, float]], held_out: str) -> dict[str, float]:
+    """Return scores by part as one record; the held-out part's stand under their plain names too."""
+    found = dict(scores[held_out])
+    for part, own in scores.items():
+        found |= {f"{part}.{name}": value for name, value in own.items()}
+    return found
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that JSON can hold: null for what is infinite or not a number."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,241 @@
+"""The folder of a run: its name, its lock, and the files in it.
+
+    runs/<experiment>-<12 digits of the identity>/
+      run.json              settings, environment, status, results; replaced in one step
+      metrics.jsonl         a line for each measured epoch of each seed, in the order they were written
+      seed-<k>/checkpoint.safetensors     or stack.safetensors for seeds trained at once
+      lock                  held while the run is trained
+
+A run is named by what its numbers depend on: the typed network, the experiment's fields, the data, the
+precision, the kind of device, the version of torch. Layout and comments of the spec do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from nnspec.compiler.emit.graph_json import graph_data
+from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.runtime.checkpoint import Snapshot, read_snapshot, write_bytes, write_snapshot, written
+from nnspec.compiler.runtime.device import describe
+from nnspec.compiler.runtime.lock import Lock
+from nnspec.compiler.runtime.plan import Plan
+from nnspec.compiler.runtime.stack import alone
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.errors.runs import NoSuchRun
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_STACK = "stack.safetensors"
+_CHECKPOINT = "checkpoint.safetensors"
+# Of the experiment, what changes no number: its names, places, and the device, whose kind stands for it.
+_NOT_NUMBERS = ("name", "graph", "device", "doc", "span")
+
+
+def settings_of(experiment: Experiment) -> dict[str, Any]:
+    """Return the experiment's fields as plain data: words as their name and arguments."""
+    fields = {name: getattr(experiment, name) for name in experiment.fields_ if name not in _NOT_NUMBERS}
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def identity(plan: Plan) -> str:
+    """Return the hash that names a run."""
+    import torch
+
+    content = {
+        "network": _without_places(graph_data(plan.graph)),
+        "experiment": settings_of(plan.experiment),
+        "data": plan.identity,
+        "device": plan.device.type,
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def environment(plan: Plan) -> dict[str, Any]:
+    """Return what a reader needs to run it again: versions, device, threads."""
+    import platform
+    from importlib.metadata import version
+
+    import numpy
+    import torch
+
+    return {
+        "nnspec": version("nnspec"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "device": describe(plan.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+class RunFolder:
+    """A run on disk. Holding one holds its lock; use as a context."""
+
+    def __init__(self, out: Path, plan: Plan) -> None:
+        self.plan = plan
+        self.identity = identity(plan)
+        name = re.sub(r"\W+", "_", plan.experiment.name, flags=re.ASCII)[:80]
+        self.path = out / f"{name}-{self.identity[:12]}"
+        self.record: dict[str, Any] = {}
+        self._lock = Lock(self.path / "lock")
+
+    def __enter__(self) -> RunFolder:
+        with written(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    # ------------------------------------------------------------------------------------------- run.json
+
+    def begin(self, resume: bool) -> bool:
+        """Start the record, or with `resume` go on with the one there is; return whether there was one."""
+        old = read_record(self.path)
+        if old is not None and resume:
+            self.record = old
+        else:
+            self._clear()
+            self.record = {"results": {}}
+        source = self.plan.graph.source
+        text = getattr(source, "text", None)
+        self.record |= {
+            "experiment": self.plan.experiment.name,
+            "identity": self.identity,
+            "data": self.plan.identity,
+            "spec": {
+                "file": getattr(source, "name", None),
+                "sha256": hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) else None,
+            },
+            "seeds": list(self.plan.experiment.seeds),
+            "settings": settings_of(self.plan.experiment),
+            "environment": environment(self.plan),
+        }
+        self.status("running")
+        return old is not None
+
+    def status(self, status: str) -> None:
+        """Write the record with a status: "running", "interrupted", "failed", "diverged", "finished"."""
+        self.record["status"] = status
+        text = json.dumps(self.record, indent=2, ensure_ascii=False) + "\n"
+        write_bytes(self.path / "run.json", text.encode())
+
+    def _clear(self) -> None:
+        """Remove what an earlier run of this name wrote, and nothing else."""
+        with written(self.path):
+            for pattern in ("metrics.jsonl", _STACK, f"seed-*/{_CHECKPOINT}", "run.json"):
+                for file in self.path.glob(pattern):
+                    file.unlink()
+
+    # -------------------------------------------------------------------------------------- metrics.jsonl
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Add rows to the history, out of this process's hands when this returns."""
+        path = self.path / "metrics.jsonl"
+        with written(path), path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.flush()
+
+    def forget_after(self, epochs: dict[int, int]) -> None:
+        """Drop the rows of these seeds that are later than an epoch: they will come again."""
+        kept = [row for row in read_history(self.path) if row["epoch"] <= epochs.get(row["seed"], 1 << 62)]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        write_bytes(self.path / "metrics.jsonl", text.encode())
+
+    # ---------------------------------------------------------------------------------------- checkpoints
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the checkpoint of the seeds that a snapshot holds."""
+        write_snapshot(self._file(snapshot.data["seeds"]), snapshot)
+
+    def saved(self, seeds: tuple[int, ...]) -> Snapshot | None:
+        """Return the checkpoint of these seeds, None if none was written."""
+        path = self._file(seeds)
+        if not path.exists():
+            return None
+        snapshot = read_snapshot(path)
+        return snapshot if snapshot.data.get("seeds") == list(seeds) else None
+
+    def _file(self, seeds: Iterable[int]) -> Path:
+        listed = list(seeds)
+        if len(listed) == 1:
+            return self.path / f"seed-{listed[0]}" / _CHECKPOINT
+        return self.path / _STACK
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of a run, None if there is none that can be read."""
+    try:
+        return json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's history; a last line that was cut off is left out."""
+    rows: list[dict[str, Any]] = []
+    try:
+        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return rows
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def load_state(path: Path, seed: int) -> dict[str, Tensor]:
+    """Return the trained weights of one seed of a run: the best ones, if those were kept."""
+    own, stack = path / f"seed-{seed}" / _CHECKPOINT, path / _STACK
+    if own.exists():
+        snapshot = read_snapshot(own)
+    elif stack.exists():
+        snapshot = read_snapshot(stack)
+        seeds = snapshot.data["seeds"]
+        if seed not in seeds:
+            raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
+        snapshot = alone(snapshot, seeds.index(seed))
+    else:
+        raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
+    return snapshot.under("best.") or snapshot.under("model.")
+
+
+def find_run(out: Path, plan: Plan) -> Path:
+    """Return the folder of an experiment's run; RunError if it has not been trained to its end."""
+    path = RunFolder(out, plan).path
+    record = read_record(path)
+    if record is None or record.get("status") not in ("finished", "diverged"):
+        why = f"`{plan.experiment.name}` has not been trained to its end: there is no such run in {out}"
+        raise RunError(NoSuchRun(plan.experiment.span, why=why))
+    return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return {"word": value.name} | {name: _plain(item) for name, item in sorted(value.arguments)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in cast("tuple[Any, ...]", value)]
+    return os.fspath(value) if isinstance(value, Path) else value
+
+
+def _without_places(data: Any) -> Any:
+    """The graph without what says where and why rather than what."""
+    if isinstance(data, dict):
+        items = cast("dict[str, Any]", data).items()
+        return {k: _without_places(v) for k, v in items if k not in ("place", "doc", "reason")}
+    if isinstance(data, list):
+        return [_without_places(item) for item in cast("list[Any]", data)]
+    return data
