@@ -36,9 +36,11 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {name: "nnspec.spec" for name in ("Experiment", "Network", "Report", "Spec", "check", "load")}
-_HOMES |= {name: "nnspec.dsl.diagnostics" for name in ("RunError", "SpecError")}
-_HOMES["UsageError"] = "nnspec.exits"
+_HOMES = {
+    **dict.fromkeys(("Experiment", "Network", "Report", "Spec", "check", "load"), "nnspec.spec"),
+    **dict.fromkeys(("RunError", "SpecError"), "nnspec.dsl.diagnostics"),
+    "UsageError": "nnspec.exits",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[Told], None] | None]:
+def progress(title: str) -> Generator[Callable[[Told], None] | None]:
     """Yield what `train` tells its progress to, None where nobody would see it."""
     if not sys.stderr.isatty():
         yield None

@@ -154,8 +154,10 @@ class Spec:
         if not found:
             raise UsageError(errors.NoExperiment(None, file=self.name))
         if name is None and len(found) > 1:
-            facts = {"count": len(found), "names": ", ".join(found), "first": next(iter(found))}
-            raise UsageError(errors.WhichExperiment(None, file=self.name, **facts))
+            names, first = ", ".join(found), next(iter(found))
+            raise UsageError(
+                errors.WhichExperiment(None, file=self.name, count=len(found), names=names, first=first)
+            )
         if name is not None and name not in found:
             choices = _choices(name, self.experiments)
             raise UsageError(errors.NoSuchExperiment(None, file=self.name, name=name, help=choices))
@@ -191,7 +193,7 @@ class Network:
         if seed is not None:
             import torch
 
-            torch.manual_seed(seed)
+            torch.random.manual_seed(seed)
         return module(self.graph)
 
     def function(self) -> Callable[..., Any]:

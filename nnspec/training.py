@@ -20,8 +20,12 @@ _MOST_ROWS = 20  # of seeds in a table; beyond, the mean alone says enough
 
 def add_training(parser: ArgumentParser) -> None:
     """Add the options of commands that train or need what was trained."""
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where, whatever the spec says")
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs are kept")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), help="where, whatever the spec says"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs are kept"
+    )
     parser.add_argument(
         "--data-root", type=Path, metavar="FOLDER", help="where data files lie; else the spec's folder"
     )

@@ -1,0 +1,97 @@
+"""Every spec of the gallery is right, canonical, compiles, takes a step, and trains to what it promises."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import nnspec
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.format import format
+from nnspec.dsl.parse import parse
+from nnspec.dsl.source import Source
+
+ROOT = Path(__file__).parent.parent
+SPECS = sorted((ROOT / "specs").rglob("*.nnspec"))
+every_spec = pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+
+# The least that each experiment reaches on its test part; at least 0.93 for those on digits.
+PROMISED = {
+    "binary_digits": 0.95,
+    "branching_digits": 0.95,
+    "by_backprop": 0.9,
+    "by_perturbation": 0.9,
+    "circles_sine": 0.95,
+    "deep_digits": 0.95,
+    "diabetes_huber": 0.35,
+    "digits_backprop": 0.95,
+    "four_units": 0.95,
+    "halves_digits": 0.93,
+    "iris_descent": 0.9,
+    "learn_from_teacher": 0.95,
+    "lenet_digits": 0.93,
+    "mixer_digits": 0.95,
+    "moods": 0.95,
+    "moons_early": 0.95,
+    "residual_digits": 0.95,
+    "shallow_digits": 0.95,
+    "two_units": 0.8,
+    "wine_decay": 0.9,
+    "with_real_weights": 0.95,
+    "with_ternary_weights": 0.93,
+}
+
+
+def test_the_gallery_is_there() -> None:
+    assert len(SPECS) >= 12
+
+
+@every_spec
+def test_it_is_right_and_says_what_it_is(path: Path) -> None:
+    report = nnspec.check(path)
+    assert not len(report), str(report)
+    bag = Bag()
+    file = parse(Source(path.name, path.read_text(encoding="utf-8")), bag)
+    assert file.doc and not bag.failed
+
+
+@every_spec
+def test_it_is_in_canonical_form(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert format(parse(Source(path.name, text), Bag())) == text
+
+
+@every_spec
+def test_its_networks_compile(path: Path) -> None:
+    spec = nnspec.load(path)
+    for name in spec.networks:
+        network = spec.network(name)
+        ast.parse(network.source())
+        module = network.torch()
+        assert sum(p.numel() for p in module.parameters()) == network.cost().parameters
+
+
+@every_spec
+def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
+    spec = nnspec.load(path)
+    assert spec.experiments
+    for name in spec.experiments:
+        experiment = spec.experiment(name)
+        first = experiment.fitted.seeds[:1]
+        experiment.fitted = experiment.fitted.replace(
+            epochs=None, steps=1, seeds=first, stop=None, save="last"
+        )
+        result = experiment.train(out=tmp_path)
+        assert result.mean["loss"] > 0 and not result.problems
+
+
+@pytest.mark.slow
+@every_spec
+def test_it_trains_as_it_promises(path: Path, tmp_path: Path) -> None:
+    spec = nnspec.load(path)
+    for name in spec.experiments:
+        mean = spec.experiment(name).train(out=tmp_path).mean
+        reached = mean["accuracy"] if "accuracy" in mean else mean["r2"]
+        assert reached >= PROMISED[name], f"{name} reached {reached:.3f}"
