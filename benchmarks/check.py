@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import median
 
 ROUNDS = 15
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
+    "OMP_NUM_THREADS": "1"
+}
 GRAMMAR = Path(__file__).parent.parent / "dsl" / "grammar.lark"
 
 # What any program on lark and pydantic pays: the libraries, the grammar from its cache, the parse.
@@ -109,7 +111,9 @@ def peak_memory(spec: Path) -> float:
         "import resource, sys; from nnspec.__main__ import main; "
         f"main(['check', {str(spec)!r}]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return int(done.stdout.split()[-1]) / unit
 
@@ -142,10 +146,14 @@ def report(times: dict[str, float], memory: dict[str, float]) -> None:
     print("| `nnspec check` | ms | ratio | aim |\n|---|---|---|---|")
     print(f"| a bare process that parses 100 lines | {1e3 * times['bare']:.0f} | 1 | |")
     print(f"| 100 lines | {1e3 * base:.0f} | {base / times['bare']:.2f} of bare | 1.5 |")
-    print(f"| 50 layers | {1e3 * times['50 layers']:.0f} | {times['50 layers'] / base:.2f} of 100 lines | 1.2 |")
+    print(
+        f"| 50 layers | {1e3 * times['50 layers']:.0f} | {times['50 layers'] / base:.2f} of 100 lines | 1.2 |"
+    )
     print(f"| 1,000 layers | {1e3 * times['1,000 layers']:.0f} | | |")
     print(f"| 10,000 layers | {1e3 * times['10,000 layers']:.0f} | {growth:.1f} of 1,000 | 10 is linear |")
-    print(f"| memory of 10,000 layers, MB | {memory['10,000 layers']:.0f} | {room:.1f} of 1,000 | 10 is linear |")
+    print(
+        f"| memory of 10,000 layers, MB | {memory['10,000 layers']:.0f} | {room:.1f} of 1,000 | 10 is linear |"
+    )
 
 
 if __name__ == "__main__":

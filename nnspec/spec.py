@@ -193,7 +193,7 @@ class Network:
         if seed is not None:
             import torch
 
-            torch.random.manual_seed(seed)
+            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
         return module(self.graph)
 
     def function(self) -> Callable[..., Any]:
