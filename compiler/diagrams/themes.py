@@ -1,0 +1,47 @@
+"""Colours and type of the pictures, light and dark."""
+
+from __future__ import annotations
+
+from nnspec.dsl.node import Node
+
+
+class Theme(Node):
+    """Colours as `#rrggbb`."""
+
+    background: str
+    text: str
+    faint: str  # second lines, shapes on edges
+    edge: str
+    learned: tuple[str, str]  # fill and border of what owns weights
+    plain: tuple[str, str]  # of what owns none
+    port: tuple[str, str]  # of inputs and outputs
+    cluster: tuple[str, str]
+    badge: str  # constraints, sharing
+
+
+THEMES = {
+    "light": Theme(
+        background="#ffffff",
+        text="#1f2328",
+        faint="#6b7280",
+        edge="#8b929c",
+        learned=("#e6eef8", "#5a7fae"),
+        plain=("#f6f6f4", "#b9b9b2"),
+        port=("#ffffff", "#1f2328"),
+        cluster=("#fafafa", "#d6d6d2"),
+        badge="#a8441f",
+    ),
+    "dark": Theme(
+        background="#14171c",
+        text="#e6e8eb",
+        faint="#9aa3af",
+        edge="#6b7480",
+        learned=("#20314a", "#6f9bd1"),
+        plain=("#20242b", "#4a515c"),
+        port=("#14171c", "#e6e8eb"),
+        cluster=("#191d23", "#343b45"),
+        badge="#f0a27c",
+    ),
+}
+
+FONT = "Helvetica"  # renderers know its widths; a list of fonts would be measured as Times
