@@ -5,8 +5,8 @@ An analysis of a network reads it at initialisation, one of an experiment the we
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnspec import exits
@@ -53,11 +53,14 @@ def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any])
     return found
 
 
-def analyse(analysis: Analysis, spec: Spec, runs: Path, data_root: Path | None) -> list[Found]:
-    """Run the passes of an analysis. Raises RunError where the weights of an experiment are missing."""
+def analyse(analysis: Analysis, spec: Spec, options: Namespace) -> list[Found]:
+    """Run the passes of an analysis. Raises RunError where the weights of an experiment are missing.
+
+    Of `options`, those of `add_training` say where the data and the run are.
+    """
     from nnspec.compiler.passes.registry import find
 
-    subject = _subject(analysis, data_root or spec.folder, runs)
+    subject = _subject(analysis, spec, options)
     return [
         Found(
             target=analysis.target,
@@ -68,7 +71,7 @@ def analyse(analysis: Analysis, spec: Spec, runs: Path, data_root: Path | None) 
     ]
 
 
-def _subject(analysis: Analysis, data: Path, runs: Path) -> Subject:
+def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:
     from nnspec.compiler.passes.analysis import Subject
 
     if analysis.experiment is None:
@@ -76,7 +79,7 @@ def _subject(analysis: Analysis, data: Path, runs: Path) -> Subject:
     from nnspec.compiler.runtime.plan import prepare
     from nnspec.compiler.runtime.runs import find_run, load_state
 
-    plan = prepare(analysis.experiment, data)
-    path = find_run(runs, plan)
+    plan = prepare(analysis.experiment, options.data_root or spec.folder, options.device)
+    path = find_run(options.out, plan)
     states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
     return Subject(graph=plan.graph, states=states, experiment=plan.experiment)

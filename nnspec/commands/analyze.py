@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     found = [
         one
         for analysis in _analyses(spec, options)
-        for one in analyse(analysis, spec, options.out, options.data_root)
+        for one in analyse(analysis, spec, options)
     ]
     if options.output is not None:
         from nnspec.report import write_analyses

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnspec import exits
 from nnspec.commands.options import add_spec, open_network
+from nnspec.exits import UsageError
 from nnspec.terminal import note, write
 
 
@@ -20,14 +21,28 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
+    path = Path(options.output or "picture.svg")
+    if options.output != "-":
+        _check_format(path)
     network = open_network(options)
+    if options.output is None:
+        path = Path(f"{network.name}.svg")
     dot = network.dot(depth=options.depth, theme=options.theme)
     if options.output == "-":
         write(dot)
         return exits.OK
     from nnspec.compiler.diagrams.renderer import render
 
-    path = Path(options.output or f"{network.name}.svg")
-    render(dot, path.suffix.lstrip("."), path)
+    render(dot, path.suffix[1:], path)
     note(f"wrote {path}")
     return exits.OK
+
+
+def _check_format(path: Path) -> None:
+    from nnspec.compiler.diagrams.renderer import FORMATS
+
+    if path.suffix[1:] not in FORMATS:
+        from nnspec.dsl.errors.render import UnknownFormat
+
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise UsageError(UnknownFormat(None, format=path.suffix[1:], known=known))

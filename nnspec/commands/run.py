@@ -1,0 +1,65 @@
+"""Do all that a file asks for: train its experiments, run its analyses, draw its networks, write one report."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from nnspec import exits
+from nnspec.analysing import Found, analyse
+from nnspec.commands.options import add_spec, open_spec
+from nnspec.compiler.runtime.results import RunResult
+from nnspec.dsl.diagnostics import RunError
+from nnspec.report import write_report
+from nnspec.spec import Spec
+from nnspec.tables import print_result
+from nnspec.terminal import complain, write
+from nnspec.training import add_training, print_run, train
+
+
+def arguments(parser: ArgumentParser) -> None:
+    add_spec(parser)
+    add_training(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with runs that stopped")
+    parser.add_argument(
+        "-o", dest="report", metavar="FILE", type=Path, help="the report; else reports/NAME.html"
+    )
+
+
+def run(options: Namespace) -> int:
+    spec = open_spec(options)
+    runs, failed = _train(spec, options)
+    found = _analyse(spec, options, failed)
+    path = options.report or Path("reports") / f"{Path(spec.name).stem or 'spec'}.html"
+    write_report(path, spec, runs, found, options)
+    write(f"report: {path}\n")
+    diverged = any(result.problems for result in runs)
+    return exits.RUN_FAILED if failed or diverged else exits.OK
+
+
+def _train(spec: Spec, options: Namespace) -> tuple[list[RunResult], set[str]]:
+    """Train every experiment; one that fails does not keep the others from running."""
+    runs: list[RunResult] = []
+    failed: set[str] = set()
+    for name in spec.experiments:
+        try:
+            result = train(spec.experiment(name), options)
+        except RunError as failure:
+            complain(failure.error)
+            failed.add(name)
+        else:
+            print_run(result)
+            runs.append(result)
+            failed |= {name} if result.problems else set()
+    return runs, failed
+
+
+def _analyse(spec: Spec, options: Namespace, failed: set[str]) -> list[Found]:
+    """Run the file's analyses, but those of experiments that failed."""
+    found: list[Found] = []
+    for analysis in spec.checked.analyses:
+        if analysis.target not in failed:
+            for one in analyse(analysis, spec, options):
+                print_result(one.result)
+                found.append(one)
+    return found
