@@ -34,11 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     spec = open_spec(options)
-    found = [
-        one
-        for analysis in _analyses(spec, options)
-        for one in analyse(analysis, spec, options)
-    ]
+    found = [one for analysis in _analyses(spec, options) for one in analyse(analysis, spec, options)]
     if options.output is not None:
         from nnspec.report import write_analyses
 
