@@ -21,7 +21,7 @@ from nnspec.compiler.runtime import data, schedules, stops
 from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
 from nnspec.dsl.diagnostics import RunError
-from nnspec.dsl.errors.runs import BatchOfOne, NothingToWatch
+from nnspec.dsl.errors.runs import BatchOfOne, NothingToJudgeBy
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _check_watch(experiment: Experiment, validation: Part | None) -> None:
         why = "early stopping" if stop is not None else '`save = "best"`'
         why = f"{why} needs a validation part, and the data have none"
         help_text = "keep some rows for it, such as `validation = 0.1` in `data`"
-        raise RunError(NothingToWatch(span, why=why, help=help_text))
+        raise RunError(NothingToJudgeBy(span, why=why, help=help_text))
     if stop is not None and stops.build(stop).metric == "confusion":
         why = "a confusion table is no number that could get better"
-        raise RunError(NothingToWatch(span, why=why, help="watch `accuracy`"))
+        raise RunError(NothingToJudgeBy(span, why=why, help="watch `accuracy`"))

@@ -196,7 +196,7 @@ class Stack:
         shuffle = snapshot.tensors.get(self._shuffle_key)
         if shuffle is not None:
             for streams, state in zip(self.streams, shuffle, strict=True):
-                _shuffle(streams).set_state(state)
+                _shuffle(streams).set_state(state.clone())  # torch reads past a row of a larger tensor
         self.step = snapshot.data["step"]
 
     @property
@@ -219,6 +219,8 @@ def alone(snapshot: Snapshot, index: int) -> Snapshot:
         f"optimizer.{name}": tensor[index] if tensor.dim() else tensor
         for name, tensor in snapshot.under("optimizer.").items()
     }
-    streams = {f"streams.{name}": tensor[index] for name, tensor in snapshot.under("streams.").items()}
+    streams = {
+        f"streams.{name}": tensor[index].clone() for name, tensor in snapshot.under("streams.").items()
+    }
     data = {**snapshot.data, "seeds": [snapshot.data["seeds"][index]]}
     return Snapshot(model | optimizer | streams, data)

@@ -105,8 +105,7 @@ class _Trainer:
         self.folder.forget_after({seed: epoch for seeds, epoch in epochs.items() for seed in seeds})
 
     def tell(self, training: _Training, rows: list[dict[str, Any]]) -> None:
-        """Record new rows of the history, and say how far the run is."""
-        self.folder.append(rows)
+        """Say how far the run is, and the new rows of its history."""
         if self.on_progress is not None:
             self.on_progress(
                 Progress(
@@ -212,6 +211,8 @@ class _Training:
                 self.learner.keep_best()
         if len(self.diverged) < len(self.learner.seeds):
             self.sound = self.capture()
+        # Rows first: a run that goes on from the checkpoint has no second chance to write them.
+        self.trainer.folder.append(rows)
         if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
             self.save()
         self.trainer.tell(self, rows)

@@ -76,9 +76,9 @@ class CheckpointUnreadable(Error):
 generators. This one is damaged, or was written for another network or by another version."""
 
 
-class NothingToWatch(Error):
+class NothingToJudgeBy(Error):
     code = "N0808"
-    title = "nothing to watch"
+    title = "nothing to judge epochs by"
     message = "{why}"
     label = "watches the validation part"
     help = "{help}"
