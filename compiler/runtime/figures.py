@@ -1,0 +1,134 @@
+"""Plots of a report as SVG texts: learning curves with their spread, confusion matrices, a pass's own plots.
+
+matplotlib draws them, imported here only; `available` says whether it is there. Text stays text, the
+background is transparent and the lines are readable on light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+GREY = "#7a828c"
+COLOURS = {"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nnspec",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), GREY),
+    "axes.titlecolor": GREY,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.labelcolor": GREY,
+}
+
+
+def available() -> bool:
+    """Return whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+def figure(draw: Callable[[Any], None], size: tuple[float, float] = (4.2, 2.8)) -> str:
+    """Return the SVG of what `draw` draws into a matplotlib Axes; `size` in inches."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        made = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(made)
+        draw(made.subplots())
+        buffer = io.StringIO()
+        made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+Curves = Mapping[str, Mapping[int, Sequence[tuple[float, float]]]]
+
+
+def curves(name: str, parts: Curves) -> str:
+    """Return one metric's curves: `parts[part][seed]` are (epoch, value) pairs.
+
+    A line is the mean over the seeds, the band reaches one standard deviation (of the sample) each way.
+    """
+
+    def draw(axes: Any) -> None:
+        for part, seeds in parts.items():
+            epochs, centre, spread = _over_seeds(seeds)
+            colour = COLOURS.get(part, "#5f8a4f")
+            axes.plot(epochs, centre, color=colour, linewidth=1.6, label=part)
+            if len(seeds) > 1:
+                low = [c - s for c, s in zip(centre, spread, strict=True)]
+                high = [c + s for c, s in zip(centre, spread, strict=True)]
+                axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.set_title(name.replace("_", " "), loc="left")
+        axes.set_xlabel("epoch")
+        axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
+        if len(parts) > 1:
+            axes.legend(fontsize=8)
+
+    return figure(draw)
+
+
+def _over_seeds(
+    seeds: Mapping[int, Sequence[tuple[float, float]]],
+) -> tuple[list[float], list[float], list[float]]:
+    """The mean and the deviation at each epoch, over the seeds that reached it."""
+    found: dict[float, list[float]] = {}
+    for points in seeds.values():
+        for epoch, value in points:
+            found.setdefault(epoch, []).append(value)
+    epochs = sorted(found)
+    centre = [sum(found[e]) / len(found[e]) for e in epochs]
+    spread: list[float] = []
+    for e, c in zip(epochs, centre, strict=True):
+        values = found[e]
+        squares = sum((value - c) ** 2 for value in values)
+        spread.append((squares / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0)
+    return epochs, centre, spread
+
+
+def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """Return the picture of a confusion matrix: rows are true classes, shaded by their share of the row."""
+    size = len(matrix)
+    labels = list(names) if len(names) == size else [str(index) for index in range(size)]
+
+    def draw(axes: Any) -> None:
+        shares = [[n / max(1, sum(row)) for n in row] for row in matrix]
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        for i, row in enumerate(matrix):
+            for j, count in enumerate(row):
+                if count and size <= 25:
+                    colour = "#ffffff" if shares[i][j] > 0.55 else "#30363d"
+                    axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(size), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(range(size), labels)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    side = min(6.0, 1.4 + 0.32 * size)
+    return figure(draw, (side, side))
+
+
+def scatter(points: Sequence[tuple[float, float]]) -> str:
+    """Return targets against outputs, with the line on which they agree."""
+
+    def draw(axes: Any) -> None:
+        targets, outputs = [t for t, _ in points], [o for _, o in points]
+        low, high = min(targets + outputs), max(targets + outputs)
+        axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
+        axes.scatter(targets, outputs, s=9, color=COLOURS["test"], alpha=0.6, linewidths=0)
+        axes.set_xlabel("target")
+        axes.set_ylabel("output")
+
+    return figure(draw, (3.2, 3.0))

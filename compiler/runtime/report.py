@@ -1,0 +1,201 @@
+"""One self-contained HTML page: what was declared, drawn, trained and found, and how to do it again.
+
+In: plain records, filled by the face. Out: HTML that loads nothing and runs nothing. Every text that comes
+from a spec, a file or an error is escaped; pictures are SVG that our own renderers made.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.runtime.highlight import highlight
+from nnspec.dsl.node import Node
+
+
+class Figure(Node):
+    """A picture with a line under it; `dark` is the same picture for a dark page, if there is one."""
+
+    svg: str
+    caption: str = ""
+    dark: str | None = None
+    wide: bool = False
+
+
+class Section(Node):
+    """A part of the report: paragraphs, then tables and figures in the order given."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    parts: tuple[Table | Figure | Code, ...] = ()
+
+
+class Code(Node):
+    """Text in a box; `spec` colours it as the language."""
+
+    text: str
+    spec: bool = False
+
+
+class Headline(Node):
+    """One of the numbers at the top."""
+
+    value: str
+    label: str
+
+
+class Report(Node):
+    """All that a report says."""
+
+    title: str
+    doc: str | None
+    headlines: tuple[Headline, ...]
+    sections: tuple[Section, ...]
+    footer: str
+
+
+def page(report: Report) -> str:
+    """Return the HTML of a report."""
+    links = "".join(
+        f'<a href="#{_anchor(index)}">{escape(section.title)}</a>'
+        for index, section in enumerate(report.sections)
+    )
+    body = "\n".join(_section(index, section) for index, section in enumerate(report.sections))
+    doc = "".join(f"<p>{escape(text)}</p>" for text in (report.doc or "").split("\n\n") if text.strip())
+    numbers = "".join(
+        f"<div><b>{escape(item.value)}</b><span>{escape(item.label)}</span></div>"
+        for item in report.headlines
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><h1>{escape(report.title)}</h1><div class="doc">{doc}</div>\n'
+        f'<div class="numbers">{numbers}</div>\n<nav>{links}</nav></header>\n'
+        f"{body}\n<footer>{escape(report.footer)}</footer>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _anchor(index: int) -> str:
+    return f"part-{index + 1}"
+
+
+def _section(index: int, section: Section) -> str:
+    text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
+    parts: list[str] = []
+    figures: list[str] = []
+    for part in (*section.parts, None):
+        if isinstance(part, Figure) and not part.wide:
+            figures.append(_figure(part))
+            continue
+        if figures:
+            parts.append(f'<div class="figures">{"".join(figures)}</div>')
+            figures = []
+        if part is not None:
+            parts.append(_part(part))
+    inside = "\n".join(parts)
+    return f'<section id="{_anchor(index)}"><h2>{escape(section.title)}</h2>\n{text}\n{inside}</section>'
+
+
+def _part(part: Table | Figure | Code) -> str:
+    match part:
+        case Figure():
+            return _figure(part)
+        case Code(text=text, spec=spec):
+            return f"<pre>{highlight(text) if spec else escape(text)}</pre>"
+        case Table():
+            return table(part)
+
+
+def _figure(part: Figure) -> str:
+    caption = f"<figcaption>{escape(part.caption)}</figcaption>" if part.caption else ""
+    kind = "wide" if part.wide else "small"
+    if part.dark is None:
+        return f'<figure class="{kind}">{part.svg}{caption}</figure>'
+    pictures = f'<div class="light">{part.svg}</div><div class="dark">{part.dark}</div>'
+    return f'<figure class="{kind}">{pictures}{caption}</figure>'
+
+
+def table(given: Table) -> str:
+    """Return the HTML of a table; columns of numbers stand to the right."""
+    numeric = [
+        any(isinstance(row[i], int | float) for row in given.rows)
+        and all(isinstance(row[i], int | float | None) for row in given.rows)
+        for i in range(len(given.columns))
+    ]
+    head = "".join(
+        f'<th class="{"n" if right else ""}">{escape(name)}</th>'
+        for name, right in zip(given.columns, numeric, strict=True)
+    )
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{"n" if right else ""}">{escape(cell_text(cell))}</td>'
+            for cell, right in zip(row, numeric, strict=True)
+        )
+        + "</tr>"
+        for row in given.rows
+    )
+    title = f"<caption>{escape(given.title)}</caption>" if given.title else ""
+    return (
+        f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def cell_text(cell: Cell) -> str:
+    """Write a cell: thousands in groups, four digits of what is no whole number."""
+    match cell:
+        case None:
+            return ""
+        case bool():
+            return "yes" if cell else "no"
+        case int():
+            return f"{cell:,}"
+        case float():
+            return f"{cell:.4g}"
+        case _:
+            return str(cell)
+
+
+_STYLE = """
+:root { --ink: #1f2328; --faint: #667079; --line: #dfe2e6; --paper: #ffffff; --panel: #f7f8f9; --key: #8250a8;
+  --text: #1b6e53; --number: #a8441f; --note: #8a929b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --faint: #9aa3af; --line: #2f353d;
+  --paper: #14171c; --panel: #1b1f25; --key: #c59be8; --text: #7fd0b0; --number: #f0a27c; --note: #78828d; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
+  font: 16px/1.5 "Charter", "Bitstream Charter", "Iowan Old Style", Georgia, serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 4rem; }
+h1, h2, nav, table, .numbers, figcaption, footer { font-family: system-ui, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.9rem; font-weight: 650; margin: 0 0 .5rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; font-weight: 620; margin: 3rem 0 .8rem; padding-top: .8rem; border-top: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+.doc { color: var(--faint); max-width: 44rem; } .doc p { margin: .3rem 0; white-space: pre-line; }
+.numbers { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; margin: 1.6rem 0 1.2rem; }
+.numbers div { display: flex; flex-direction: column; }
+.numbers b { font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.numbers span { color: var(--faint); font-size: .82rem; }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; font-size: .86rem; }
+nav a { color: var(--faint); text-decoration: none; border-bottom: 1px solid var(--line); }
+nav a:hover { color: var(--ink); }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; min-width: 50%; }
+caption { text-align: left; color: var(--faint); padding: .2rem 0 .5rem; }
+th { text-align: left; font-weight: 600; color: var(--faint); border-bottom: 1px solid var(--faint); }
+th, td { padding: .3rem 1.4rem .3rem 0; vertical-align: top; }
+td { border-bottom: 1px solid var(--line); } .n { text-align: right; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 1rem 1.2rem;
+  overflow-x: auto; font: .84rem/1.55 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.keyword, .arrow { color: var(--key); } .text, .doc-text, pre .doc { color: var(--text); }
+.number { color: var(--number); } .comment { color: var(--note); font-style: italic; }
+figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
+figure.wide { text-align: center; overflow-x: auto; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-end; }
+figcaption { color: var(--faint); font-size: .82rem; margin-top: .3rem; }
+.dark { display: none; }
+@media (prefers-color-scheme: dark) { .light { display: none; } .dark { display: block; } }
+footer { margin-top: 3.5rem; color: var(--faint); font-size: .8rem; }
+@media print { nav { display: none; } main { max-width: none; padding: 0; } section { break-inside: avoid-page; } }
+"""

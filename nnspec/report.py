@@ -1,0 +1,251 @@
+"""Fills a report from what `run` and `analyze` made: networks, runs, analyses, and how to do it again."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnspec import __version__
+from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.runtime import figures
+from nnspec.compiler.runtime.report import Code, Figure, Headline, Report, Section, cell_text, page
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.dimensions import Size
+from nnspec.files import write_text
+from nnspec.spec import Network, Spec
+
+if TYPE_CHECKING:
+    from nnspec.analysing import Found
+    from nnspec.compiler.runtime.results import RunResult
+
+_MOST_SEEDS = 30  # rows of a table of seeds
+_NO_PLOTS = "matplotlib is not installed, so there are no plots here: pip install 'nnspec[plot]'"
+
+
+def write_report(
+    path: Path, spec: Spec, runs: Sequence[RunResult], found: Sequence[Found], options: Namespace
+) -> None:
+    """Write the report of `nnspec run`. `options` are those of the command, to say how to run it again."""
+    networks = [network for name in spec.networks if (network := _network(spec, name)) is not None]
+    sections = [
+        *(_network_section(network) for network in networks),
+        *(_run_section(run) for run in runs),
+        *(_analysis_section(one) for one in found),
+        _spec_section(spec),
+        _again_section(spec, runs, _command("run", spec, options)),
+    ]
+    report = Report(
+        title=Path(spec.name).stem,
+        doc=spec.checked.definitions.module.file.doc,
+        headlines=tuple(_headlines(networks, runs)),
+        sections=tuple(sections),
+        footer=f"Written by nnspec {__version__}.",
+    )
+    write_text(path, page(report))
+
+
+def write_analyses(path: Path, spec: Spec, found: Sequence[Found]) -> None:
+    """Write the report of `nnspec analyze -o`."""
+    report = Report(
+        title=Path(spec.name).stem,
+        doc=spec.checked.definitions.module.file.doc,
+        headlines=(),
+        sections=(*(_analysis_section(one) for one in found), _spec_section(spec)),
+        footer=f"Written by nnspec {__version__}.",
+    )
+    write_text(path, page(report))
+
+
+def _headlines(networks: Sequence[Network], runs: Sequence[RunResult]) -> list[Headline]:
+    """The last network's size and each run's first metric."""
+    found: list[Headline] = []
+    for network in networks[-1:]:
+        count = network.cost().parameters
+        found.append(Headline(value=f"{count:,}", label=f"parameters of {network.name}"))
+    for run in runs[:4]:
+        names = [name for name in run.mean if "." not in name]
+        chosen = next((name for name in names if name != "loss"), "loss")
+        if chosen in run.mean:
+            spread = f" ± {run.deviation[chosen]:.2g}" if len(run.seeds) > 1 else ""
+            label = f"{run.held_out} {chosen.replace('_', ' ')} of {run.experiment}"
+            found.append(Headline(value=f"{run.mean[chosen]:.4g}{spread}", label=label))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+def _network(spec: Spec, name: str) -> Network | None:
+    """A network that its defaults are enough for, or that an experiment gave its parameters."""
+    definition = spec.checked.network(name)
+    if definition is None or any(p.default is None for p in definition.item.parameters):
+        graphs = [e.graph for e in spec.checked.experiments if e.graph.name == name]
+        return Network(graphs[0]) if graphs else None
+    return spec.network(name)
+
+
+def _network_section(network: Network) -> Section:
+    cost = network.cost()
+    rows: list[tuple[Cell, ...]] = [
+        (
+            layer.path,
+            layer.operation,
+            ", ".join(map(str, layer.inputs)),
+            ", ".join(map(str, layer.outputs)),
+            layer.parameters or None,
+            _size(layer.flops),
+        )
+        for layer in cost.layers
+    ]
+    columns = ("layer", "operation", "input", "output", "parameters", "operations")
+    text = (
+        f"{cost.parameters:,} parameters in {cost.bytes:,} bytes; "
+        f"{cell_text(_size(cost.flops))} floating-point operations for one sample.",
+    )
+    doc = (network.graph.doc,) if network.graph.doc else ()
+    parts = (*_picture(network), Table(title="", columns=columns, rows=tuple(rows)))
+    return Section(title=f"Network {network.name}", text=(*doc, *text), parts=parts)
+
+
+def _size(size: Size) -> int | str:
+    return size if isinstance(size, int) else str(size)
+
+
+def _picture(network: Network) -> tuple[Figure | Code, ...]:
+    try:
+        light, dark = (_inline(network, theme) for theme in ("light", "dark"))
+    except RunError as failure:
+        return (Code(text=f"{failure.error.message}. {failure.error.help or ''}"),)
+    return (Figure(svg=light, dark=dark, wide=True),)
+
+
+def _inline(network: Network, theme: str) -> str:
+    """A picture to stand inside a page: without its prologue, its identifiers its own."""
+    svg = network.render("svg", theme=theme)
+    assert isinstance(svg, str)
+    key = hashlib.sha256(f"{network.name} {theme}".encode()).hexdigest()[:8]
+    return svg[svg.index("<svg") :].replace(' id="', f' id="{key}-')
+
+
+# ---------------------------------------------------------------------------------------------------- runs
+
+
+def _run_section(run: RunResult) -> Section:
+    parts: list[Table | Figure | Code] = [_seed_table(run)]
+    text: list[str] = [str(error.message) for error in run.problems]
+    if figures.available():
+        parts += _plots(run)
+    else:
+        text.append(_NO_PLOTS)
+    rows = tuple((name, _setting(value)) for name, value in run.settings.items())
+    parts.append(Table(title="settings", columns=("field", "value"), rows=rows))
+    return Section(title=f"Experiment {run.experiment}", text=tuple(text), parts=tuple(parts))
+
+
+def _seed_table(run: RunResult) -> Table:
+    names = [name for name in run.mean if "." not in name]
+    rows: list[tuple[Cell, ...]] = [
+        (str(own.seed), own.status, own.epochs, *(own.metrics.get(name) for name in names))
+        for own in run.seeds[:_MOST_SEEDS]
+    ]
+    if len(run.seeds) > 1:
+        rows.append((f"mean of {len(run.seeds)}", "", None, *(run.mean[name] for name in names)))
+        rows.append(("deviation", "", None, *(run.deviation[name] for name in names)))
+    columns = ("seed", "ended", "epochs", *(f"{run.held_out} {name}" for name in names))
+    left = f" (the first {_MOST_SEEDS} of {len(run.seeds)} seeds)" if len(run.seeds) > _MOST_SEEDS else ""
+    return Table(title=f"metrics on the {run.held_out} part{left}", columns=columns, rows=tuple(rows))
+
+
+def _plots(run: RunResult) -> list[Figure]:
+    spread = f"mean of {len(run.seeds)} seeds, band: one standard deviation" if len(run.seeds) > 1 else ""
+    found = [
+        Figure(svg=figures.curves(name, parts), caption=spread) for name, parts in _curves(run).items()
+    ]
+    for own in run.seeds[:1]:
+        if own.confusion is not None:
+            caption = f"confusion on the {run.held_out} part, seed {own.seed}"
+            found.append(Figure(svg=figures.confusion(own.confusion, run.class_names), caption=caption))
+        if own.predictions:
+            caption = f"targets and outputs on the {run.held_out} part, seed {own.seed}"
+            found.append(Figure(svg=figures.scatter(own.predictions), caption=caption))
+    return found
+
+
+def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, float]]]]]:
+    """Metric -> part -> seed -> points, from the rows of the history."""
+    found: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = {}
+    for row in run.history:
+        for part in ("train", "validation", "test"):
+            scores: Mapping[str, Any] = row.get(part) or {}
+            for name, value in scores.items():
+                if isinstance(value, int | float):
+                    points = found.setdefault(name, {}).setdefault(part, {}).setdefault(row["seed"], [])
+                    points.append((float(row["epoch"]), float(value)))
+    return found
+
+
+def _setting(value: Any) -> str:
+    """Write a setting as a spec writes it: a word with its arguments."""
+    if isinstance(value, Mapping):
+        record: Mapping[str, Any] = value
+        inside = ", ".join(f"{k} = {_setting(v)}" for k, v in record.items() if k != "word" and v is not None)
+        return f"{record.get('word', '')}({inside})" if inside else str(record.get("word", ""))
+    if isinstance(value, list | tuple):
+        items: Sequence[Any] = value
+        return f"[{', '.join(map(_setting, items))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value is None else str(value)
+
+
+# ------------------------------------------------------------------------------------------------- the rest
+
+
+def _analysis_section(found: Found) -> Section:
+    result = found.result
+    parts: list[Table | Figure | Code] = list(result.tables)
+    text = [result.summary]
+    if result.plots and figures.available():
+        parts += [Figure(svg=figures.figure(plot.draw), caption=plot.name) for plot in result.plots]
+    elif result.plots:
+        text.append(_NO_PLOTS)
+    return Section(title=f"{found.analysis} of {found.target}", text=tuple(text), parts=tuple(parts))
+
+
+def _spec_section(spec: Spec) -> Section:
+    return Section(title="Spec", parts=(Code(text=spec.checked.source.text, spec=True),))
+
+
+def _again_section(spec: Spec, runs: Sequence[RunResult], command: str) -> Section:
+    """Everything that decides the numbers: hashes, versions, and the command."""
+    digest = hashlib.sha256(spec.checked.source.text.encode("utf-8")).hexdigest()
+    rows: list[tuple[Cell, ...]] = [("spec", digest)]
+    rows += [(f"run {run.experiment}", run.identity) for run in runs]
+    environment = runs[0].environment if runs else {}
+    parts = (
+        Code(text=command),
+        Table(title="SHA-256", columns=("of", "hash"), rows=tuple(rows)),
+        Table(
+            title="environment",
+            columns=("what", "found"),
+            rows=tuple((str(name), _setting(value)) for name, value in environment.items()),
+        ),
+    )
+    text = ("The command below, with the same spec, data and versions, gives these numbers again.",)
+    return Section(title="How to run it again", text=text, parts=parts if environment else parts[:2])
+
+
+def _command(verb: str, spec: Spec, options: Namespace) -> str:
+    """The command line that made a report, as a shell reads it."""
+    words = ["nnspec", verb, spec.name]
+    for name, value in (getattr(options, "parameters", None) or {}).items():
+        words += ["-p", f"{name}={value}"]
+    for option in ("network", "device", "data_root"):
+        value = getattr(options, option, None)
+        if value is not None:
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    return shlex.join(words)
