@@ -162,9 +162,7 @@ def _seed_table(run: RunResult) -> Table:
 
 def _plots(run: RunResult) -> list[Figure]:
     spread = f"mean of {len(run.seeds)} seeds, band: one standard deviation" if len(run.seeds) > 1 else ""
-    found = [
-        Figure(svg=figures.curves(name, parts), caption=spread) for name, parts in _curves(run).items()
-    ]
+    found = [Figure(svg=figures.curves(name, parts), caption=spread) for name, parts in _curves(run).items()]
     for own in run.seeds[:1]:
         if own.confusion is not None:
             caption = f"confusion on the {run.held_out} part, seed {own.seed}"

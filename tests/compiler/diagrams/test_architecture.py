@@ -1,0 +1,104 @@
+"""The architecture picture: golden DOT texts, folding, sharing, escaping; the chain of renderers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nnspec.compiler.diagrams.architecture import draw
+from nnspec.compiler.diagrams.renderer import find_renderer, render, rendered
+from nnspec.compiler.ir import Graph
+from nnspec.dsl.diagnostics import RunError
+
+Build = Callable[..., Graph]
+
+TOWER = """
+layer block(width: int) {
+  input  x: real[width]
+  output y = x + (x -> dense(width) -> relu -> dense(width, bias = false))
+}
+network tower {
+  input  x: real[6]
+  shared enc = dense(6)
+  a = (x -> enc -> tanh) -> enc
+  deep = a -> repeat(4) { block(6) }
+  left, right = deep -> dense(8) -> split(2)
+  output y: real[2] = [left * 2, sigmoid(right)] -> concat -> dense(2) as head
+  constrain repeat[2].block.dense.weight: binary
+}
+"""
+
+
+def test_golden_dot(build: Build, golden: Callable[[str, str], None]) -> None:
+    golden("compiler/diagrams/golden/tower.dot", draw(build(TOWER)))
+
+
+def test_drawing_is_deterministic(build: Build) -> None:
+    assert draw(build(TOWER)) == draw(build(TOWER))
+
+
+def test_equal_copies_are_drawn_once(build: Build) -> None:
+    dot = draw(build(TOWER))
+    assert 'label="repeat[0..1]"' in dot
+    assert 'label="repeat[2]"' in dot
+    assert 'label="repeat[3]"' in dot
+    plain = draw(build(TOWER.replace("  constrain repeat[2].block.dense.weight: binary\n", "")))
+    assert 'label="repeat × 4"' in plain
+    assert plain.count('label="block"') == 1
+
+
+def test_depth_folds_blocks(build: Build) -> None:
+    dot = draw(build(TOWER), depth=0)
+    assert "subgraph" not in dot
+    assert "repeat[0..1]" in dot
+
+
+def test_every_edge_joins_nodes_that_are_drawn(build: Build) -> None:
+    dot = draw(build(TOWER))
+    nodes = set(re.findall(r"^\s+(n\d+) \[", dot, re.MULTILINE))
+    edges = re.findall(r"^\s+(n\d+) -> (n\d+)", dot, re.MULTILINE)
+    assert edges
+    assert {end for edge in edges for end in edge} == nodes
+
+
+def test_hostile_names_are_escaped(build: Build) -> None:
+    graph = build("network n {\n  input  x: real[3]\n  output y = x -> dense(2) as d\n}\n")
+    hostile = graph.replace(name='a"b\\N<c>\nd')
+    child = hostile.root.children[0].replace(name='<b>"&\\')
+    body = tuple(s.replace(child=child.name) for s in hostile.root.body)
+    dot = draw(hostile.replace(root=hostile.root.replace(children=(child,), body=body)))
+    assert 'digraph "a\\"b\\\\N<c> d"' in dot
+    assert "&lt;b&gt;&quot;&amp;\\" in dot
+    if find_renderer() is not None:
+        assert b"<svg" in rendered(dot, "svg")
+
+
+@pytest.mark.skipif(find_renderer() is None, reason="needs a renderer")
+@pytest.mark.parametrize(
+    ("ending", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("html", b"<!doctype")]
+)
+def test_pictures(build: Build, tmp_path: Path, ending: str, begins: bytes) -> None:
+    path = tmp_path / f"deep/picture.{ending}"
+    render(draw(build(TOWER)), ending, path)
+    assert path.read_bytes().startswith(begins)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_without_a_renderer_the_dot_is_written(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnspec.compiler.diagrams.renderer.find_renderer", lambda: None)
+    dot = draw(build(TOWER))
+    with pytest.raises(RunError) as caught:
+        render(dot, "svg", tmp_path / "n.svg")
+    assert caught.value.error.code == "N0901"
+    assert (tmp_path / "n.dot").read_text(encoding="utf-8") == dot
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        render("digraph {}", "gif", tmp_path / "n.gif")
+    assert caught.value.error.code == "N0904"
