@@ -7,9 +7,10 @@ import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nnspec import __version__
+from nnspec.commands.options import settings
 from nnspec.compiler.passes.analysis import Cell, Table
 from nnspec.compiler.runtime import figures
 from nnspec.compiler.runtime.report import Code, Figure, Headline, Report, Section, cell_text, page
@@ -30,7 +31,7 @@ def write_report(
     path: Path, spec: Spec, runs: Sequence[RunResult], found: Sequence[Found], options: Namespace
 ) -> None:
     """Write the report of `nnspec run`. `options` are those of the command, to say how to run it again."""
-    networks = [network for name in spec.networks if (network := _network(spec, name)) is not None]
+    networks = [made for name in spec.networks if (made := _network(spec, name, options)) is not None]
     sections = [
         *(_network_section(network) for network in networks),
         *(_run_section(run) for run in runs),
@@ -79,8 +80,10 @@ def _headlines(networks: Sequence[Network], runs: Sequence[RunResult]) -> list[H
 # ------------------------------------------------------------------------------------------------ networks
 
 
-def _network(spec: Spec, name: str) -> Network | None:
-    """A network that its defaults are enough for, or that an experiment gave its parameters."""
+def _network(spec: Spec, name: str, options: Namespace) -> Network | None:
+    """A network that its defaults are enough for, or that the command or an experiment gave its parameters."""
+    if name == (options.network or spec.networks[-1]) and options.parameters:
+        return spec.network(name, **settings(options.parameters))
     definition = spec.checked.network(name)
     if definition is None or any(p.default is None for p in definition.item.parameters):
         graphs = [e.graph for e in spec.checked.experiments if e.graph.name == name]
@@ -189,11 +192,11 @@ def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, f
 def _setting(value: Any) -> str:
     """Write a setting as a spec writes it: a word with its arguments."""
     if isinstance(value, Mapping):
-        record: Mapping[str, Any] = value
+        record = cast("Mapping[str, Any]", value)
         inside = ", ".join(f"{k} = {_setting(v)}" for k, v in record.items() if k != "word" and v is not None)
         return f"{record.get('word', '')}({inside})" if inside else str(record.get("word", ""))
     if isinstance(value, list | tuple):
-        items: Sequence[Any] = value
+        items = cast("Sequence[Any]", value)
         return f"[{', '.join(map(_setting, items))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -240,8 +243,9 @@ def _again_section(spec: Spec, runs: Sequence[RunResult], command: str) -> Secti
 def _command(verb: str, spec: Spec, options: Namespace) -> str:
     """The command line that made a report, as a shell reads it."""
     words = ["nnspec", verb, spec.name]
-    for name, value in (getattr(options, "parameters", None) or {}).items():
-        words += ["-p", f"{name}={value}"]
+    given: list[str] = getattr(options, "parameters", None) or []
+    for setting in given:
+        words += ["-p", setting]
     for option in ("network", "device", "data_root"):
         value = getattr(options, option, None)
         if value is not None:

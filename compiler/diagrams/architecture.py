@@ -112,7 +112,7 @@ class _Drawing:
         primitive = statement.operation
         title = " · ".join([operation_text(primitive), *self.following(statement, trailing)])
         symbol = SYMBOLS.get(primitive.operation)
-        if symbol == title:
+        if symbol is not None and symbol == title:
             extra = ", shape=circle, style=filled, margin=0, width=0.3, height=0.3, fixedsize=true"
             node = self.node(node_label(symbol, [], [], self.theme), level, self.theme.plain, extra)
         else:

@@ -13,7 +13,7 @@ from typing import Any
 
 GREY = "#7a828c"
 COLOURS = {"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"}
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nnspec",
     "font.family": "sans-serif",
