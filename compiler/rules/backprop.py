@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.rule import Rule
 
@@ -23,7 +23,7 @@ class Backprop(Rule):
 
     def step(self, run: Learner, batch: Batch, streams: Streams) -> Tensor:
         run.optimizer.zero_grad(set_to_none=True)
-        loss = run.mean_loss(batch)
+        loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
         loss.backward()
         run.optimizer.step()
         return loss.detach()

@@ -13,12 +13,14 @@ from nnspec.compiler.rules.rule import Rule
 from nnspec.dsl.catalog import Argument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Sequence
 
     from torch import Tensor
 
     from nnspec.compiler.runtime.learner import Batch, Learner
     from nnspec.compiler.runtime.streams import Streams
+
+    Loss = Callable[[Batch], Tensor]
 
 
 class WeightPerturbation(Rule):
@@ -73,7 +75,7 @@ class WeightPerturbation(Rule):
         return total, torch.stack(losses).mean()
 
 
-def _shift(parameters: list[Tensor], stored: list[Tensor], noise: list[Tensor], by: float) -> None:
+def _shift(parameters: Sequence[Tensor], stored: list[Tensor], noise: list[Tensor], by: float) -> None:
     """Set parameters to `stored + by * noise`: from the kept values, so that rounding never adds up."""
     import torch
 
@@ -82,7 +84,7 @@ def _shift(parameters: list[Tensor], stored: list[Tensor], noise: list[Tensor], 
 
 
 @contextmanager
-def _same_draws(run: Learner) -> Iterator[Loss]:
+def _same_draws(run: Learner) -> Generator[Loss]:
     """Yield the loss as a function of the batch that draws the same numbers at every call.
 
     Otherwise the difference of two dropout masks, over sigma, would drown the slope. Running statistics
@@ -103,10 +105,5 @@ def _same_draws(run: Learner) -> Iterator[Loss]:
     for buffer, kept in zip(run.network.buffers(), buffers or (), strict=False):
         buffer.copy_(kept)
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Loss = Callable[[Batch], Tensor]
 
 RULES = (WeightPerturbation(),)

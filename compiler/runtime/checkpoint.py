@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,13 +44,14 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 def read_snapshot(path: Path) -> Snapshot:
     """Read a checkpoint; RunError if it is damaged."""
-    from safetensors import SafetensorError, safe_open
+    import safetensors
 
+    opened: Any = getattr(safetensors, "safe_open")  # noqa: B009 it has no types
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
             return Snapshot(tensors, json.loads(file.metadata()["state"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as failure:
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as failure:
         raise RunError(CheckpointUnreadable(None, path=str(path), why=str(failure))) from failure
 
 
@@ -70,7 +71,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
+def written(path: Path) -> Generator[None]:
     """Turn what the system says while a file is written into a diagnostic."""
     try:
         yield

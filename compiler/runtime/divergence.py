@@ -7,14 +7,11 @@ name the first value which was not.
 from __future__ import annotations
 
 from itertools import chain, islice, repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from nnspec.compiler.runtime.checkpoint import Snapshot
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Batch, Plan
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def locate(plan: Plan, seed: int, snapshot: Snapshot, steps: int) -> str:
@@ -43,14 +40,13 @@ def _forward(learner: Learner, batch: Batch) -> str | None:
 
     def watch(name: str) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
-            outputs = output if isinstance(output, tuple) else (output,)
-            if not all(_is_finite(value) for value in outputs):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            if not _is_finite(output):
                 found.append(name)
 
         return hook
 
-    modules = [(name, module) for name, module in learner.network.named_modules() if name]
-    handles = [module.register_forward_hook(watch(name)) for name, module in modules]
+    modules: list[tuple[str, Any]] = [pair for pair in learner.network.named_modules() if pair[0]]
+    handles: list[Any] = [module.register_forward_hook(watch(name)) for name, module in modules]
     try:
         with torch.no_grad():
             loss = learner.mean_loss(batch)
@@ -62,5 +58,8 @@ def _forward(learner: Learner, batch: Batch) -> str | None:
     return None if _is_finite(loss) else "first in the loss, or behind the last layer with weights"
 
 
-def _is_finite(values: Tensor) -> bool:
+def _is_finite(values: Any) -> bool:
+    """Whether a tensor, or each of a block's several outputs, is finite."""
+    if isinstance(values, tuple):
+        return all(_is_finite(value) for value in cast("tuple[Any, ...]", values))
     return bool(values.isfinite().all())

@@ -7,7 +7,7 @@ numbers by name. Rows go through in chunks of a fixed size, so that numbers do n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Type
@@ -51,8 +51,8 @@ class Scorer:
             _exact(stacked_losses(self.per_sample, output, _for_all(piece.target, output))).sum(1)
             for output, piece in zip(outputs, pieces, strict=True)
         ]
-        means: list[float] = (sum(sums) / part.rows).tolist()  # pyright: ignore[reportAttributeAccessIssue]
-        found = [{"loss": mean} for mean in means]
+        means: Any = sum(sums) / part.rows
+        found: list[dict[str, float]] = [{"loss": mean} for mean in means.tolist()]
         targets = [piece.target for piece in pieces]
         for metric in self.metrics:
             for own, value in zip(found, _stacked_metric(metric, outputs, targets), strict=True):
@@ -88,12 +88,11 @@ def confusion_choice(chosen: tuple[Choice, ...], loss: Choice, output: Type, tar
 def predictions(forward: Forward, part: Batch) -> tuple[tuple[float, float], ...]:
     """Return pairs of target and output of the first rows; none unless both are single numbers."""
     piece = part.between(0, _PREDICTIONS)
-    output = forward(*piece.inputs)
-    if output.numel() != piece.rows or piece.target.numel() != piece.rows:
+    output: Any = forward(*piece.inputs)
+    target: Any = piece.target
+    if output.numel() != piece.rows or target.numel() != piece.rows:
         return ()
-    wanted: list[float] = piece.target.flatten().tolist()
-    found: list[float] = output.flatten().tolist()
-    return tuple(zip(wanted, found, strict=True))
+    return tuple(zip(target.flatten().tolist(), output.flatten().tolist(), strict=True))
 
 
 def _chunks(part: Batch) -> Iterator[Batch]:

@@ -92,7 +92,7 @@ class Learner:
         elif not self.plan.experiment.shuffle:
             yield from (part.between(start, start + size) for start in range(0, count * size, size))
         else:
-            order = self.streams.permutation("shuffle", part.rows).to(self.plan.device)
+            order: Any = self.streams.permutation("shuffle", part.rows).to(self.plan.device)
             yield from (part.take(index) for index in order.split(size)[:count])
 
     # ------------------------------------------------------------------------------------------ measuring

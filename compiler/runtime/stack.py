@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.experiment import Choice
 
 # Above this many parameters a network keeps a core busy by itself (measured: benchmarks/seeds.py).
-SMALL = 20_000
+SMALL = 30_000
 
 
 def stackable(plan: Plan, small: int = SMALL) -> bool:
@@ -81,10 +81,10 @@ class Stack:
             streams.begin("init")
             states.append(self.plan.make().state_dict())
             streams.leave_global()
-        place = {"device": self.plan.device, "dtype": self.plan.dtype}
+        together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         return {
-            name: torch.stack([state[name] for state in states]).to(**place).requires_grad_()
-            for name in states[0]
+            name: tensor.to(self.plan.device, self.plan.dtype).requires_grad_()
+            for name, tensor in together.items()
         }
 
     # ------------------------------------------------------------------------------------------ an epoch
@@ -108,7 +108,7 @@ class Stack:
         target = batch.target
         if not self._own_rows:
             target = target.expand(len(self.seeds), *target.shape)
-        found = stacked_losses(self.per_sample, output, target).mean(1)
+        found: Any = stacked_losses(self.per_sample, output, target).mean(1)
         found.backward(self._ones)
         self.optimizer.step()
         return found.detach()
@@ -137,8 +137,9 @@ class Stack:
             yield from (part.between(start, start + size) for start in range(0, count * size, size))
         else:
             rows = part.rows
-            orders = torch.stack([streams.permutation("shuffle", rows) for streams in self.streams])
-            for index in orders.to(self.plan.device).split(size, dim=1)[:count]:
+            drawn = [streams.permutation("shuffle", rows) for streams in self.streams]
+            orders: Any = torch.stack(drawn).to(self.plan.device)
+            for index in orders.split(size, dim=1)[:count]:
                 yield Batch(tuple(values[index] for values in part.inputs), part.target[index])
 
     # ------------------------------------------------------------------------------------------ measuring

@@ -64,7 +64,8 @@ def _agree(run: Forward, forward: Forward, state: State, inputs: tuple[Tensor, .
             output = function(own, *inputs)
             # A weighting that no two entries share, so that wrong gradients cannot cancel.
             weights = torch.linspace(0.5, 1.5, output.numel(), device=output.device, dtype=output.dtype)
-            (output.flatten() * weights).sum().backward()
+            weighted: Any = (output.flatten() * weights).sum()
+            weighted.backward()
         except RuntimeError:
             return False
         found.append([output.detach(), *(t.grad if t.grad is not None else t * 0 for t in own.values())])

@@ -8,9 +8,9 @@ script. `kept_generators` leaves torch as it was found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime.seeds import stream_seed
 
@@ -35,10 +35,11 @@ class Streams:
         """Let the global generators draw from this stream; in `torch` mode only "init" begins anything."""
         import torch
 
+        seed_all: Any = getattr(torch, "manual_seed")  # noqa: B009 its own types are partly unknown
         if self.mode == "streams":
-            torch.manual_seed(stream_seed(self.seed, name))
+            seed_all(stream_seed(self.seed, name))
         elif name == "init":
-            torch.manual_seed(self.seed)
+            seed_all(self.seed)
 
     def generator(self, name: str) -> torch.Generator | None:
         """Return the generator of a stream; None stands for torch's global one."""
@@ -118,7 +119,7 @@ def set_global_states(device: torch.device, states: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def kept_generators(device: torch.device) -> Iterator[None]:
+def kept_generators(device: torch.device) -> Generator[None]:
     """Leave torch's generators as they were."""
     before = global_states(device)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,7 +204,8 @@ class _Training:
 
     def _close(self, losses: torch.Tensor) -> None:
         """Record an epoch: rows, the best weights, a sound snapshot, and now and then a checkpoint."""
-        rows = self._rows(losses.mean(0).tolist())
+        means: Any = losses.mean(0)
+        rows = self._rows(means.tolist())
         if self.watches and not self.diverged and isinstance(self.learner, Learner):
             value = self.scores["validation"][0][self.watch.metric]
             if self.watch.update(value, self.epoch) and self.plan.experiment.save == "best":
@@ -284,7 +285,7 @@ class _Training:
 
 
 @contextmanager
-def _status_on_failure(folder: RunFolder) -> Iterator[None]:
+def _status_on_failure(folder: RunFolder) -> Generator[None]:
     """Say in the record how a run ended, if it did not end well."""
     try:
         yield
@@ -296,7 +297,7 @@ def _status_on_failure(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_told(plan: Plan, epoch: int) -> Iterator[None]:
+def _memory_told(plan: Plan, epoch: int) -> Generator[None]:
     """Turn what torch says when memory ends into a diagnostic."""
     import torch
 
