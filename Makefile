@@ -38,7 +38,7 @@ docs: $(STAMP) ## write the generated pages of docs/
 	$(RUN) -m nnspec.reference docs
 
 benchmark: $(STAMP) ## measure speed; prints tables
-	@for file in benchmarks/*.py; do echo "$$file"; $(RUN) "$$file" || exit 1; done
+	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "$$file"; $(RUN) "$$file" || exit 1; done
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) build dist nnspec.egg-info runs reports .pytest_cache .hypothesis .ruff_cache

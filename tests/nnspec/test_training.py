@@ -172,3 +172,33 @@ def test_a_terminal_shows_progress_and_colours(spec: str) -> None:
         shown += piece
     assert process.wait(timeout=60) == 0
     assert b"epoch" in shown and b"\x1b[" in shown and b"run: " in shown
+
+
+def test_run_trains_analyses_and_reports(spec: str, capsys: Any) -> None:
+    assert main(["run", spec, "-p", "width=7"]) == 0
+    out = capsys.readouterr().out
+    assert "mean of 2" in out and out.endswith("report: reports/xor.html\n")
+    page = Path("reports/xor.html").read_text()
+    assert "nnspec run xor.nnspec -p width=7" in page
+    assert page.count("<svg") >= 3 and "<script" not in page and "http-equiv" not in page
+    assert "37 parameters" in page  # 2 x 7 + 7 + 7 x 2 + 2
+
+
+def test_run_goes_on_after_an_experiment_that_fails(spec: str, capsys: Any) -> None:
+    broken = 'experiment broken = learn_xor {\n  data = csv("none.csv", target = "y")\n}\n\n'
+    Path(spec).write_text(SPEC.replace("experiment learn_xor", broken + "experiment learn_xor"))
+    assert main(["run", spec, "-o", "mine.html"]) == 3
+    both = capsys.readouterr()
+    assert "none.csv" in both.err and "experiment learn_xor" in both.out
+    assert "Experiment learn_xor" in Path("mine.html").read_text()
+
+
+def test_run_without_experiments_draws(spec: str) -> None:
+    Path(spec).write_text(SPEC[: SPEC.index("experiment")])
+    assert main(["run", spec]) == 0
+    assert "<svg" in Path("reports/xor.html").read_text()
+
+
+def test_analyze_writes_a_report(spec: str) -> None:
+    assert main(["analyze", spec, "--pass", "cost", "-o", "cost.html"]) == 0
+    assert "cost of xor_net" in Path("cost.html").read_text()
