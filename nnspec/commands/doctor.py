@@ -1,4 +1,4 @@
-"""Say what is installed, what it is good for, and how to get what is missing."""
+"""Say what is installed, what it is good for, and how to get what is missing (exit code 3 if that is torch)."""
 
 from __future__ import annotations
 

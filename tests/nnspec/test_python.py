@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,17 @@ def test_symmetry_is_a_networkx_graph() -> None:
     import networkx
 
     assert isinstance(nnspec.load(TEXT).network("second").symmetry(), networkx.Graph)
+
+
+def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnspec.__main__ import main
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    spec = text.split("```nnspec\n")[1].split("```")[0]
+    assert (ROOT / "nnspec" / "starter.nnspec").read_text(encoding="utf-8") == spec
+    monkeypatch.chdir(tmp_path)
+    assert main(["new"]) == 0
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    assert names["result"].mean["accuracy"] > 0.93
+    assert names["found"].summary and "<svg" in names["svg"]
