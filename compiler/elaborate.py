@@ -33,7 +33,7 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
-from nnspec.dsl.errors.names import NeverUsed, NotALayer, RecursiveDefinition
+from nnspec.dsl.errors.names import NeverUsed, NotALayer, NotAValue, RecursiveDefinition
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     CallOf,
@@ -219,7 +219,7 @@ class Elaborator:
         outputs = entries(result) or (result,)
         for index, value in enumerate(outputs):
             if not isinstance(value, Value):
-                raise Refused(NotALayer(span, name=name, found=describe(value)))
+                raise Refused(NotAValue(body.body.span if isinstance(body, Lambda) else span, name=name, found=describe(value)))
             port = "output" if len(outputs) == 1 else f"output_{index + 1}"
             builder.outputs.append((port, value, None, None))
         block = builder.finish(inline=True, span=span)

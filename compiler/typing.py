@@ -367,10 +367,11 @@ class _BlockTyper:
         self.typer.uses.pop()
         if block is None or outputs is None:
             return None
-        if outputs[0].shape != shape:
-            error = ConstraintShape(
-                item.span, name=item.name, expected=shape_text(shape), found=shape_text(outputs[0].shape)
-            )
+        found = outputs[0]
+        if found.shape != shape or found.dtype != weight.dtype:
+            kind = "" if found.dtype == weight.dtype else f"{found.dtype}"
+            shown = kind + shape_text(found.shape)
+            error = ConstraintShape(item.span, name=item.name, expected=shape_text(shape), found=shown)
             self.typer.bag.add(error)
             return None
         return item.replace(block=block)

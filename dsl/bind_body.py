@@ -12,6 +12,7 @@ from nnspec.dsl.catalog import Catalog, Entry
 from nnspec.dsl.definitions import Callee, Constant, Definition, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.errors.arguments import (
+    ConstraintClauses,
     DuplicateArgument,
     NoOutput,
     NotTensorType,
@@ -23,6 +24,7 @@ from nnspec.dsl.errors.names import (
     DimensionLooksMisspelt,
     DuplicateName,
     NoSuchMember,
+    NotAConstraint,
     UndefinedName,
     UnknownOperation,
     UsedBeforeDefinition,
@@ -65,6 +67,13 @@ from nnspec.dsl.syntax import (
     WrittenType,
 )
 
+_TWICE = {
+    "forward": "it has two maps, and a weight is mapped once",
+    "gradient": "it has two gradients",
+    "project": "it has two projections",
+    "penalty": "it has two penalties",
+    "mask": "it has two masks",
+}
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
 
@@ -148,16 +157,43 @@ class BodyBinder:
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)
+        first: dict[str, Span] = {}
         for clause in item.clauses:
-            gradient = clause.kind == "gradient" and _is_call_of(clause.value, "straight_through")
-            if clause.kind == "forward" or gradient:
-                if gradient and isinstance(clause.value, CallOf):
-                    for argument in clause.value.arguments:
-                        self.expression(argument.value)
-                else:
-                    self.expression(clause.value)
+            if clause.kind in first:
+                related = (Related(span=first[clause.kind], label="the first one"),)
+                error = ConstraintClauses(clause.span, related, name=item.name, why=_TWICE[clause.kind])
+                self.bag.add(error)
+            elif clause.kind == "forward":
+                self.map(item.name, clause.value)
+            elif clause.kind == "gradient" and _names_function(clause.value, "straight_through"):
+                self.straight_through(clause.value)
             else:
                 self.bag.add(NotBuiltYet(clause.span, what=f"`{clause.kind}` in a constraint"))
+            first.setdefault(clause.kind, clause.span)
+        later = any(clause.kind not in ("forward", "gradient") for clause in item.clauses)
+        if "forward" not in first and not later:
+            why = "it has no map, a line such as `w => sign(w)`"
+            self.bag.add(ConstraintClauses(item.name_span or item.span, name=item.name, why=why))
+
+    def map(self, name: str, value: Expression) -> None:
+        """Check `w => ...`, the map from the stored tensor to the effective weight."""
+        if isinstance(value, Lambda) and len(value.parameters) != 1:
+            why = "its map takes one tensor, the stored weight"
+            self.bag.add(ConstraintClauses(value.span, name=name, why=why))
+        self.expression(value)
+
+    def straight_through(self, value: Expression) -> None:
+        if not isinstance(value, CallOf):
+            return
+        seen: set[str] = set()
+        for argument in value.arguments:
+            self.expression(argument.value)
+            if argument.name not in (None, "clip"):
+                error = unknown_argument("straight_through", argument.name or "", ("clip",), argument.span)
+                self.bag.add(error)
+            elif argument.name in seen:
+                self.bag.add(DuplicateArgument(argument.span, name="clip"))
+            seen.add(argument.name or "")
 
     def define(self, name: str, span: Span | None) -> None:
         if name in self.scope:
@@ -260,6 +296,9 @@ class BodyBinder:
             self.arguments(found, expression)
         elif entry is not None:
             self.arguments(entry, expression, selectors=True)
+        elif found is not None or function.name in self.scope:
+            kind = found.kind if isinstance(found, Definition) else "value"
+            self.bag.add(NotAConstraint(function.span, name=function.name, kind=kind))
         elif function.name in LATER_WORDS:
             self.bag.add(NotBuiltYet(function.span, what=LATER_WORDS[function.name]))
         else:
@@ -483,6 +522,11 @@ def _member_definition(module: Module, expression: Member) -> Definition | None:
     inner = module.names.get(expression.of.name) if isinstance(expression.of, Name) else None
     found = inner.names.get(expression.name) if isinstance(inner, Module) else None
     return found if isinstance(found, Definition) else None
+
+
+def _names_function(expression: Expression, name: str) -> bool:
+    """Return whether an expression is `name` or `name(...)`."""
+    return (isinstance(expression, Name) and expression.name == name) or _is_call_of(expression, name)
 
 
 def _is_call_of(expression: Expression, name: str) -> bool:

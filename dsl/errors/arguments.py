@@ -123,3 +123,12 @@ class OutputWithoutValue(Error):
     label = "nothing is assigned"
     help = "write `output {name} = ...`; a neuron state is declared with `state`"
     explain = """An output names a value that the body computes."""
+
+
+class ConstraintClauses(Error):
+    code = "N0315"
+    title = "constraint that does not say one map"
+    message = "constraint `{name}`: {why}"
+    label = "here"
+    explain = """A constraint says exactly one map `w => ...` from the stored tensor to the weight in force, and at
+most one gradient for it."""

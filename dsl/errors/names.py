@@ -153,3 +153,13 @@ class RecursiveDefinition(Error):
     label = "closes the cycle"
     help = "use `repeat(n) {{ ... }}` for depth"
     explain = """A layer that contains itself would be infinitely large."""
+
+
+class NotAConstraint(Error):
+    code = "N0217"
+    title = "not a constraint"
+    message = "`{name}` is a {kind}, and no constraint"
+    label = "a {kind}"
+    help = "a map of weights is declared with `constraint {name}_map {{ w => ... }}`"
+    explain = """`constrain` takes constraints of the library, such as `binary`, and those that a file declares
+with `constraint`. A layer computes values; a constraint maps a stored weight to the weight in force."""
