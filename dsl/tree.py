@@ -115,10 +115,13 @@ class TreeBuilder:
         return tuple(p for p in c if p is not None)
 
     def parameter(self, meta: Any, c: list[Any]) -> Any:
-        learn, name, kind, default = c
+        (*learn, name), kind, default = c
         return s.ParameterDeclaration(
-            name=str(name), type=kind, default=default, learn=learn is not None, span=self.span(meta)
+            name=str(name), type=kind, default=default, learn=bool(learn), span=self.span(meta)
         )
+
+    def parameter_name(self, meta: Any, c: list[Any]) -> Any:
+        return c
 
     # ------------------------------------------------------------------------------------------ statements
 
@@ -382,7 +385,7 @@ class TreeBuilder:
     def list(self, meta: Any, c: list[Any]) -> Any:
         return s.ListOf(items=tuple(x for x in c if x is not None), span=self.span(meta))
 
-    def index(self, meta: Any, c: list[Any]) -> Any:
+    def indexed(self, meta: Any, c: list[Any]) -> Any:
         of, *items = c
         found = tuple(
             i if isinstance(i, s.Argument) else s.Argument(name=None, value=i, span=i.span) for i in items
@@ -418,10 +421,7 @@ class TreeBuilder:
         return s.Argument(name=None, value=c[1], over=str(c[0]), span=self.span(meta))
 
     def member(self, meta: Any, c: list[Any]) -> Any:
-        found = c[0]
-        for name in c[1:]:
-            found = s.Member(of=found, name=str(name), span=self.span(meta))
-        return found
+        return s.Member(of=c[0], name=str(c[1]), span=self.span(meta))
 
     def path(self, meta: Any, c: list[Any]) -> Any:
         first, *rest = c
