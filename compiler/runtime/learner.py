@@ -142,7 +142,7 @@ class Learner:
         return Snapshot(tensors, {"step": self.step, "seeds": list(self.seeds), "optimizer": kept.data})
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to where a snapshot was captured; RunError-free only for one of this very plan."""
+        """Go back to where a snapshot of this very plan was captured."""
         self.network.load_state_dict(snapshot.under("model."))
         place = self.plan.device
         self.best = {name: tensor.to(place) for name, tensor in snapshot.under("best.").items()}

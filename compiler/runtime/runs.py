@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 _STACK = "stack.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
+_OURS = ("metrics.jsonl", _STACK, f"seed-*/{_CHECKPOINT}", "run.json")
+_HALVES = (
+    ".metrics.jsonl.*",
+    f".{_STACK}.*",
+    f"seed-*/.{_CHECKPOINT}.*",
+    ".run.json.*",
+)  # of killed processes
 # Of the experiment, what changes no number: its names, places, and the device, whose kind stands for it.
 _NOT_NUMBERS = ("name", "graph", "device", "doc", "span")
 
@@ -103,11 +110,10 @@ class RunFolder:
     def begin(self, resume: bool) -> bool:
         """Start the record, or with `resume` go on with the one there is; return whether there was one."""
         old = read_record(self.path)
-        if old is not None and resume:
-            self.record = old
-        else:
-            self._clear()
-            self.record = {"results": {}}
+        if not resume:
+            self._clear(_OURS)
+        self._clear(_HALVES)
+        self.record = old if old is not None and resume else {"results": {}}
         source = self.plan.graph.source
         text = getattr(source, "text", None)
         self.record |= {
@@ -131,10 +137,10 @@ class RunFolder:
         text = json.dumps(self.record, indent=2, ensure_ascii=False) + "\n"
         write_bytes(self.path / "run.json", text.encode())
 
-    def _clear(self) -> None:
+    def _clear(self, patterns: tuple[str, ...]) -> None:
         """Remove what an earlier run of this name wrote, and nothing else."""
         with written(self.path):
-            for pattern in ("metrics.jsonl", _STACK, f"seed-*/{_CHECKPOINT}", "run.json"):
+            for pattern in patterns:
                 for file in self.path.glob(pattern):
                     file.unlink()
 

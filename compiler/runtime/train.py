@@ -28,7 +28,7 @@ from nnspec.compiler.runtime.runs import RunFolder, read_history
 from nnspec.compiler.runtime.stack import Stack, alone, stackable
 from nnspec.compiler.runtime.streams import kept_generators
 from nnspec.dsl.diagnostics import Error, RunError
-from nnspec.dsl.errors.runs import LossNotFinite, OutOfMemory
+from nnspec.dsl.errors.runs import CheckpointUnreadable, LossNotFinite, OutOfMemory
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def train(
         with _status_on_failure(folder):
             left = tuple(seed for seed in plan.experiment.seeds if str(seed) not in trainer.results)
             groups = (left,) if together and len(left) > 1 else tuple((seed,) for seed in left)
-            if existed and resume:
+            if resume:
                 trainer.forget_unsaved(groups)
             for seeds in groups:
                 trainer.train(seeds)
@@ -168,11 +168,18 @@ class _Training:
     def begin(self, snapshot: Snapshot | None) -> None:
         """Start anew, or where a checkpoint stands."""
         if snapshot is not None:
-            self.learner.restore(snapshot)
-            self.epoch = snapshot.data["epoch"]
-            self.diverged = {int(seed): why for seed, why in snapshot.data["diverged"].items()}
-            self.watch.restore(snapshot.data["watch"])
+            try:
+                self._restore(snapshot)
+            except (RuntimeError, KeyError, ValueError, TypeError) as failure:
+                path, why = str(self.trainer.folder.path), "it is of another network or version"
+                raise RunError(CheckpointUnreadable(None, path=path, why=why)) from failure
         self.sound = self.capture()
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.learner.restore(snapshot)
+        self.epoch = snapshot.data["epoch"]
+        self.diverged = {int(seed): why for seed, why in snapshot.data["diverged"].items()}
+        self.watch.restore(snapshot.data["watch"])
 
     def capture(self) -> Snapshot:
         """Return all that is needed to go on from here."""

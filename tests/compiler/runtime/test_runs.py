@@ -216,6 +216,30 @@ def test_damaged_checkpoint(digits: Make, trained: Train, damage: bytes | None) 
     assert failure.value.error.code == "N0807"
 
 
+def test_checkpoint_of_another_network(digits: Make, trained: Train) -> None:
+    own = digits("epochs = 2")
+    with pytest.raises(KeyboardInterrupt):
+        trained(own, on_progress=interrupt_after(1, seed=0))
+    result = trained(digits("epochs = 2", "batch = 32"))
+    other = next(path for path in result.path.parent.glob("*") if path != result.path)
+    snapshot = checkpoint.read_snapshot(result.path / "seed-0" / "checkpoint.safetensors")
+    del snapshot.tensors["model.fc1.weight"]
+    checkpoint.write_snapshot(other / "seed-0" / "checkpoint.safetensors", snapshot)
+    with pytest.raises(RunError) as failure:
+        trained(own, resume=True)
+    assert failure.value.error.code == "N0807"
+
+
+def test_resumes_without_a_record(digits: Make, trained: Train, tmp_path: Path) -> None:
+    own = digits("epochs = 4")
+    whole = trained(own, out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(own, out=tmp_path / "broken", on_progress=interrupt_after(2, seed=0))
+    next((tmp_path / "broken").glob("*/run.json")).write_text("{")
+    resumed = trained(own, out=tmp_path / "broken", resume=True)
+    assert same_weights(whole, resumed, (0,)) and resumed.history == whole.history
+
+
 def test_no_pickles(digits: Make, trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 

@@ -177,6 +177,40 @@ def test_mixed_precision_keeps_weights_whole(digits: Make, trained: Train) -> No
     assert mixed.seeds[0].metrics["loss"] == pytest.approx(single.seeds[0].metrics["loss"], rel=0.02)
 
 
+# ---------------------------------------------------------------------------------------------- constraints
+
+
+def test_binary_network_trains(digits: Make, experiment: Make, trained: Train) -> None:
+    text = """
+    network n { input image: real[8, 8]
+      output digit: real[10] = image -> flatten -> dense(64) as fc1 -> batchnorm -> relu -> dense(10)
+      constrain fc1.weight: binary }
+    experiment e { network = n
+      data = digits(test = 0.2)
+      loss = cross_entropy
+      learn = LEARN
+      optimizer = adam(lr = 0.01)
+      metrics = [accuracy]
+      epochs = 10 }
+    """
+    result = trained(experiment(text.replace("LEARN", "backprop")))
+    assert result.seeds[0].metrics["accuracy"] > 0.9
+    state = load_state(result.path, 0)
+    kept, bias = torch.where(state["fc1.weight"] >= 0, 1.0, -1.0), state["fc1.bias"]
+    test = data.load(experiment(text.replace("LEARN", "backprop")).data, Path(".")).test
+    assert test is not None
+    hidden = functional.linear(test.inputs["image"].flatten(1), kept, bias)
+    names = {name.split(".")[0] for name in state}
+    norm, head = (next(n for n in names if n.startswith(stem)) for stem in ("batchnorm", "dense"))
+    mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+    hidden = functional.batch_norm(
+        hidden, mean, variance, state[f"{norm}.weight"], state[f"{norm}.bias"], False
+    )
+    output = functional.linear(hidden.relu(), state[f"{head}.weight"], state[f"{head}.bias"])
+    accuracy = (output.argmax(1) == test.targets).double().mean().item()
+    assert accuracy == result.seeds[0].metrics["accuracy"]
+
+
 # ------------------------------------------------------------------------------------------- what goes wrong
 
 
