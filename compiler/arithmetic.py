@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nnspec.compiler.values import Refused, describe, entries
-from nnspec.dsl.dimensions import Dim
-from nnspec.dsl.errors.arguments import DivisionByZero, WrongOperand
+from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.dimensions import Dim, symbols
+from nnspec.dsl.errors.arguments import ConditionNotKnown, DivisionByZero, WrongOperand
 from nnspec.dsl.errors.limits import NumberTooLarge
 from nnspec.dsl.source import Span
 
@@ -39,7 +40,7 @@ def calculate(operator: str, left: Any, right: Any, span: Span | None) -> Any:
     if operator in ("and", "or"):
         return _logic(operator, left, right, span)
     if operator in ("==", "!="):
-        return (left == right) == (operator == "==")
+        return _equal(left, right, span) == (operator == "==")
     first, second = entries(left), entries(right)
     if operator == "+" and first is not None and second is not None:
         return bounded((*first, *second), span)
@@ -103,10 +104,31 @@ def _logic(operator: str, left: Any, right: Any, span: Span | None) -> bool:
 
 
 def _compare(operator: str, left: Any, right: Any, span: Span | None) -> bool:
+    if _sized(left, right) and any(isinstance(side, float) for side in (left, right)):
+        raise Refused(WrongOperand(span, operator=operator, found="a dimension and a fraction"))
     difference = left - right
     if isinstance(difference, Dim):
-        raise Refused(WrongOperand(span, operator=operator, found=f"the dimension {difference}"))
-    return _COMPARISONS[operator](left, right)
+        raise Refused(_undecided(difference, span))
+    return _COMPARISONS[operator](difference, 0) if _sized(left, right) else _COMPARISONS[operator](left, right)
+
+
+def _equal(left: Any, right: Any, span: Span | None) -> bool:
+    if not (_sized(left, right) and is_number(left) and is_number(right)) or left == right:
+        return left == right
+    difference = left - right
+    if isinstance(difference, Dim):
+        raise Refused(_undecided(difference, span))
+    return difference == 0
+
+
+def _sized(left: Any, right: Any) -> bool:
+    return isinstance(left, Dim) or isinstance(right, Dim)
+
+
+def _undecided(difference: Dim, span: Span | None) -> Error:
+    names = ", ".join(f"`{name}`" for name in sorted(symbols(difference)))
+    found = f"open: it depends on the size of {names}"
+    return ConditionNotKnown(span, found=found, help="make the size a parameter, such as `n: int`")
 
 
 def _number(operator: str, left: Any, right: Any, span: Span | None) -> Any:

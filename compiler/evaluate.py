@@ -33,6 +33,7 @@ from nnspec.dsl.errors.limits import GraphTooLarge
 from nnspec.dsl.errors.names import NotALayer, NotAValue
 from nnspec.dsl.errors.shapes import RequirementFailed
 from nnspec.dsl.syntax import (
+    Argument,
     Assignment,
     Binary,
     Boolean,
@@ -330,10 +331,12 @@ class Evaluator:
         return apply_index(self, value, expression)
 
     def list_item(self, expression: Index, values: tuple[Any, ...]) -> Any:
-        at = self.expression(expression.items[0].value)
-        inside = isinstance(at, int) and -len(values) <= at < len(values)
+        item = expression.items[0]
+        at = self.expression(item.value)
+        whole = isinstance(at, int) and not isinstance(at, bool) and item.name is None
+        inside = whole and -len(values) <= at < len(values)
         if len(expression.items) != 1 or not inside:
-            why = f"a list of {len(values)} has no entry {_text(expression.items[0].value)}"
+            why = f"a list of {len(values)} has no entry {_text(item)}"
             raise Refused(WrongArgument(expression.span, callee="[ ]", why=why, found=describe(at)))
         return values[at]
 
@@ -490,7 +493,7 @@ def _free_names(expression: Expression) -> list[str]:
             return []
 
 
-def _text(expression: Expression) -> str:
+def _text(expression: Expression | Argument) -> str:
     span = expression.span
     text = " ".join(span.text.split()) if span else ""
     return text if len(text) <= 60 else text[:57] + "..."

@@ -113,14 +113,14 @@ def describe(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return f"the number {value:g}" if isinstance(value, float) else f"the number {value}"
+            return f"the number {value}"
         case str():
             return f'the text "{value}"'
         case None:
             return "none"
         case tuple():
             return (
-                "a list of tensors" if any(isinstance(v, Value) for v in entries(value) or ()) else "a list"
+                "a list of tensors" if tensors(value) else "a list"
             )
         case Dim():
             return f"the dimension {value}"

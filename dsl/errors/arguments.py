@@ -68,7 +68,7 @@ class DivisionByZero(Error):
 class ConditionNotKnown(Error):
     code = "N0308"
     title = "condition is not known while compiling"
-    message = "this condition is {found}, and `if` chooses while compiling"
+    message = "this condition is {found}; conditions are decided while compiling"
     label = "{found}"
     help = "{help}"
     explain = """`a if c else b` and `require` are decided while compiling. To choose entry by entry at run
