@@ -1,0 +1,153 @@
+"""Directions of single weights that a norm or a softmax forgets.
+
+Where everything that reads a wire forgets a common shift of its entries (a centred norm, a softmax), a map
+W that makes the wire may become W + 1 a' for any a: one direction for each number that W reads. And where
+the entries of a wire always sum to one constant, a map that reads it may become W + b 1': one for each
+number that W makes; its bias takes up the constant, which for a centred norm is zero.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from nnspec.compiler.relations import Contract, Normalize, Relation, Softmax, Sum, Term
+from nnspec.compiler.symmetry.relate import Related, terms_of
+from nnspec.compiler.symmetry.spaces import AxisOf
+from nnspec.dsl.node import Node
+
+
+class Forgotten(Node):
+    """Directions of one weight: what is added along `axis` is the same for every index of it."""
+
+    weight: str
+    axis: int
+    dimension: int
+    bias: str | None = None  # takes up total * (what is added), None if nothing is to be taken up
+    total: float = 0.0
+
+
+def forgotten_directions(related: Related) -> tuple[Forgotten, ...]:
+    """Return the directions that norms and softmaxes forget, for weights that are used once."""
+    return _Forgetting(related).run()
+
+
+class _Forgetting:
+    def __init__(self, related: Related) -> None:
+        self.related = related
+        self.uses: dict[str, int] = {}
+        self.readers: dict[str, list[Relation]] = {}
+        self.totals: dict[AxisOf, float] = {}
+        for stated in related.stated:
+            self._note(stated.relation)
+
+    def _note(self, relation: Relation) -> None:
+        for term in terms_of(relation):
+            self.uses[term.tensor] = self.uses.get(term.tensor, 0) + 1
+        for tensor in _read(relation):
+            self.readers.setdefault(tensor, []).append(relation)
+        if isinstance(relation, Softmax) and relation.total is not None:
+            self.totals[relation.output, relation.axis] = relation.total
+        elif isinstance(relation, Normalize) and relation.group == "centred":
+            self.totals[relation.output, relation.axes[0]] = 0.0
+
+    def run(self) -> tuple[Forgotten, ...]:
+        found: list[Forgotten] = []
+        for stated in self.related.stated:
+            if isinstance(stated.relation, Contract):
+                found += self._before(stated.relation)
+                found += self._behind(stated.relation)
+        return tuple(found)
+
+    def _weight(self, relation: Contract) -> tuple[Term, Term] | None:
+        """Return (live term, weight term) of a map whose weight is free and used once."""
+        if len(relation.terms) != 2 or relation.powers:
+            return None
+        weights = [t for t in relation.terms if self.related.carriers[t.tensor].is_free]
+        live = [t for t in relation.terms if self.related.carriers[t.tensor].live]
+        if len(weights) != 1 or len(live) != 1 or self.uses[weights[0].tensor] != 1:
+            return None
+        return live[0], weights[0]
+
+    def _others(self, weight: Term, label: str) -> int:
+        shape = self.related.carriers[weight.tensor].shape
+        return prod(
+            size
+            for size, own in zip(shape, weight.labels, strict=True)
+            if own != label and isinstance(size, int)
+        )
+
+    def _before(self, relation: Contract) -> list[Forgotten]:
+        pair = self._weight(relation)
+        if pair is None:
+            return []
+        given, weight = pair
+        for axis, label in enumerate(weight.labels):
+            if label in relation.output.labels and label not in given.labels:
+                place = relation.output.labels.index(label)
+                if self._is_forgotten((relation.output.tensor, place)):
+                    return [Forgotten(weight=weight.tensor, axis=axis, dimension=self._others(weight, label))]
+        return []
+
+    def _behind(self, relation: Contract) -> list[Forgotten]:
+        pair = self._weight(relation)
+        if pair is None:
+            return []
+        given, weight = pair
+        for place, label in enumerate(given.labels):
+            total = self.totals.get((given.tensor, place))
+            if total is None or label in relation.output.labels or label not in weight.labels:
+                continue
+            kept = [own for own in weight.labels if own != label]
+            bias = relation.bias
+            taken = bias is not None and set(kept) <= set(bias.labels) and self._is_own(bias.tensor)
+            if total == 0 or taken:
+                return [
+                    Forgotten(
+                        weight=weight.tensor,
+                        axis=weight.labels.index(label),
+                        dimension=self._others(weight, label),
+                        bias=bias.tensor if bias is not None and total else None,
+                        total=total,
+                    )
+                ]
+        return []
+
+    def _is_own(self, bias: str) -> bool:
+        return self.related.carriers[bias].is_free and self.uses[bias] == 1
+
+    def _is_forgotten(self, axis: AxisOf) -> bool:
+        """Whether all that reads a tensor forgets a common shift along an axis."""
+        waiting, seen = [axis], {axis}
+        while waiting:
+            tensor, place = waiting.pop()
+            if tensor in self.related.outputs or not self.readers.get(tensor):
+                return False
+            for relation in self.readers[tensor]:
+                step = _passed_on(relation, tensor, place)
+                if step is None:
+                    return False
+                if step and step[0] not in seen:
+                    seen.add(step[0])
+                    waiting.append(step[0])
+        return True
+
+
+def _passed_on(relation: Relation, tensor: str, place: int) -> list[AxisOf] | None:
+    """Return where a common shift goes: [] if it is forgotten, None if it is seen."""
+    if isinstance(relation, Softmax):
+        return [] if relation.axis == place else None
+    if isinstance(relation, Normalize):
+        return [] if relation.group == "centred" and relation.axes == (place,) else None
+    if isinstance(relation, Sum):
+        label = next(t.labels[place] for t in relation.terms if t.tensor == tensor)
+        if label not in relation.output.labels:
+            return None
+        return [(relation.output.tensor, relation.output.labels.index(label))]
+    return None
+
+
+def _read(relation: Relation) -> tuple[str, ...]:
+    terms = getattr(relation, "terms", None)
+    if terms is not None:
+        return tuple(term.tensor for term in terms)
+    return tuple(name for field in ("input", "whole", "part") if (name := getattr(relation, field, None)))

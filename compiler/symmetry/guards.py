@@ -1,0 +1,151 @@
+"""The two guards of a derived group: its generators change no output, its dimension is that of a fibre.
+
+In: a group, its graph, random weights in double precision. The nullity of the parameter Jacobian bounds the
+derived dimension from above, for any weights; a violation is our bug. Only for small networks: the cost
+grows with the cube of the number of parameters.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.generators import generators
+from nnspec.compiler.symmetry.group import SymmetryGroup
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PARAMETER_LIMIT = 1500
+GENERATOR_LIMIT = 200
+TOLERANCE = 1e-9  # of the largest singular value
+_STEP = 0.3  # of the continuous generators
+
+
+class Verified(Node):
+    """How many generators were tried, the largest relative change of an output, and the nullity."""
+
+    generators: int
+    max_output_error: float
+    nullity: int
+    parameters: int
+    gap: float  # smallest singular value kept over largest one dropped
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "generators": self.generators,
+            "max_output_error": self.max_output_error,
+            "nullity": self.nullity,
+            "parameters": self.parameters,
+            "gap": self.gap,
+        }
+
+
+def verify_group(graph: Graph, group: SymmetryGroup, seed: int = 0) -> Verified:
+    """Try the generators and count the nullity at random weights."""
+    state = random_state(graph, seed)
+    tried, worst = largest_error(graph, group, state, seed)
+    nullity, parameters, gap = jacobian_nullity(graph, state, seed)
+    return Verified(generators=tried, max_output_error=worst, nullity=nullity, parameters=parameters, gap=gap)
+
+
+def random_state(graph: Graph, seed: int) -> dict[str, Tensor]:
+    """Return generic weights: normal, and positive where a buffer holds variances."""
+    import torch
+
+    from nnspec.compiler.emit.load import initial_state
+
+    random = torch.Generator().manual_seed(seed)
+    made: dict[str, Tensor] = {}
+    for name, value in initial_state(graph, 0).items():
+        if not value.dtype.is_floating_point:
+            made[name] = value
+            continue
+        drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
+        made[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
+    return made
+
+
+def random_inputs(graph: Graph, count: int, seed: int) -> tuple[Tensor, ...]:
+    """Return inputs of a network's declared types; symbolic sizes become 3."""
+    import torch
+
+    random = torch.Generator().manual_seed(seed + 1)
+    types = dict(graph.root.types)
+    made: list[Tensor] = []
+    for port in graph.root.inputs:
+        kind = types[port.value]
+        shape = (count, *(size if isinstance(size, int) else 3 for size in kind.shape))
+        if kind.dtype == "real":
+            made.append(1.5 * torch.randn(shape, generator=random, dtype=torch.float64))
+        else:
+            made.append(torch.randint(0, 2, shape, generator=random))
+    return tuple(made)
+
+
+def _outputs(found: Any) -> Tensor:
+    """Return every output as one vector a sample."""
+    import torch
+
+    listed = found if isinstance(found, tuple) else (found,)
+    return torch.cat([item.reshape(item.shape[0], -1) for item in listed], dim=1)
+
+
+def largest_error(
+    graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int
+) -> tuple[int, float]:
+    """Return how many generators were applied and the largest relative change of an output."""
+    from nnspec.compiler.emit.load import function
+
+    forward = function(graph)
+    inputs = random_inputs(graph, 16, seed)
+    before = _outputs(forward(state, *inputs))
+    size = float(before.abs().max()) or 1.0
+    worst, tried = 0.0, 0
+    for generator in islice(generators(group, seed), GENERATOR_LIMIT):
+        t = 1.0 if generator.family in ("permutation", "sign") else _STEP
+        after = _outputs(forward(generator(state, t), *inputs))
+        worst = max(worst, float((after - before).abs().max()) / size)
+        tried += 1
+    return tried, worst
+
+
+def jacobian_nullity(graph: Graph, state: dict[str, Tensor], seed: int) -> tuple[int, int, float]:
+    """Return nullity of the Jacobian, the number of parameters, and the gap in the spectrum."""
+    import torch
+
+    from nnspec.compiler.emit.load import function
+
+    learned = learned_keys(graph)
+    sizes = [state[name].numel() for name in learned]
+    total = sum(sizes)
+    inputs = random_inputs(graph, max(64, 3 * total), seed)
+    forward = function(graph)
+
+    def outputs(flat: Tensor) -> Tensor:
+        parts = zip(learned, torch.split(flat, sizes), strict=True)
+        named = {name: part.view(state[name].shape) for name, part in parts}
+        return _outputs(forward({**state, **named}, *inputs))
+
+    point = torch.cat([state[name].flatten() for name in learned])
+    jacobian = torch.func.jacfwd(outputs)(point).reshape(-1, total)
+    spectrum = torch.linalg.svdvals(jacobian)
+    rank = int((spectrum > TOLERANCE * spectrum[0]).sum())
+    below = float(spectrum[rank]) if rank < len(spectrum) else 0.0
+    gap = float(spectrum[rank - 1]) / below if below else float("inf")
+    return total - rank, total, gap
+
+
+def learned_keys(graph: Graph) -> list[str]:
+    """Return the state-dict keys of the learned tensors."""
+    from nnspec.compiler.ir import instances, state_key
+
+    return [
+        state_key(located.path, tensor.name)
+        for located in instances(graph.root)
+        for weight in located.primitive.weights
+        for tensor in weight.stored
+        if tensor.kind == "learned"
+    ]

@@ -1,0 +1,129 @@
+"""What kind of group may act on each index space: it shrinks with what the wire passes through.
+
+"linear": only linear maps see it, any invertible matrix may act. "orthogonal": also a root-mean-square
+norm. "centred": also a norm that subtracts the mean, so the vector of ones stays. "monomial": functions of
+entries see it; permutations, with the scales and signs that the systems of equations leave. Nothing here
+knows an operation by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnspec.compiler.relations import (
+    Contract,
+    Elementwise,
+    Move,
+    Normalize,
+    Part,
+    Relation,
+    Softmax,
+    Sum,
+)
+from nnspec.compiler.symmetry.relate import Stated
+from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces, Why
+from nnspec.dsl.node import Node
+
+LADDER = ("linear", "orthogonal", "centred", "monomial")
+
+
+class Kind(Node):
+    """The kind of a space, and what decided it (None: nothing lowered it)."""
+
+    name: str
+    why: Why | None
+
+
+def kinds(spaces: Spaces) -> dict[Atom, Kind]:
+    """Return the kind of every space."""
+    found = {space: Kind(name="linear", why=None) for space in spaces.classes()}
+
+    def lower(axis: AxisOf, name: str, stated: Stated | None, text: str) -> None:
+        for segment in spaces.atoms(axis):
+            for atom in segment:
+                space = spaces.space(atom)
+                if LADDER.index(name) > LADDER.index(found[space].name):
+                    found[space] = Kind(name=name, why=Why(stated=stated, text=text))
+
+    for carrier in spaces.related.carriers.values():
+        if carrier.kind == "weight" and not carrier.is_free:
+            names = " & ".join(carrier.action.names) if carrier.action else ""
+            for axis in range(len(carrier.shape)):
+                lower((carrier.name, axis), "monomial", None, f"the constraint {names}")
+    for stated in spaces.related.stated:
+        for axis, name, text in _lowered(spaces, stated.relation):
+            lower(axis, name, stated, text)
+    return found
+
+
+def nonlinear_tensors(spaces: Spaces) -> set[str]:
+    """Return the live tensors that something other than a linear map reads or makes."""
+    found = set(spaces.related.inputs) | set(spaces.related.outputs)
+    for stated in spaces.related.stated:
+        match stated.relation:
+            case Elementwise():
+                found.update(t.tensor for t in (*stated.relation.terms, stated.relation.output))
+            case Normalize() | Softmax():
+                found.update((stated.relation.input, stated.relation.output))
+            case Contract() if _is_product(spaces, stated.relation):
+                found.update(t.tensor for t in (*stated.relation.terms, stated.relation.output))
+            case _:
+                pass
+    return found
+
+
+def _is_product(spaces: Spaces, relation: Contract) -> bool:
+    carriers = spaces.related.carriers
+    return sum(carriers[term.tensor].live for term in relation.terms) > 1 or any(
+        power != 1 for power in relation.powers
+    )
+
+
+def _lowered(spaces: Spaces, relation: Relation) -> Iterator[tuple[AxisOf, str, str]]:
+    """Yield (axis, kind, why) for what a relation does not let every matrix do."""
+    shape = spaces.related.carriers
+    match relation:
+        case Elementwise():
+            for term in (*relation.terms, relation.output):
+                for axis in range(len(term.labels)):
+                    yield (term.tensor, axis), "monomial", "a function of entries"
+        case Normalize():
+            name = {"orthogonal": "orthogonal", "centred": "centred"}.get(relation.group, "monomial")
+            for tensor in (relation.input, relation.output):
+                for axis in range(len(shape[tensor].shape)):
+                    inside = axis in relation.axes
+                    yield (tensor, axis), name if inside else "monomial", "a norm"
+        case Softmax():
+            for tensor in (relation.input, relation.output):
+                for axis in range(len(shape[tensor].shape)):
+                    yield (tensor, axis), "monomial", "a softmax"
+        case Sum():
+            for term in (*relation.terms, relation.output):
+                for axis, label in enumerate(term.labels):
+                    everywhere = all(label in other.labels for other in (*relation.terms, relation.output))
+                    if not everywhere:
+                        yield (term.tensor, axis), "monomial", "a sum with a constant along it"
+        case Contract():
+            yield from _contracted(relation)
+        case Part() | Move():
+            return
+        case _:
+            return
+
+
+def _contracted(relation: Contract) -> Iterator[tuple[AxisOf, str, str]]:
+    powers = relation.powers or (1,) * len(relation.terms)
+    for term in (*relation.terms, relation.output, *(() if relation.bias is None else (relation.bias,))):
+        for axis, label in enumerate(term.labels):
+            having = sum(label in other.labels for other in relation.terms)
+            summed = label not in relation.output.labels
+            if having > 1 and not summed:
+                yield (term.tensor, axis), "monomial", "a product of entries"
+            elif having == 1 and summed:
+                yield (term.tensor, axis), "monomial", "a sum over it"
+            elif relation.bias is not None and not summed and label not in relation.bias.labels:
+                yield (term.tensor, axis), "monomial", "a bias that is constant along it"
+    if any(power != 1 for power in powers):
+        for term in (*relation.terms, relation.output):
+            for axis in range(len(term.labels)):
+                yield (term.tensor, axis), "monomial", "a quotient of entries"

@@ -1,0 +1,115 @@
+"""What a constraint lets through: which actions on a weight its map carries along.
+
+In: the maps of a weight, whose blocks are typed. A map that works entry by entry lets every permutation
+through, sign flips if it is odd, and scales if it is homogeneous; any other lets nothing through. The
+answer speaks of the effective weight. It is composed from the relations of the map's own operations.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.ir import Apply, Block, WeightMap
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.relations import Contract, Elementwise, Relation, Sum
+from nnspec.dsl.node import Node
+
+
+class Action(Node):
+    """How the effective weight follows the stored one: `entrywise` for permutations; then f(-w) and f(a w)."""
+
+    entrywise: bool = True
+    parity: str = "odd"  # "odd", "even", "none", and within a map "complement"
+    degree: float | None = 1.0  # f(a w) = a^degree f(w) for a > 0
+    is_free: bool = True  # there is no map at all
+    names: tuple[str, ...] = ()
+
+    @property
+    def flips(self) -> bool:
+        """Whether every sign pattern of the effective weight can be reached."""
+        return self.entrywise and self.parity == "odd"
+
+    @property
+    def scales(self) -> bool:
+        return self.entrywise and self.degree is not None and self.degree != 0
+
+
+FREE = Action()
+
+
+def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
+    """Return the action of maps applied one after another."""
+    found = FREE
+    for item in maps:
+        found = _block(item.block, found).replace(is_free=False, names=(*found.names, item.name))
+    return found
+
+
+def _block(block: Block, given: Action) -> Action:
+    opaque = given.replace(entrywise=False, parity="none", degree=None)
+    if block.children or len(block.inputs) != 1 or len(block.outputs) != 1:
+        return opaque
+    known = {block.inputs[0].value: given}
+    for statement in block.body:
+        if not isinstance(statement, Apply):
+            return opaque
+        site = Site(
+            arguments=statement.operation.options,
+            inputs=statement.operation.inputs,
+            outputs=statement.operation.outputs,
+            batched=False,
+        )
+        relations = operation(statement.operation.operation).relate(site)
+        if relations is None or len(relations) != 1 or len(statement.outputs) != 1:
+            return opaque
+        found = _relation(relations[0], tuple(known[value] for value in statement.inputs))
+        if found is None:
+            return opaque
+        known[statement.outputs[0]] = found
+    return known[block.outputs[0].value]
+
+
+def _relation(relation: Relation, given: tuple[Action, ...]) -> Action | None:
+    """Return the action on the output of one operation; None if it is not entry by entry."""
+    if not isinstance(relation, (Elementwise, Sum, Contract)):
+        return None
+    labels = relation.output.labels
+    if any(term.labels != labels for term in relation.terms) or not all(a.entrywise for a in given):
+        return None
+    if isinstance(relation, Elementwise):
+        return _function(relation, given)
+    if isinstance(relation, Contract):
+        powers = relation.powers or (1,) * len(given)
+        degrees = [None if a.degree is None else a.degree * p for a, p in zip(given, powers, strict=True)]
+        degree = None if None in degrees else sum(d for d in degrees if d is not None)
+        return given[0].replace(parity=_product([a.parity for a in given]), degree=degree)
+    alike = all((a.parity, a.degree) == (given[0].parity, given[0].degree) for a in given)
+    return given[0] if alike else given[0].replace(parity="none", degree=None)
+
+
+def _function(relation: Elementwise, given: tuple[Action, ...]) -> Action:
+    if len(given) > 1:
+        unmoved = all(a.parity == "even" for a in given)
+        still = all(a.degree == 0 for a in given)
+        return given[0].replace(parity="even" if unmoved else "none", degree=0.0 if still else None)
+    (inner,) = given
+    if inner.degree == 0:
+        degree: float | None = 0.0
+    elif inner.degree is None or relation.degree is None:
+        degree = None
+    else:
+        degree = inner.degree * relation.degree
+    return inner.replace(parity=_composed(relation.parity, inner.parity), degree=degree)
+
+
+def _composed(outer: str, inner: str) -> str:
+    if inner == "even":
+        return "even"
+    if inner == "odd":
+        return "none" if outer == "exchange" else outer
+    return "odd" if inner == "complement" and outer == "exchange" else "none"
+
+
+def _product(parities: list[str]) -> str:
+    if any(parity not in ("odd", "even") for parity in parities):
+        return "none"
+    return "odd" if parities.count("odd") % 2 else "even"

@@ -1,0 +1,262 @@
+"""A typed graph -> the relations at every use, with one name for one tensor throughout.
+
+Shared weights keep one name, so that each use states its own relations about them. Values that are
+certainly equal (the same operation on the same values with the same weights) are one tensor; what no
+output depends on is left out and listed. A weight's constraint is read from the relations of its own map.
+Raises SpecError naming the operation that states no relations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnspec.compiler.flat import Flat, Held, Use, flatten
+from nnspec.compiler.ir import Graph, Primitive
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.relations import (
+    Contract,
+    Elementwise,
+    Fixed,
+    Middle,
+    Move,
+    Normalize,
+    Part,
+    Relation,
+    Softmax,
+    Sum,
+    Term,
+)
+from nnspec.compiler.symmetry.maps import Action, action_of_maps
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.errors.passes import NoRule
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+
+class Carrier(Node):
+    """A tensor on which the group may act. `kind` is "value", "middle", "weight" or "buffer"."""
+
+    name: str
+    shape: tuple[Size, ...]
+    kind: str
+    shown: str  # what people know it by
+    live: bool  # depends on the network's inputs
+    action: Action | None = None  # of a weight: what its constraint lets through
+    span: Span | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is a learned weight without a constraint."""
+        return self.kind == "weight" and self.action is not None and self.action.is_free
+
+
+class Stated(Node):
+    """A relation and the use that states it."""
+
+    relation: Relation
+    use: Use
+
+
+class Related(Node):
+    """All that a network says about its own symmetries."""
+
+    carriers: dict[str, Carrier]
+    stated: tuple[Stated, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    unused: tuple[Held, ...]  # learned weights that no output depends on
+
+
+def relate_graph(graph: Graph) -> Related:
+    """Collect the relations of a typed graph."""
+    flat = flatten(graph)
+    return _Collector(flat).run()
+
+
+class _Collector:
+    def __init__(self, flat: Flat) -> None:
+        self.flat = flat
+        self.same = _equal_values(flat)
+        self.carriers: dict[str, Carrier] = {}
+        self.stated: list[Stated] = []
+
+    def run(self) -> Related:
+        needed = _needed_uses(self.flat, self.same)
+        inputs = tuple(self.value(number) for number in self.flat.inputs)
+        for index in needed:
+            self.use(index, self.flat.uses[index])
+        outputs = tuple(self.value(self.same[number]) for number in self.flat.outputs)
+        return Related(
+            carriers=self.carriers,
+            stated=tuple(self.stated),
+            inputs=inputs,
+            outputs=outputs,
+            unused=self.unused(set(needed)),
+        )
+
+    def unused(self, needed: set[int]) -> tuple[Held, ...]:
+        found: dict[str, Held] = {}
+        for index, use in enumerate(self.flat.uses):
+            for _, held in use.weights:
+                if index not in needed and held.key not in self.carriers and _is_learned(held):
+                    found[held.key] = held
+        return tuple(found.values())
+
+    def value(self, number: int) -> str:
+        name = f"%{number}"
+        if name not in self.carriers:
+            value = self.flat.values[number]
+            self.carriers[name] = Carrier(
+                name=name, shape=value.type.shape, kind="value", shown=value.name, live=True, span=value.span
+            )
+        return name
+
+    def use(self, index: int, use: Use) -> None:
+        rule = operation(use.primitive.operation)
+        names = {f"in{i}": self.value(self.same[number]) for i, number in enumerate(use.inputs)}
+        names |= {f"out{i}": self.value(number) for i, number in enumerate(use.outputs)}
+        for name, held in use.weights:
+            names[name] = self.weight(use, held)
+        relations = rule.relate(_site(use.primitive))
+        if relations is None:
+            error = NoRule(
+                use.span,
+                pass_name="symmetry",
+                operation=use.primitive.operation,
+                path=use.path,
+                rule="relations between its axes",
+            )
+            raise SpecError((error,))
+        for relation in relations:
+            if isinstance(relation, Middle):
+                names[relation.tensor] = self.middle(f"%{index}.{relation.tensor}", relation.shape, use)
+        for relation in relations:
+            if not isinstance(relation, Middle):
+                renamed = _renamed(relation, names)
+                self.stated.append(Stated(relation=renamed, use=use))
+                self.carry_life(renamed)
+
+    def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:
+        self.carriers[name] = Carrier(
+            name=name, shape=shape, kind="middle", shown=use.path, live=False, span=use.span
+        )
+        return name
+
+    def carry_life(self, relation: Relation) -> None:
+        """Mark middles that depend on the inputs as live."""
+        sources, targets = _flow(relation)
+        if any(self.carriers[name].live for name in sources):
+            for name in targets:
+                if not self.carriers[name].live:
+                    self.carriers[name] = self.carriers[name].replace(live=True)
+
+    def weight(self, use: Use, held: Held) -> str:
+        name = held.key
+        if name not in self.carriers:
+            weight = held.weight
+            learned = _is_learned(held)
+            self.carriers[name] = Carrier(
+                name=name,
+                shape=weight.shape,
+                kind="weight" if learned else "buffer",
+                shown=name,
+                live=False,
+                action=action_of_maps(weight.maps),
+                span=use.span,
+            )
+        if not held.transposed:
+            return name
+        turned = self.middle(f"{name}^T", held.weight.shape[::-1], use)
+        move = Move(input=name, output=turned, groups=(((0,), (1,)), ((1,), (0,))))
+        self.stated.append(Stated(relation=move, use=use))
+        return turned
+
+
+def _is_learned(held: Held) -> bool:
+    return all(tensor.kind == "learned" for tensor in held.weight.stored)
+
+
+def _site(primitive: Primitive) -> Site:
+    site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
+    return site.replace(tensors=operation(primitive.operation).tensors(site))
+
+
+def _equal_values(flat: Flat) -> list[int]:
+    """Return for each value the first value that certainly equals it."""
+    same = list(range(len(flat.values)))
+    known: dict[tuple[object, ...], tuple[int, ...]] = {}
+    for index, use in enumerate(flat.uses):
+        drawn = index if operation(use.primitive.operation).draws else None
+        weights = tuple((name, held.key, held.transposed) for name, held in use.weights)
+        inputs = tuple(same[number] for number in use.inputs)
+        key = (use.primitive.operation, repr(use.primitive.arguments), inputs, weights, drawn)
+        for number, first in zip(use.outputs, known.setdefault(key, use.outputs), strict=True):
+            same[number] = first
+    return same
+
+
+def _needed_uses(flat: Flat, same: list[int]) -> list[int]:
+    """Return the uses on which an output depends, in order; of equal ones the first."""
+    wanted = {same[number] for number in flat.outputs}
+    found: list[int] = []
+    for index in range(len(flat.uses) - 1, -1, -1):
+        use = flat.uses[index]
+        if wanted.intersection(use.outputs):
+            found.append(index)
+            wanted.update(same[number] for number in use.inputs)
+    return found[::-1]
+
+
+def _renamed(relation: Relation, names: dict[str, str]) -> Relation:
+    """Return the relation with the network's names for the tensors of the site."""
+
+    def term(given: Term) -> Term:
+        return given.replace(tensor=names[given.tensor])
+
+    match relation:
+        case Elementwise() | Sum():
+            return relation.replace(
+                terms=tuple(term(t) for t in relation.terms), output=term(relation.output)
+            )
+        case Contract():
+            bias = None if relation.bias is None else term(relation.bias)
+            terms = tuple(term(t) for t in relation.terms)
+            return relation.replace(terms=terms, output=term(relation.output), bias=bias)
+        case Move() | Softmax():
+            return relation.replace(input=names[relation.input], output=names[relation.output])
+        case Normalize():
+            buffers = {
+                field: None if (name := getattr(relation, field)) is None else names[name]
+                for field in ("mean", "variance")
+            }
+            return relation.replace(input=names[relation.input], output=names[relation.output], **buffers)
+        case Part():
+            return relation.replace(whole=names[relation.whole], part=names[relation.part])
+        case Fixed():
+            return relation.replace(tensor=names[relation.tensor])
+        case _:
+            raise TypeError(f"no such relation: {type(relation).__name__}")
+
+
+def _flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tensors that a relation reads and those it makes."""
+    match relation:
+        case Elementwise() | Sum() | Contract():
+            return tuple(t.tensor for t in relation.terms), (relation.output.tensor,)
+        case Move() | Softmax() | Normalize():
+            return (relation.input,), (relation.output,)
+        case Part():
+            return (relation.whole, relation.part), (relation.whole, relation.part)
+        case _:
+            return (), ()
+
+
+def terms_of(relation: Relation) -> Iterator[Term]:
+    """Yield the labelled tensors of a relation, the output last."""
+    if isinstance(relation, (Elementwise, Sum, Contract)):
+        yield from relation.terms
+        if isinstance(relation, Contract) and relation.bias is not None:
+            yield relation.bias
+        yield relation.output
