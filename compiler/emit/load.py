@@ -14,8 +14,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.emit.functional import emit_functional
+from nnspec.compiler.emit.maps import Maps
+from nnspec.compiler.emit.text import imports
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, WeightMap
+from nnspec.compiler.naming import EMITTED_WORDS, Names
 from nnspec.dsl.dimensions import substitute, symbols
 
 if TYPE_CHECKING:
@@ -41,6 +44,15 @@ def module_class(graph: Graph) -> Callable[[], nn.Module]:
 def function(graph: Graph) -> Callable[..., Any]:
     """Return `forward(parameters, *inputs, training=False)`, a pure function of a flat dict of tensors."""
     return execute(emit_functional(graph), graph.name)["forward"]
+
+
+def map_function(item: WeightMap) -> Callable[[Tensor], Tensor]:
+    """Return a constraint as a function of the stored weight."""
+    maps = Maps(Names(EMITTED_WORDS))
+    name = maps.function(item)
+    code = "\n".join(line.text for line in maps.lines)
+    text = "\n".join([*imports(code), code, ""])
+    return execute(text, item.name)[name]
 
 
 def initial_state(graph: Graph, seed: int, count: int | None = None) -> State:

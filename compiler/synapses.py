@@ -1,0 +1,137 @@
+"""Synapses: what a learning rule sees of a network.
+
+In: a typed graph. Out: one `Synapse` for each use of a linear map that owns a weight: what comes in (`pre`), what
+the map gives (`drive`), and `post`, the value behind the longest chain of elementwise functions of one input
+after the map (the drive itself if there is none). Shared instances give one synapse a use; what a rule
+computes for them adds up. Linear maps and elementwise functions are known by their relations, not by
+name.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.flat import Flat, Held, Use, flatten
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.relations import Contract, Elementwise, Relation, Sum
+from nnspec.dsl.node import Node
+
+
+class Synapse(Node):
+    """One use of a weight. Values and uses are numbers of the `Flat` graph."""
+
+    path: str  # of the instance that is used: `repeat[1].block.conv2d`
+    weight: Held  # the effective weight
+    bias: Held | None
+    use: int  # the linear map
+    pre: int
+    drive: int
+    post: int
+    functions: tuple[int, ...]  # the uses from drive to post, in order
+    misfits: tuple[str, ...]  # why a rule that needs `post` to be a function of `drive` alone cannot be used
+
+
+class Wiring(Node):
+    """The synapses of a network, with the flat graph whose numbers they speak of."""
+
+    flat: Flat
+    synapses: tuple[Synapse, ...]
+
+
+def synapses(graph: Graph) -> Wiring:
+    """Return the synapses of a typed graph in the order of evaluation."""
+    flat = flatten(graph)
+    readers = _readers(flat)
+    found = tuple(
+        _synapse(flat, readers, index, use)
+        for index, use in enumerate(flat.uses)
+        if _linear_weight(use) is not None
+    )
+    return Wiring(flat=flat, synapses=found)
+
+
+def _synapse(flat: Flat, readers: dict[int, list[int]], index: int, use: Use) -> Synapse:
+    contract = _linear_weight(use)
+    assert contract is not None
+    held = dict(use.weights)
+    weight = next(term.tensor for term in contract.terms if term.tensor in held)
+    functions, post = _functions(flat, readers, use.outputs[0])
+    bias = None if contract.bias is None else held.get(contract.bias.tensor)
+    return Synapse(
+        path=use.path,
+        weight=held[weight],
+        bias=bias,
+        use=index,
+        pre=use.inputs[0],
+        drive=use.outputs[0],
+        post=post,
+        functions=functions,
+        misfits=_misfits(flat, readers, use.outputs[0], functions),
+    )
+
+
+def _functions(flat: Flat, readers: dict[int, list[int]], drive: int) -> tuple[tuple[int, ...], int]:
+    """Follow elementwise functions of one input for as long as each alone reads the value before it."""
+    found: list[int] = []
+    value = drive
+    while len(readers[value]) == 1 and value not in flat.outputs:
+        (reader,) = readers[value]
+        if not _is_elementwise(flat.uses[reader]):
+            break
+        found.append(reader)
+        value = flat.uses[reader].outputs[0]
+    return tuple(found), value
+
+
+def _misfits(
+    flat: Flat, readers: dict[int, list[int]], drive: int, functions: tuple[int, ...]
+) -> tuple[str, ...]:
+    name = flat.values[drive].name
+    reading = [flat.uses[reader] for reader in readers[drive]]
+    if len(reading) > 1 and any(_is_elementwise(use) for use in reading):
+        paths = " and ".join(f"`{use.path}`" for use in reading)
+        return (f"the drive of `{name}` is read by {paths}, so its post is not one value",)
+    if not functions and len(reading) == 1 and _multiplies(reading[0]):
+        return (f"the drive of `{name}` enters the gate `{reading[0].path}`",)
+    return ()
+
+
+def _readers(flat: Flat) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {number: [] for number in range(len(flat.values))}
+    for index, use in enumerate(flat.uses):
+        for value in use.inputs:
+            found[value].append(index)
+    return found
+
+
+def _relations(use: Use) -> tuple[Relation, ...]:
+    primitive = use.primitive
+    tensors = tuple(tensor for weight in primitive.weights for tensor in weight.stored)
+    site = Site(
+        arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs, tensors=tensors
+    )
+    return operation(primitive.operation).relate(site) or ()
+
+
+def _linear_weight(use: Use) -> Contract | None:
+    """Return the contraction of the input with an owned weight, if the use is such a map."""
+    held = dict(use.weights)
+    for relation in _relations(use) if held else ():
+        if isinstance(relation, Contract):
+            tensors = {term.tensor for term in relation.terms}
+            if "in0" in tensors and tensors & set(held):
+                return relation
+    return None
+
+
+def _is_elementwise(use: Use) -> bool:
+    if len(use.inputs) != 1 or use.weights:
+        return False
+    relations = _relations(use)
+    return bool(relations) and all(
+        isinstance(r, Elementwise) or (isinstance(r, Sum) and len(r.terms) == 1) for r in relations
+    )
+
+
+def _multiplies(use: Use) -> bool:
+    return any(isinstance(r, Contract) and len(r.terms) > 1 for r in _relations(use)) and not use.weights
