@@ -33,7 +33,7 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
-from nnspec.dsl.errors.names import NeverUsed, NotALayer, NotAValue, RecursiveDefinition
+from nnspec.dsl.errors.names import NeverUsed, NotALayer, NotAValue, RecursiveDefinition, RecursiveLet
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     CallOf,
@@ -42,6 +42,7 @@ from nnspec.dsl.syntax import (
     Expression,
     Lambda,
     LayerDefinition,
+    Let,
     NetworkDefinition,
     ParameterDeclaration,
     Statement,
@@ -52,10 +53,17 @@ _DEEPEST = 60
 
 
 def elaborate(
-    definitions: Definitions, definition: Definition, parameters: Mapping[str, Any], bag: Bag
+    definitions: Definitions,
+    definition: Definition,
+    parameters: Mapping[str, Any],
+    bag: Bag,
+    lets: dict[int, Any] | None = None,
 ) -> Graph | None:
-    """Return the untyped graph of a network with these parameter values; None after an error."""
-    elaborator = Elaborator(definitions, bag)
+    """Return the untyped graph of a network with these parameter values; None after an error.
+
+    `lets` are the values that `evaluate_lets` found.
+    """
+    elaborator = Elaborator(definitions, bag, lets)
     given = tuple(Given(name=k, value=v, expression=None, span=None) for k, v in parameters.items())
     try:
         block = elaborator.instantiate(definition, given, definition.name, definition.span)
@@ -75,10 +83,25 @@ def elaborate(
     )
 
 
+def evaluate_lets(definitions: Definitions, bag: Bag) -> dict[int, Any]:
+    """Evaluate every `let` of a file, used or not, so that its mistakes are found, each once."""
+    elaborator = Elaborator(definitions, bag)
+    module = definitions.module
+    for item in module.file.items:
+        found = module.names.get(item.name) if isinstance(item, Let) else None
+        if isinstance(found, Constant) and found.span is item.span:
+            try:
+                elaborator.constant(module, found)
+            except Refused as refused:
+                if refused.error is not None:
+                    elaborator.report(refused.error)
+    return elaborator.lets
+
+
 class Elaborator:
     """Makes blocks of definitions, each once for each list of arguments."""
 
-    def __init__(self, definitions: Definitions, bag: Bag) -> None:
+    def __init__(self, definitions: Definitions, bag: Bag, lets: dict[int, Any] | None = None) -> None:
         self.definitions = definitions
         self.catalog = definitions.catalog
         self.bag = bag
@@ -86,7 +109,8 @@ class Elaborator:
         self.failed = False
         self._blocks: dict[Any, Block | None] = {}
         self._anonymous: dict[tuple[int, int], tuple[Anonymous, Block]] = {}
-        self._constants: dict[int, Any] = {}
+        self.lets: dict[int, Any] = dict(lets or {})
+        self._open_lets: list[Constant] = []
         self._open: list[tuple[Definition, Span | None]] = []
         self._sizes: dict[int, int] = {}
 
@@ -333,15 +357,23 @@ class Elaborator:
     def constant(self, module: Module, constant: Constant) -> Any:
         """Return the value of a `let`."""
         key = id(constant)
-        if key not in self._constants:
-            self._constants[key] = UNKNOWN  # a `let` that needs itself is unknown, not a hang
-            builder = BlockBuilder(constant.name, module, {}, frozenset())
-            self._constants[key] = Evaluator(self, builder).expression(constant.value)
-        value = self._constants[key]
-        if value is UNKNOWN:
-            cycle = f"{constant.name} -> {constant.name}"
-            raise Refused(RecursiveDefinition(constant.span, name=constant.name, cycle=cycle))
-        return value
+        if key not in self.lets:
+            if constant in self._open_lets:
+                names = [let.name for let in self._open_lets[self._open_lets.index(constant) :]] + [constant.name]
+                raise Refused(RecursiveLet(constant.span, name=constant.name, cycle=" -> ".join(names)))
+            self._open_lets.append(constant)
+            try:
+                builder = BlockBuilder(constant.name, module, {}, frozenset())
+                self.lets[key] = Evaluator(self, builder).expression(constant.value)
+            except Refused as refused:
+                self.lets[key] = UNKNOWN  # said once, however often it is used
+                if refused.error is not None:
+                    self.report(refused.error)
+            finally:
+                self._open_lets.pop()
+        if self.lets[key] is UNKNOWN:
+            raise Refused
+        return self.lets[key]
 
 
 PARAMETER_TYPES: dict[str, tuple[str, Any]] = {

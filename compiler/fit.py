@@ -92,7 +92,7 @@ class Fitter:
         self.checked = checked
         self.bag = checked.bag
         self.catalog = checked.definitions.catalog
-        self.elaborator = Elaborator(checked.definitions, checked.bag)
+        self.elaborator = Elaborator(checked.definitions, checked.bag, checked.lets)
         self.parameters = parameters
         networks = checked.networks()
         self.chosen = network or (networks[-1].name if networks else None)

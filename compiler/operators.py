@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.values import Given, Layer, NamedSize, Refused, Value, describe
-from nnspec.dsl.errors.arguments import CountNotKnown, WrongOperand
+from nnspec.dsl.errors.arguments import DivisionByZero, WrongArgument, WrongOperand
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import Argument, Expression, Index, Interval
@@ -72,6 +72,8 @@ def _constant(side: Any, operator: str, reverse: bool, span: Span | None) -> tup
         side = side.size
     if not isinstance(side, int | float) or isinstance(side, bool) or operator == "@":
         raise Refused(WrongOperand(span, operator=operator, found=describe(side)))
+    if operator == "/" and side == 0 and not reverse:
+        raise Refused(DivisionByZero(span, text="this" if span is None else span.text[:60]))
     return (
         Given(name="constant", value=side, expression=None, span=span),
         Given(name="reversed", value=reverse, expression=None, span=span),
@@ -105,5 +107,6 @@ def _index_arguments(evaluator: Evaluator, item: Argument) -> tuple[str, tuple[t
 def _whole(evaluator: Evaluator, expression: Expression) -> Any:
     value = evaluator.expression(expression)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(CountNotKnown(expression.span, found=describe(value)))
+        why = "an entry is chosen by a whole number that is known while compiling"
+        raise Refused(WrongArgument(expression.span, callee="[ ]", why=why, found=describe(value)))
     return arithmetic.bounded(value, expression.span)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
-from nnspec.compiler.elaborate import check_overrides, elaborate
+from nnspec.compiler.elaborate import check_overrides, elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.typing import type_graph
@@ -35,6 +35,7 @@ class Checked:
         self.experiments: tuple[Experiment, ...] = ()
         self.analyses: tuple[Analysis, ...] = ()
         self.sizes: dict[int, Mapping[str, Size]] = {}  # by id of a network: what an experiment's data say
+        self.lets = evaluate_lets(definitions, bag)
         self._elaborated: dict[Any, Graph | None] = {}
         self._graphs: dict[Any, Graph | None] = {}
 
@@ -79,7 +80,7 @@ class Checked:
                 self.bag.add(error)
             made = error is None
             self._elaborated[key] = (
-                elaborate(self.definitions, definition, parameters, self.bag) if made else None
+                elaborate(self.definitions, definition, parameters, self.bag, self.lets) if made else None
             )
         return self._elaborated[key]
 

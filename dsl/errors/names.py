@@ -163,3 +163,11 @@ class NotAConstraint(Error):
     help = "a map of weights is declared with `constraint {name}_map {{ w => ... }}`"
     explain = """`constrain` takes constraints of the library, such as `binary`, and those that a file declares
 with `constraint`. A layer computes values; a constraint maps a stored weight to the weight in force."""
+
+
+class RecursiveLet(Error):
+    code = "N0218"
+    title = "recursive `let`"
+    message = "`{name}` needs its own value: {cycle}"
+    label = "closes the cycle"
+    explain = """The value of a `let` is worked out from other values, which cannot need it in turn."""
