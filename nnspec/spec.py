@@ -227,11 +227,12 @@ class Network:
 
         return find(analysis).run(Subject(graph=self.graph), _options(analysis, options))
 
-    def symmetry(self) -> networkx.MultiDiGraph[Any]:
+    def symmetry(self) -> networkx.MultiGraph[str]:
         """Return the wires, parameters and operations as a networkx graph with their symmetry groups."""
         from nnspec.compiler.symmetry.graph import symmetry_graph
+        from nnspec.compiler.symmetry.group import symmetry_group
 
-        return symmetry_graph(self.graph)
+        return symmetry_graph(symmetry_group(self.graph))
 
     def dot(self, *, depth: int | None = None, theme: str = "light") -> str:
         """Return the picture in the DOT language; blocks deeper than `depth` are one node each."""

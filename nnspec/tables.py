@@ -47,13 +47,16 @@ def print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
     from rich.text import Text
 
     lines = [tuple(number(cell) for cell in row) for row in rows]
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
-    console().print(table)
+    target = console()
+    target.print(Text(title, style="bold"))
+    target.print(table)
+    target.print()
 
 
 def number(value: Any) -> str:
