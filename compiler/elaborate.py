@@ -243,7 +243,11 @@ class Elaborator:
         outputs = entries(result) or (result,)
         for index, value in enumerate(outputs):
             if not isinstance(value, Value):
-                raise Refused(NotAValue(body.body.span if isinstance(body, Lambda) else span, name=name, found=describe(value)))
+                raise Refused(
+                    NotAValue(
+                        body.body.span if isinstance(body, Lambda) else span, name=name, found=describe(value)
+                    )
+                )
             port = "output" if len(outputs) == 1 else f"output_{index + 1}"
             builder.outputs.append((port, value, None, None))
         block = builder.finish(inline=True, span=span)
@@ -359,7 +363,9 @@ class Elaborator:
         key = id(constant)
         if key not in self.lets:
             if constant in self._open_lets:
-                names = [let.name for let in self._open_lets[self._open_lets.index(constant) :]] + [constant.name]
+                names = [let.name for let in self._open_lets[self._open_lets.index(constant) :]] + [
+                    constant.name
+                ]
                 raise Refused(RecursiveLet(constant.span, name=constant.name, cycle=" -> ".join(names)))
             self._open_lets.append(constant)
             try:

@@ -111,7 +111,8 @@ def check(
     checked = Checked(definitions, bag)
     open_ended = _check_networks(checked, parameters or {}, network)
     before = len(bag)
-    _fit(checked, parameters or {}, network)
+    if not definitions.incomplete:
+        _fit(checked, parameters or {}, network)
     for definition, given in open_ended:
         if len(bag) == before or id(definition) in checked.sizes:
             checked.graph(definition, given)

@@ -66,6 +66,7 @@ def _collect(module: Module, importer: Importer, collected: list[Module]) -> Non
 def _use(module: Module, use: Use, importer: Importer, collected: list[Module]) -> None:
     used = importer.module(use, module.source)
     if used is None:
+        _stand_in(module, use, importer.bag)
         return
     path = used.source.path
     if path is not None and used not in collected:
@@ -74,12 +75,24 @@ def _use(module: Module, use: Use, importer: Importer, collected: list[Module]) 
         importer.open.pop()
     elif path is not None and path.resolve() in importer.open:
         importer.bag.add(ImportCycle(use.span, cycle=f"{module.source.name} -> {used.source.name}"))
+        _stand_in(module, use, importer.bag)
         return
     if use.name is not None:
         _declare(module, use.name, used, use.span, importer.bag)
         return
     for name, meaning in used.names.items():
         _declare(module, name, meaning, use.span, importer.bag)
+    module.incomplete |= used.incomplete
+
+
+def _stand_in(module: Module, use: Use, bag: Bag) -> None:
+    """After a file that could not be used, names that may come from it are taken for known."""
+    if use.name is None:
+        module.incomplete = True
+        return
+    unread = Module(module.source, File(items=(), source=module.source))
+    unread.incomplete = True
+    _declare(module, use.name, unread, use.span, bag)
 
 
 def _declare_item(module: Module, item: Item, bag: Bag) -> None:

@@ -288,7 +288,7 @@ class BodyBinder:
             return
         function = expression.function if isinstance(expression, CallOf) else expression
         if not isinstance(function, Name):
-            self.expression(expression)
+            self.constraint_member(function, expression)
             return
         found = self.module.names.get(function.name)
         entry = self.catalog.find("constraint", function.name)
@@ -297,16 +297,29 @@ class BodyBinder:
         elif entry is not None:
             self.arguments(entry, expression, selectors=True)
         elif found is not None or function.name in self.scope:
-            kind = found.kind if isinstance(found, Definition) else "value"
-            self.bag.add(NotAConstraint(function.span, name=function.name, kind=kind))
+            self.not_a_constraint(function, found)
         elif function.name in LATER_WORDS:
             self.bag.add(NotBuiltYet(function.span, what=LATER_WORDS[function.name]))
-        else:
+        elif not self.module.incomplete:
             known = [n for n, d in self.module.names.items() if getattr(d, "kind", "") == "constraint"]
             names = (*self.catalog.names("constraint"), *known)
             self.bag.add(
                 UndefinedName(function.span, name=function.name, suggestion=nearest(function.name, names))
             )
+
+    def constraint_member(self, function: Expression, expression: Expression) -> None:
+        """Check `parts.signs(0.1)`, a constraint of a used file."""
+        before = len(self.bag)
+        self.expression(function)
+        found = _member_definition(self.module, function) if isinstance(function, Member) else None
+        if found is not None and found.kind == "constraint":
+            self.arguments(found, expression)
+        elif len(self.bag) == before and not self.module.incomplete:
+            self.not_a_constraint(function, found)
+
+    def not_a_constraint(self, function: Expression, found: object) -> None:
+        kind = found.kind if isinstance(found, Definition) else "value"
+        self.bag.add(NotAConstraint(function.span, name=function.span.text, kind=kind))
 
     # ----------------------------------------------------------------------------------------- expressions
 
@@ -367,7 +380,9 @@ class BodyBinder:
         if what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
             return
-        self.bag.add(UndefinedName(expression.span, name=name, suggestion=nearest(name, self.known())))
+        if not self.module.incomplete:
+            near = nearest(name, self.known())
+            self.bag.add(UndefinedName(expression.span, name=name, suggestion=near))
 
     def known(self) -> list[str]:
         return [*self.scope, *self.module.names, *self.catalog.names("operation")]
@@ -376,7 +391,7 @@ class BodyBinder:
         of = expression.of
         module = self.module.names.get(of.name) if isinstance(of, Name) else None
         if isinstance(module, Module) and isinstance(of, Name):
-            if expression.name not in module.names:
+            if expression.name not in module.names and not module.incomplete:
                 near = nearest(expression.name, module.names)
                 error = NoSuchMember(expression.span, module=of.name, name=expression.name, suggestion=near)
                 self.bag.add(error)
@@ -497,7 +512,7 @@ class BodyBinder:
             self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
         elif what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
-        else:
+        elif not self.module.incomplete:
             near = nearest(name, self.known())
             self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))
         return None

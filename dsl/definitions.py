@@ -61,6 +61,7 @@ class Module:
         self.file = file
         self.names: dict[str, Definition | Constant | Module] = {}
         self.places: dict[str, Span] = {}
+        self.incomplete = False  # a file that it uses could not be read: any name may come from there
 
     @property
     def name(self) -> str:
@@ -76,6 +77,12 @@ class Definitions(Node):
     module: Module
     modules: tuple[Module, ...]  # the file itself first
     catalog: Catalog
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a file that these use, directly or under a prefix, could not be read."""
+        used = (m for m in self.module.names.values() if isinstance(m, Module))
+        return self.module.incomplete or any(module.incomplete for module in used)
 
     def of_kind(self, kind: str) -> tuple[Definition, ...]:
         """Return the file's own definitions of a kind, in the order in which they stand."""

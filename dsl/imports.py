@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from nnspec.dsl.definitions import Module
-from nnspec.dsl.diagnostics import Bag
-from nnspec.dsl.errors.names import ImportCycle, ImportMissing, ImportOutside, ImportUnreadable
+from nnspec.dsl.diagnostics import Bag, Related
+from nnspec.dsl.errors.names import ImportCycle, ImportMissing, ImportOutside, NoLibraryPart
 from nnspec.dsl.source import Source
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import File, Use
@@ -51,10 +51,9 @@ class Importer:
         source = self.read(path, inner)
         file = None if source is None else self.parse(source, inner)
         for error in inner:
+            error.related = (*error.related, Related(span=use.span, label=f"`{use.target}` is used here"))
             self.bag.add(error)
         if source is None or file is None or inner.failed:
-            why = "it has errors of its own" if source else "it is not readable text"
-            self.bag.add(ImportUnreadable(use.span, target=use.target, why=why))
             return None
         return Module(source, file)
 
@@ -77,10 +76,16 @@ class Importer:
         if prefix == "library" and "." not in name and path.is_file():
             return path.resolve()
         known = [f"library.{found.stem}" for found in sorted(folder.glob("*.nnspec"))]
-        self.bag.add(ImportMissing(use.span, target=use.target, suggestion=nearest(use.target, known)))
+        near = nearest(use.target, known)
+        help_text = (
+            f"did you mean `{near}`?" if near else f'a file is named in quotes: `use "{use.target}.nnspec"`'
+        )
+        self.bag.add(NoLibraryPart(use.span, target=use.target, help=help_text))
         return None
 
     def missing(self, use: Use, folder: Path) -> None:
-        near = [path.name for path in sorted(folder.glob("*.nnspec"))] if folder.is_dir() else []
-        name = use.target.rpartition("/")[2]
-        self.bag.add(ImportMissing(use.span, target=use.target, suggestion=nearest(name, near)))
+        near = {path.stem: path.name for path in folder.glob("*.nnspec")} if folder.is_dir() else {}
+        before, slash, name = use.target.rpartition("/")
+        stem = nearest(name.removesuffix(".nnspec"), near)
+        suggestion = None if stem is None else before + slash + near[stem]
+        self.bag.add(ImportMissing(use.span, target=use.target, suggestion=suggestion))

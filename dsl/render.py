@@ -25,7 +25,7 @@ def to_text(error: Error, *, colour: bool = False) -> str:
     spans = [(error.span, error.label or "", True)] if error.span is not None else []
     spans += [(item.span, item.label, False) for item in error.related]
     width = max((len(str(span.line)) for span, _, _ in spans), default=1)
-    shown: set[tuple[int, int]] = set()
+    shown: list[tuple[int, int]] = []
     for span, label, primary in spans:
         lines += _excerpt(span, clean(str(label)), primary, width, paint, shown)
     for title, value in (("expected", error.expected), ("found", error.found), ("help", error.help)):
@@ -98,7 +98,7 @@ class _Paint:
 
 
 def _excerpt(
-    span: Span, label: str, primary: bool, width: int, paint: _Paint, shown: set[tuple[int, int]]
+    span: Span, label: str, primary: bool, width: int, paint: _Paint, shown: list[tuple[int, int]]
 ) -> list[str]:
     """The place, the line and the marks of one span."""
     source = span.source
@@ -108,10 +108,10 @@ def _excerpt(
     arrow = "-->" if primary else ":::"
     lines: list[str] = []
     key = (id(source), line)
-    if key not in shown or primary:
+    if primary or key not in shown or shown[-1][0] != id(source):
         lines.append(f"{' ' * width}{paint(_BLUE, arrow)} {place}")
         lines.append(f"{' ' * width} {bar}")
-    shown.add(key)
+    shown.append(key)
     text = source.line(line)
     end_line, end_column = source.position(max(span.end, span.start))
     stop = end_column if end_line == line else len(text) + 1

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.constraints.binary import Binary
 from nnspec.compiler.constraints.tied import Tied
 from nnspec.compiler.ir import Tie, WeightMap
-from nnspec.compiler.values import Given, Refused, describe
+from nnspec.compiler.values import Given, Layer, Refused, describe
 from nnspec.dsl.catalog import Entry, validate
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.errors.arguments import WrongArgument
+from nnspec.dsl.errors.names import NotAConstraint
 from nnspec.dsl.errors.selectors import ConflictingConstraints
 from nnspec.dsl.syntax import Binary as BinaryExpression
 from nnspec.dsl.syntax import CallOf, Expression, Name
@@ -53,14 +54,16 @@ def _constraint(elaborator: Elaborator, evaluator: Evaluator, expression: Expres
     function = expression.function if isinstance(expression, CallOf) else expression
     arguments = expression.arguments if isinstance(expression, CallOf) else ()
     if not isinstance(function, Name):
-        raise Refused
-    found = evaluator.builder.module.names.get(function.name)
+        member = evaluator.expression(function)
+        found = member.target if isinstance(member, Layer) else None
+    else:
+        found = evaluator.builder.module.names.get(function.name)
     if isinstance(found, Definition) and found.kind == "constraint":
         given = tuple(evaluator.given(argument) for argument in arguments)
         return elaborator.constraint_map(found, given, expression.span)
-    rule = _CONSTRAINTS.get(function.name)
+    rule = _CONSTRAINTS.get(function.name) if isinstance(function, Name) else None
     if rule is None:
-        raise Refused
+        raise Refused(NotAConstraint(function.span, name=function.span.text, kind="value"))
     if isinstance(rule, Tied):
         return rule.tie(evaluator, arguments, expression.span)
     given = tuple(evaluator.given(argument) for argument in arguments)

@@ -49,8 +49,7 @@ class ImportMissing(Error):
     message = "there is no file `{target}`"
     label = "looked for beside this file"
     help = "did you mean `{suggestion}`?"
-    explain = """`use "parts.nnspec"` reads a file beside the one that uses it; `use library.blocks` reads
-one of the standard library."""
+    explain = """`use "parts.nnspec"` reads a file beside the one that uses it."""
 
 
 class ImportCycle(Error):
@@ -72,12 +71,14 @@ class ImportOutside(Error):
 resolved first, so a link cannot lead outside."""
 
 
-class ImportUnreadable(Error):
+class NoLibraryPart(Error):
     code = "N0208"
-    title = "import cannot be read"
-    message = "`{target}` cannot be used: {why}"
-    label = "used here"
-    explain = """The used file exists but has errors of its own, or is no text file."""
+    title = "no such part of the library"
+    message = "the library has no part called `{target}`"
+    label = "not known"
+    help = "{help}"
+    explain = """`use` with a text reads a file beside the one that uses it; without quotes it names a part of the
+standard library."""
 
 
 class NeverUsed(Error):
@@ -160,7 +161,7 @@ class NotAConstraint(Error):
     title = "not a constraint"
     message = "`{name}` is a {kind}, and no constraint"
     label = "a {kind}"
-    help = "a map of weights is declared with `constraint {name}_map {{ w => ... }}`"
+    help = "a map of weights is declared with `constraint NAME {{ w => ... }}`"
     explain = """`constrain` takes constraints of the library, such as `binary`, and those that a file declares
 with `constraint`. A layer computes values; a constraint maps a stored weight to the weight in force."""
 
