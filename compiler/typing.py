@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from nnspec.compiler.declared import Bindings, leading_help, shape_text, with_names
 from nnspec.compiler.ir import (
     Apply,
     Ascription,
-    Axis,
     Block,
     Call,
     Child,
@@ -24,21 +24,15 @@ from nnspec.compiler.ir import (
     Port,
     Primitive,
     Reason,
-    Tie,
     Type,
     Weight,
-    WeightMap,
 )
-from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
-from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.values import entries
+from nnspec.compiler.typing_primitives import PrimitiveTyper, resolve
 from nnspec.dsl.diagnostics import Bag, Related
-from nnspec.dsl.dimensions import Dim, Size, bind, substitute, symbols
+from nnspec.dsl.dimensions import Size, substitute, symbols
 from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
-    ConstraintShape,
-    EmptySize,
     RequirementFailed,
     ShapeMismatch,
     SharedMismatch,
@@ -53,7 +47,7 @@ Types: TypeAlias = "tuple[Type, ...] | None"
 
 def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) -> Graph | None:
     """Type a graph; None if anything is wrong. `sizes` gives numbers to symbolic input dimensions."""
-    typer = _Typer(bag)
+    typer = Typer(bag)
     inputs = tuple(_declared_input(port, sizes or {}) for port in graph.root.inputs)
     before = len(bag)
     root, outputs = typer.block(graph.root, inputs)
@@ -69,7 +63,7 @@ def _declared_input(port: Port, sizes: Mapping[str, Size]) -> Type:
     return declared.replace(axes=axes)
 
 
-class _Typer:
+class Typer:
     def __init__(self, bag: Bag) -> None:
         self.bag = bag
         self.known: dict[tuple[Any, ...], tuple[Block | None, Types]] = {}
@@ -97,12 +91,13 @@ class _Typer:
 class _BlockTyper:
     """Types one block for one list of input types."""
 
-    def __init__(self, typer: _Typer, block: Block, sizes: dict[str, Size]) -> None:
+    def __init__(self, typer: Typer, block: Block, sizes: dict[str, Size]) -> None:
         self.typer = typer
         self.source = block
         self.declared_children = {child.name: child for child in block.children}
-        self.sizes = sizes
-        self.rest: tuple[Axis, ...] | None = None
+        self.bindings = Bindings(sizes)
+        self.sizes = self.bindings.sizes
+        self.primitives = PrimitiveTyper(typer, self.sizes)
         self.types: dict[str, Type | None] = {}
         self.children: dict[str, Child] = {}
         self.failed = False
@@ -128,42 +123,11 @@ class _BlockTyper:
     def bind_inputs(self, inputs: tuple[Type, ...]) -> bool:
         ports = self.source.inputs
         for port, actual in zip(ports, inputs, strict=True):
-            if port.declared is not None and not self.matches(port.declared, actual):
+            if port.declared is not None and not self.bindings.matches(port.declared, actual):
                 self.input_mismatch(port, actual)
                 return False
-            self.types[port.value] = self.named(port.declared, actual)
+            self.types[port.value] = with_names(port.declared, actual)
         return True
-
-    def named(self, declared: Type | None, actual: Type) -> Type:
-        """Give axes the names that the declaration gives them."""
-        if declared is None or any(axis.rest for axis in declared.axes):
-            return actual
-        pairs = zip(declared.axes, actual.axes, strict=True)
-        return actual.replace(axes=tuple(a.replace(name=d.name or a.name) for d, a in pairs))
-
-    def matches(self, declared: Type, actual: Type) -> bool:
-        """Bind the declared type's free dimensions so that it equals the actual one."""
-        if declared.dtype != actual.dtype:
-            return False
-        split = next((i for i, axis in enumerate(declared.axes) if axis.rest), None)
-        if split is None:
-            return len(declared.axes) == len(actual.axes) and self.same_sizes(declared.axes, actual.axes)
-        after = len(declared.axes) - split - 1
-        middle = actual.axes[split : len(actual.axes) - after]
-        if len(actual.axes) < split + after or not self.same_rest(middle):
-            return False
-        outer = actual.axes[:split] + actual.axes[len(actual.axes) - after :]
-        return self.same_sizes(declared.axes[:split] + declared.axes[split + 1 :], outer)
-
-    def same_rest(self, axes: tuple[Axis, ...]) -> bool:
-        if self.rest is None:
-            self.rest = axes
-        return [axis.size for axis in self.rest] == [axis.size for axis in axes]
-
-    def same_sizes(self, declared: tuple[Axis, ...], actual: tuple[Axis, ...]) -> bool:
-        # Symbols that stand alone are bound first, so that `[2 * n, n]` works in either order.
-        pairs = sorted(zip(declared, actual, strict=True), key=lambda pair: _complexity(pair[0].size))
-        return all(bind(d.size, a.size, self.sizes) for d, a in pairs)
 
     def input_mismatch(self, port: Port, actual: Type) -> None:
         use = self.typer.uses[-1] if self.typer.uses else (self.source.name, port.span)
@@ -178,17 +142,11 @@ class _BlockTyper:
                 tuple(related),
                 operation=self.source.name,
                 problem=f"its input `{port.name}` does not fit",
-                expected=self.describe(declared),
+                expected=self.bindings.describe(declared),
                 found=str(actual),
-                help=_leading_help(declared, actual),
+                help=leading_help(declared, actual),
             )
         )
-
-    def describe(self, declared: Type) -> str:
-        """Write a declared type, with what its symbols are bound to where that says more."""
-        bound = {name: size for name, size in self.sizes.items() if name in _names(declared)}
-        note = ", ".join(f"{name} = {size}" for name, size in sorted(bound.items()))
-        return f"{declared_text(declared)}" + (f" where {note}" if note else "")
 
     # ------------------------------------------------------------------------------------------------ body
 
@@ -208,7 +166,7 @@ class _BlockTyper:
         inputs = self.given(statement)
         if inputs is None:
             return None
-        typed = self.primitive(statement.operation, inputs, statement.span)
+        typed = self.primitives.primitive(statement.operation, inputs, statement.span)
         return None if typed is None else typed.outputs
 
     def call(self, statement: Call) -> Types:
@@ -242,7 +200,7 @@ class _BlockTyper:
         self, instance: Instance, inputs: tuple[Type, ...], span: Span | None, place: str
     ) -> tuple[Instance | None, Types]:
         if isinstance(instance, Primitive):
-            typed = self.primitive(instance, inputs, span)
+            typed = self.primitives.primitive(instance, inputs, span)
             return typed, None if typed is None else typed.outputs
         if len(inputs) != len(instance.inputs):
             self.count_mismatch(instance.name, len(instance.inputs), len(inputs), span)
@@ -269,141 +227,34 @@ class _BlockTyper:
         error = WrongInputCount(span, self.typer.related(), operation=name, expected=wanted, found=str(found))
         self.typer.bag.add(error)
 
-    # ------------------------------------------------------------------------------------------ primitives
-
-    def primitive(
-        self, primitive: Primitive, inputs: tuple[Type, ...], span: Span | None
-    ) -> Primitive | None:
-        rule = operation(primitive.operation)
-        span = primitive.span or span
-        arguments = {name: resolve(value, self.sizes) for name, value in primitive.arguments}
-        site = Site(arguments=arguments, inputs=inputs)
-        try:
-            outputs = self.reasoned(rule, rule.shape(site), span)
-            site = site.replace(outputs=outputs)
-            site = site.replace(tensors=rule.tensors(site))
-        except ShapeProblem as problem:
-            self.shape_problem(rule, problem, inputs, span)
-            return None
-        if any(isinstance(size, int) and size < 1 for t in outputs for size in t.shape):
-            self.empty(rule, outputs, span, inputs)
-            return None
-        weights = self.weights(primitive, site, span)
-        return (
-            None
-            if weights is None
-            else primitive.replace(
-                arguments=tuple(sorted(arguments.items())), inputs=inputs, outputs=outputs, weights=weights
-            )
-        )
-
-    def reasoned(self, rule: Operation, types: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:
-        """Give the axes that an operation made new their reason."""
-        return tuple(
-            t.replace(
-                axes=tuple(
-                    axis
-                    if axis.reason
-                    else axis.replace(reason=Reason(span=span, text=f"`{rule.name}` makes {axis.size} here"))
-                    for axis in t.axes
-                )
-            )
-            if any(axis.reason is None for axis in t.axes)
-            else t
-            for t in types
-        )
-
-    def shape_problem(
-        self, rule: Operation, problem: ShapeProblem, inputs: tuple[Type, ...], span: Span | None
-    ) -> None:
-        blamed = tuple(
-            Type(axes=(inputs[i].axes[a],))
-            for i, a in problem.axes
-            if i < len(inputs) and -len(inputs[i].axes) <= a < len(inputs[i].axes)
-        )
-        related = tuple(r for r in self.typer.related(*(blamed or inputs)) if r.span is not span)
-        self.typer.bag.add(
-            ShapeMismatch(
-                span,
-                related,
-                operation=rule.name,
-                problem=problem.message,
-                expected=problem.expected,
-                found=problem.found,
-                help=problem.help,
-            )
-        )
-
-    def empty(
-        self, rule: Operation, outputs: tuple[Type, ...], span: Span | None, inputs: tuple[Type, ...]
-    ) -> None:
-        size = next(s for t in outputs for s in t.shape if isinstance(s, int) and s < 1)
-        related = self.typer.related(*inputs)
-        self.typer.bag.add(EmptySize(span, related, what=f"an axis after `{rule.name}`", size=size))
-
-    def weights(self, primitive: Primitive, site: Site, span: Span | None) -> tuple[Weight, ...] | None:
-        made: list[Weight] = []
-        for tensor in site.tensors:
-            laid = [c.map for c in primitive.constraints if c.weight == tensor.name]
-            tie = next((m for m in laid if isinstance(m, Tie)), None)
-            maps: list[WeightMap] = []
-            for item in laid:
-                if isinstance(item, Tie):
-                    continue
-                typed = self.weight_map(item, tensor.shape)
-                if typed is None:
-                    return None
-                maps.append(typed)
-            stored = () if tie else (tensor,)
-            made.append(
-                Weight(name=tensor.name, stored=stored, shape=tensor.shape, maps=tuple(maps), tie=tie)
-            )
-        return tuple(made)
-
-    def weight_map(self, item: WeightMap, shape: tuple[Size, ...]) -> WeightMap | None:
-        weight = Type(axes=tuple(Axis(size=size) for size in shape))
-        self.typer.uses.append((item.name, item.span))
-        block, outputs = self.typer.block(item.block, (weight,))
-        self.typer.uses.pop()
-        if block is None or outputs is None:
-            return None
-        found = outputs[0]
-        if found.shape != shape or found.dtype != weight.dtype:
-            kind = "" if found.dtype == weight.dtype else f"{found.dtype}"
-            shown = kind + shape_text(found.shape)
-            error = ConstraintShape(item.span, name=item.name, expected=shape_text(shape), found=shown)
-            self.typer.bag.add(error)
-            return None
-        return item.replace(block=block)
-
     # -------------------------------------------------------------------------------------------- at the end
 
     def check_ascription(self, item: Ascription | None) -> None:
         actual = None if item is None else self.types.get(item.value)
         if item is None or actual is None:
             return
-        if not self.matches(item.declared, actual):
+        if not self.bindings.matches(item.declared, actual):
             self.ascription_mismatch(item.value, item.declared, actual, item.span)
             self.types[item.value] = None
             self.failed = True
         else:
-            self.types[item.value] = self.named(item.declared, actual)
+            self.types[item.value] = with_names(item.declared, actual)
 
     def check_outputs(self) -> None:
         for port in self.source.outputs:
             actual = self.types.get(port.value)
             if actual is None or port.declared is None:
                 continue
-            if not self.matches(port.declared, actual):
+            if not self.bindings.matches(port.declared, actual):
                 self.ascription_mismatch(port.name, port.declared, actual, port.span)
                 self.failed = True
             else:
-                self.types[port.value] = self.named(port.declared, actual)
+                self.types[port.value] = with_names(port.declared, actual)
 
     def ascription_mismatch(self, name: str, declared: Type, actual: Type, span: Span | None) -> None:
         related = tuple(r for r in self.typer.related(actual) if r.span is not span)
         error = AscriptionMismatch(
-            span, related, name=name, expected=self.describe(declared), found=str(actual)
+            span, related, name=name, expected=self.bindings.describe(declared), found=str(actual)
         )
         self.typer.bag.add(error)
 
@@ -485,17 +336,6 @@ class _BlockTyper:
 # ------------------------------------------------------------------------------------------------------ text
 
 
-def declared_text(declared: Type) -> str:
-    """Write a type as it stands in a spec."""
-    inside = ", ".join(_axis_text(axis) for axis in declared.axes)
-    return f"{declared.dtype}[{inside}]" if declared.axes else declared.dtype
-
-
-def shape_text(shape: tuple[Size, ...]) -> str:
-    """Write a shape: `[64, 10]`."""
-    return "[" + ", ".join(str(size) for size in shape) + "]"
-
-
 def compare(relation: str, left: Any, right: Any) -> bool:
     """Return whether `left relation right` holds."""
     match relation:
@@ -511,38 +351,6 @@ def compare(relation: str, left: Any, right: Any) -> bool:
             return left < right
         case _:
             return left > right
-
-
-def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
-    """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
-    if isinstance(value, Dim):
-        return substitute(value, sizes)
-    listed = entries(value)
-    return value if listed is None else tuple(resolve(item, sizes) for item in listed)
-
-
-def _axis_text(axis: Axis) -> str:
-    if axis.rest:
-        return ".."
-    return f"{axis.name}: {axis.size}" if axis.name and axis.name != str(axis.size) else str(axis.size)
-
-
-def _names(declared: Type) -> frozenset[str]:
-    return frozenset[str]().union(*(symbols(axis.size) for axis in declared.axes))
-
-
-def _complexity(size: Size) -> int:
-    return 0 if isinstance(size, int) else len(str(size))
-
-
-def _leading_help(declared: Type, actual: Type) -> str | None:
-    """A layer written for [width] that is given [T, width] can say so."""
-    if any(axis.rest for axis in declared.axes) or len(declared.axes) >= len(actual.axes):
-        return None
-    if not declared.axes or declared.axes[-1].size != actual.axes[-1].size:
-        return None
-    inside = ", ".join(_axis_text(axis) for axis in declared.axes)
-    return f"to take any leading axes, declare the input `{declared.dtype}[.., {inside}]`"
 
 
 def _tensor_text(made: tuple[Instance, ...]) -> str:

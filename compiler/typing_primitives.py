@@ -1,0 +1,143 @@
+"""Types one use of an operation: outputs, tensors, and the maps of constraints on its weights.
+
+In: a primitive, its input types and the sizes that symbols are bound to. Out: the typed primitive, or None
+after a diagnostic. New axes are given their reason here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.declared import shape_text
+from nnspec.compiler.ir import Axis, Primitive, Reason, Tie, Type, Weight, WeightMap
+from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.values import entries
+from nnspec.dsl.dimensions import Dim, Size, substitute
+from nnspec.dsl.errors.shapes import ConstraintShape, EmptySize, ShapeMismatch
+from nnspec.dsl.source import Span
+
+if TYPE_CHECKING:
+    from nnspec.compiler.typing import Typer
+
+
+class PrimitiveTyper:
+    """Types the primitives of one block."""
+
+    def __init__(self, typer: Typer, sizes: Mapping[str, Size]) -> None:
+        self.typer = typer
+        self.sizes = sizes
+
+    def primitive(
+        self, primitive: Primitive, inputs: tuple[Type, ...], span: Span | None
+    ) -> Primitive | None:
+        rule = operation(primitive.operation)
+        span = primitive.span or span
+        arguments = {name: resolve(value, self.sizes) for name, value in primitive.arguments}
+        site = Site(arguments=arguments, inputs=inputs)
+        try:
+            outputs = self.reasoned(rule, rule.shape(site), span)
+            site = site.replace(outputs=outputs)
+            site = site.replace(tensors=rule.tensors(site))
+        except ShapeProblem as problem:
+            self.shape_problem(rule, problem, inputs, span)
+            return None
+        if any(isinstance(size, int) and size < 1 for t in outputs for size in t.shape):
+            self.empty(rule, outputs, span, inputs)
+            return None
+        weights = self.weights(primitive, site, span)
+        return (
+            None
+            if weights is None
+            else primitive.replace(
+                arguments=tuple(sorted(arguments.items())), inputs=inputs, outputs=outputs, weights=weights
+            )
+        )
+
+    def reasoned(self, rule: Operation, types: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:
+        """Give the axes that an operation made new their reason."""
+        return tuple(
+            t.replace(
+                axes=tuple(
+                    axis
+                    if axis.reason
+                    else axis.replace(reason=Reason(span=span, text=f"`{rule.name}` makes {axis.size} here"))
+                    for axis in t.axes
+                )
+            )
+            if any(axis.reason is None for axis in t.axes)
+            else t
+            for t in types
+        )
+
+    def shape_problem(
+        self, rule: Operation, problem: ShapeProblem, inputs: tuple[Type, ...], span: Span | None
+    ) -> None:
+        blamed = tuple(
+            Type(axes=(inputs[i].axes[a],))
+            for i, a in problem.axes
+            if i < len(inputs) and -len(inputs[i].axes) <= a < len(inputs[i].axes)
+        )
+        related = tuple(r for r in self.typer.related(*(blamed or inputs)) if r.span is not span)
+        self.typer.bag.add(
+            ShapeMismatch(
+                span,
+                related,
+                operation=rule.name,
+                problem=problem.message,
+                expected=problem.expected,
+                found=problem.found,
+                help=problem.help,
+            )
+        )
+
+    def empty(
+        self, rule: Operation, outputs: tuple[Type, ...], span: Span | None, inputs: tuple[Type, ...]
+    ) -> None:
+        size = next(s for t in outputs for s in t.shape if isinstance(s, int) and s < 1)
+        related = self.typer.related(*inputs)
+        self.typer.bag.add(EmptySize(span, related, what=f"an axis after `{rule.name}`", size=size))
+
+    def weights(self, primitive: Primitive, site: Site, span: Span | None) -> tuple[Weight, ...] | None:
+        made: list[Weight] = []
+        for tensor in site.tensors:
+            laid = [c.map for c in primitive.constraints if c.weight == tensor.name]
+            tie = next((m for m in laid if isinstance(m, Tie)), None)
+            maps: list[WeightMap] = []
+            for item in laid:
+                if isinstance(item, Tie):
+                    continue
+                typed = self.weight_map(item, tensor.shape)
+                if typed is None:
+                    return None
+                maps.append(typed)
+            stored = () if tie else (tensor,)
+            made.append(
+                Weight(name=tensor.name, stored=stored, shape=tensor.shape, maps=tuple(maps), tie=tie)
+            )
+        return tuple(made)
+
+    def weight_map(self, item: WeightMap, shape: tuple[Size, ...]) -> WeightMap | None:
+        weight = Type(axes=tuple(Axis(size=size) for size in shape))
+        self.typer.uses.append((item.name, item.span))
+        block, outputs = self.typer.block(item.block, (weight,))
+        self.typer.uses.pop()
+        if block is None or outputs is None:
+            return None
+        found = outputs[0]
+        if found.shape != shape or found.dtype != weight.dtype:
+            kind = "" if found.dtype == weight.dtype else f"{found.dtype}"
+            shown = kind + shape_text(found.shape)
+            error = ConstraintShape(item.span, name=item.name, expected=shape_text(shape), found=shown)
+            self.typer.bag.add(error)
+            return None
+        return item.replace(block=block)
+
+
+def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
+    """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    listed = entries(value)
+    return value if listed is None else tuple(resolve(item, sizes) for item in listed)
