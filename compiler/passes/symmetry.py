@@ -71,7 +71,8 @@ def _families(group: SymmetryGroup) -> Table:
 
 
 def _summary(group: SymmetryGroup) -> str:
-    order = f"{group.order:,}" if group.order is not None else f"about 10^{group.log10_order:.1f}"
+    small = group.order is not None and group.order < 10**15
+    order = f"{group.order:,}" if small else f"about 10^{group.log10_order:.1f}"
     return (
         f"{group.network} has {order} discrete equivalents of each weight and "
         f"{group.continuous_dimension:,} flat directions ({group.completeness})."
