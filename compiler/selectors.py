@@ -11,65 +11,88 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, Tie, WeightMap
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.values import Refused
-from nnspec.dsl.errors.selectors import NothingSelected
+from nnspec.compiler.values import Refused, describe
+from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.errors.arguments import WrongArgument
+from nnspec.dsl.errors.selectors import NothingSelected, WrongEvery
 from nnspec.dsl.suggest import nearest
-from nnspec.dsl.syntax import Selection, Selector
+from nnspec.dsl.syntax import Selection, Selector, SelectorPart
 
 if TYPE_CHECKING:
     from nnspec.compiler.evaluate import Evaluator
 
 Part: TypeAlias = "tuple[str, int | None]"
 Pattern: TypeAlias = "tuple[Part, ...]"
-State: TypeAlias = "frozenset[Pattern]"
+State: TypeAlias = "frozenset[tuple[int, Pattern]]"  # which selection, and what is left of its pattern
 
 
 def lay(block: Block, selector: Selector, maps: tuple[WeightMap | Tie, ...], evaluator: Evaluator) -> Block:
-    """Return the block with these maps on every weight selected; meaning nothing is an error."""
+    """Return the block with these maps on every weight selected; a selection of nothing is an error."""
     chosen = _Choice(selector.chosen, evaluator)
     excepted = _Choice(selector.excepted, evaluator)
-    layer = _Layer(chosen, excepted, maps)
-    result = layer.block(block, chosen.start, excepted.start)
-    for selection, pattern in zip(selector.chosen, chosen.patterns, strict=True):
-        if pattern not in layer.used:
-            paths = weight_paths(block)
-            text = "".join(selection.span.text.split()).removeprefix("every")
-            near = nearest(text, paths)
-            some = ", ".join(f"`{path}`" for path in paths[:6]) or "none"
-            error = NothingSelected(selection.span, text=text, suggestion=near, paths=some)
-            raise Refused(error)
+    result = _Layer(chosen, excepted, maps).block(block, chosen.start, excepted.start)
+    for choice in (chosen, excepted):
+        for number, selection in enumerate(choice.selections):
+            if number not in choice.used:
+                raise Refused(_nothing_selected(selection, block))
     return result
 
 
+def _nothing_selected(selection: Selection, block: Block) -> Error:
+    paths = weight_paths(block)
+    text = _text(selection)
+    some = ", ".join(f"`{path}`" for path in paths[:6]) or "none"
+    return NothingSelected(selection.span, text=text, suggestion=nearest(text, paths), paths=some)
+
+
+def _text(selection: Selection) -> str:
+    text = "".join(selection.span.text.split())
+    return text.removeprefix("every") if selection.every else text
+
+
 class _Choice:
-    """The patterns of some selections, with their indices evaluated."""
+    """Some selections with their indices evaluated, and which of them have selected something."""
 
     def __init__(self, selections: tuple[Selection, ...], evaluator: Evaluator) -> None:
-        self.patterns: list[Pattern] = []
-        self.by_operation: list[tuple[Pattern, str, str]] = []
-        start: set[Pattern] = set()
-        for selection in selections:
+        self.selections = selections
+        self.used: set[int] = set()
+        self.by_operation: list[tuple[int, str, str]] = []
+        start: set[tuple[int, Pattern]] = set()
+        for number, selection in enumerate(selections):
             pattern = tuple(
-                (part.name, None if part.index is None else evaluator.expression(part.index))
+                (part.name, None if part.index is None else _index(evaluator.expression(part.index), part))
                 for part in selection.parts
             )
-            self.patterns.append(pattern)
             if selection.every:
-                (name, _), *tail = pattern
-                self.by_operation.append((pattern, name, tail[0][0] if tail else "*"))
+                self.by_operation.append((number, *_operation_and_weight(selection, pattern)))
             else:
-                start.add(pattern)
+                start.add((number, pattern))
         self.start: State = frozenset(start)
 
-    def matches(self, operation_name: str, weight: str, state: State) -> list[Pattern]:
-        """Return what selects this weight, `state` being what is left of the patterns here."""
-        found: list[Pattern] = [
-            pattern
-            for pattern, name, tail in self.by_operation
+    def matches(self, operation_name: str, weight: str, state: State) -> bool:
+        """Return whether this weight is selected, `state` being what is left of the patterns here."""
+        found = {
+            number
+            for number, name, tail in self.by_operation
             if name == operation_name and tail in ("*", "**", weight)
-        ]
-        found.extend(p for p in state if () in _advance(frozenset((p,)), weight, None))
-        return found
+        }
+        found.update(number for number, rest in _advance(state, weight, None) if not rest)
+        self.used |= found
+        return bool(found)
+
+
+def _index(value: Any, part: SelectorPart) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        why = "a copy is chosen by a whole number"
+        raise Refused(WrongArgument(part.span, callee="[ ]", why=why, found=describe(value)))
+    return value
+
+
+def _operation_and_weight(selection: Selection, pattern: Pattern) -> tuple[str, str]:
+    """`every dense.weight`: an operation and one of its weights, or `*` for all of them."""
+    if len(pattern) != 2 or any(index is not None for _, index in pattern):
+        raise Refused(WrongEvery(selection.span, text=_text(selection)))
+    return pattern[0][0], pattern[1][0]
 
 
 class _Layer:
@@ -77,9 +100,7 @@ class _Layer:
         self.chosen = chosen
         self.excepted = excepted
         self.maps = maps
-        self.used: set[Pattern] = set()
         self.known: dict[Any, Instance] = {}
-        self.origin: dict[Pattern, set[Pattern]] = {p: {p} for p in chosen.patterns}
 
     def block(self, block: Block, state: State, excepted: State) -> Block:
         children = tuple(self.child(child, state, excepted) for child in block.children)
@@ -87,25 +108,13 @@ class _Layer:
         return block if same else block.replace(children=children)
 
     def child(self, child: Child, state: State, excepted: State) -> Child:
-        made = tuple(
-            self.instance(
-                instance,
-                self.step(state, child, index),
-                _advance(excepted, child.name, index if child.repeated else None),
-            )
-            for index, instance in enumerate(child.instances)
-        )
+        made: list[Instance] = []
+        for number, instance in enumerate(child.instances):
+            index = number if child.repeated else None
+            left, right = _advance(state, child.name, index), _advance(excepted, child.name, index)
+            made.append(self.instance(instance, left, right))
         same = all(a is b for a, b in zip(made, child.instances, strict=True))
-        return child if same else child.replace(instances=made)
-
-    def step(self, state: State, child: Child, index: int) -> State:
-        """Advance the patterns into a child, remembering which selection each remainder came from."""
-        result: set[Pattern] = set()
-        for pattern in state:
-            for rest in _advance(frozenset((pattern,)), child.name, index if child.repeated else None):
-                self.origin.setdefault(rest, set()).update(self.origin.get(pattern, ()))
-                result.add(rest)
-        return frozenset(result)
+        return child if same else child.replace(instances=tuple(made))
 
     def instance(self, instance: Instance, state: State, excepted: State) -> Instance:
         key = (id(instance), state, excepted)
@@ -119,32 +128,30 @@ class _Layer:
     def primitive(self, primitive: Primitive, state: State, excepted: State) -> Primitive:
         constraints = list(primitive.constraints)
         for weight in operation(primitive.operation).owns:
-            found = self.chosen.matches(primitive.operation, weight, state)
-            if not found or self.excepted.matches(primitive.operation, weight, excepted):
+            spared = self.excepted.matches(primitive.operation, weight, excepted)
+            if spared or not self.chosen.matches(primitive.operation, weight, state):
                 continue
-            for pattern in found:
-                self.used.update(self.origin.get(pattern, {pattern}))
             constraints = [c for c in constraints if c.weight != weight]
             constraints.extend(Constraint(weight=weight, map=item) for item in self.maps)
-        if len(constraints) == len(primitive.constraints) and constraints == list(primitive.constraints):
+        if constraints == list(primitive.constraints):
             return primitive
         return primitive.replace(constraints=tuple(constraints))
 
 
 def _advance(state: State, name: str, index: int | None) -> State:
     """Return what is left of the patterns after one part of a path."""
-    result: set[Pattern] = set()
-    for pattern in state:
+    result: set[tuple[int, Pattern]] = set()
+    for number, pattern in state:
         if not pattern:
             continue
         head, at = pattern[0]
         if head == "**":
-            result.add(pattern)
-            result.update(_advance(frozenset((pattern[1:],)), name, index))
+            result.add((number, pattern))
+            result.update(_advance(frozenset(((number, pattern[1:]),)), name, index))
             if len(pattern) == 1:
-                result.add(())
+                result.add((number, ()))
         elif head in ("*", name) and (at is None or at == index):
-            result.add(pattern[1:])
+            result.add((number, pattern[1:]))
     return frozenset(result)
 
 

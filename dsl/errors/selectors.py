@@ -33,3 +33,13 @@ class ConflictingConstraints(Error):
     label = "together here"
     explain = """`&` lays several constraints on one weight, in one canonical order. Some pairs contradict
 each other, or would undo each other, and are refused."""
+
+
+class WrongEvery(Error):
+    code = "N0653"
+    title = "`every` without an operation and a weight"
+    message = "`every {text}` does not name an operation and one of its weights"
+    label = "not OPERATION.WEIGHT"
+    help = "write `every dense.weight` for an operation, and a path of instances without `every`"
+    explain = """`every dense.weight` selects that weight of all instances of an operation, wherever they stand.
+A path of instance names is written without `every`."""
