@@ -40,7 +40,8 @@ class Symmetry(Pass):
             tables.append(Table(title="Verified", columns=("what", "value"), rows=rows))
         else:
             data["verified"] = None
-        plots = (Plot(name="dimensions", draw=lambda axes: _draw(axes, group)),)
+        several = sum(bool(count) for count in group.families.values()) > 1
+        plots = (Plot(name="dimensions", draw=lambda axes: _draw(axes, group)),) if several else ()
         return Result(data=data, summary=_summary(group), tables=tuple(tables), plots=plots)
 
     def verify(self, subject: Subject, group: SymmetryGroup, seed: int) -> dict[str, Any]:
@@ -81,9 +82,9 @@ def _summary(group: SymmetryGroup) -> str:
 
 def _draw(axes: Any, group: SymmetryGroup) -> None:
     found = {name: count for name, count in group.families.items() if count}
-    axes.bar(list(found), list(found.values()))
-    axes.set_ylabel("dimension")
-    axes.set_title(f"Flat directions of {group.network}")
+    axes.barh(list(found)[::-1], list(found.values())[::-1], height=0.5, color="#3b78b8")
+    axes.set_xlabel("dimension")
+    axes.set_title("flat directions by family", loc="left")
 
 
 PASSES = (Symmetry(),)
