@@ -7,13 +7,21 @@ are cut back to where a new statement may begin, and parsing goes on: one messag
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lark import Token
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from nnspec.dsl.diagnostics import Bag
-from nnspec.dsl.errors.syntax import EmptyFile, FileTooLarge, NestedTooDeeply, NumberTooLong, TooManyErrors
+from nnspec.dsl.errors.syntax import (
+    EmptyFile,
+    FileTooLarge,
+    NestedTooDeeply,
+    NumberTooLong,
+    TooManyErrors,
+    UnclosedBracket,
+)
 from nnspec.dsl.grammar import parser
 from nnspec.dsl.mistakes import diagnose
 from nnspec.dsl.recovery import resume_after
@@ -42,6 +50,7 @@ _NESTING = frozenset(
         "DOT",
     ]
 )
+_GLUED = re.compile(r"\w+")
 _INDEXED = frozenset(("NAME", "RPAR", "RSQB"))
 _LARGEST_FILE = 2_000_000
 _MOST_ERRORS = 50
@@ -94,8 +103,17 @@ class _Parse:
         for token in thread.lex(self.interactive.parser_state):
             if token.type == "_NL" and self.brackets and self.brackets[-1].type != "LBRACE":
                 continue
-            self.interactive.feed_token(self.limited(token))
+            self.interactive.feed_token(self.limited(self.whole(token)))
             self.follow(token)
+
+    def whole(self, token: Token) -> Token:
+        """Refuse `iffy` read as `if` and `fy`, and `0x1f`: the lexer takes a word where no name may stand."""
+        end = token.end_pos or 0
+        glued = _GLUED.match(self.source.text, end) if token[-1:].isalnum() else None
+        if glued is not None:
+            word = Token("NAME", str(token) + glued.group(), token.start_pos, end_pos=glued.end())
+            raise UnexpectedToken(word, set[str]())
+        return token
 
     def follow(self, token: Token) -> None:
         """Keep track of brackets and of how deep operators nest."""
@@ -141,6 +159,9 @@ class _Parse:
             self.source, problem, at, self.brackets, self.tokens, self.interactive.accepts
         )
         self.bag.add(error)
+        if isinstance(error, UnclosedBracket):
+            block = error.facts["bracket"] == "{"  # the next item stands outside
+            self.brackets = [] if block else [b for b in self.brackets if b.type == "LBRACE"]
         return self.resume(at if restart is None else restart)
 
     def place(self, problem: Any) -> int:
@@ -154,7 +175,9 @@ class _Parse:
     def resume(self, at: int) -> bool:
         """Skip to the end of the statement and cut the parser back to where one may begin."""
         blocks = [token for token in self.brackets if token.type == "LBRACE"]
-        position = resume_after(self.source.text, at, inside=bool(blocks))
+        last = max((i for i, token in enumerate(self.brackets) if token.type == "LBRACE"), default=-1)
+        opened = [token.start_pos or 0 for token in self.brackets[last + 1 :]]
+        position = resume_after(self.source.text, at, inside=bool(blocks), opened=opened)
         if position is None:
             return False
         self.brackets = blocks

@@ -42,7 +42,7 @@ def to_line(error: Error) -> str:
     if error.span is not None:
         line, column = error.span.source.position(error.span.start)
         place = f"{clean(error.span.source.name)}:{line}:{column}: "
-    return f"{place}{error.severity}: {clean(str(error.message))} [{error.code}]"
+    return f"{place}{error.severity}: {clean(str(error.message))} [{error.code}]".replace("\n", "\\n")
 
 
 def to_json(error: Error) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def to_sarif(errors: Iterable[Error], version: str) -> dict[str, Any]:
                         ],
                     }
                 },
+                "columnKind": "unicodeCodePoints",
                 "results": [_sarif_result(error) for error in found],
             }
         ],
@@ -108,30 +109,34 @@ def _excerpt(
     arrow = "-->" if primary else ":::"
     lines: list[str] = []
     key = (id(source), line)
+    text, shift = _window(source.line(line), column - 1)
     if primary or key not in shown or shown[-1][0] != id(source):
         lines.append(f"{' ' * width}{paint(_BLUE, arrow)} {place}")
         lines.append(f"{' ' * width} {bar}")
+    if not shown or shown[-1] != key or shift:
+        lines.append(f"{paint(_BLUE, str(line).rjust(width))} {bar} {_visible(text)}")
     shown.append(key)
-    text = source.line(line)
     end_line, end_column = source.position(max(span.end, span.start))
-    stop = end_column if end_line == line else len(text) + 1
-    before, marked = _cut(text, column - 1, stop - 1)
-    mark = ("^" if primary else "-") * max(1, _columns(marked))
+    start, stop = column - 1 - shift, end_column - 1 - shift if end_line == line else len(text)
+    marked = _columns(_visible(text[start : max(stop, start + 1)]))
+    mark = ("^" if primary else "-") * max(1, marked)
     colour = _COLOURS["error"] if primary else _BLUE
-    number = paint(_BLUE, str(line).rjust(width))
-    lines.append(f"{number} {bar} {_visible(text)}")
-    gap = " " * _columns(before)
+    gap = " " * _columns(_visible(text[:start]))
     lines.append(f"{' ' * width} {bar} {gap}{paint(colour, (mark + ' ' + label).rstrip())}")
     return lines
 
 
-def _cut(text: str, start: int, stop: int) -> tuple[str, str]:
-    return _visible(text[:start]), _visible(text[start : max(stop, start + 1)])
+def _window(text: str, start: int) -> tuple[str, int]:
+    """Return what is shown of a line, and how many characters `start` moves to the left in it."""
+    if len(text) <= _WIDEST:
+        return text, 0
+    first = max(0, min(start - _WIDEST // 2, len(text) - _WIDEST))
+    shown = text[first : first + _WIDEST] + ("..." if first + _WIDEST < len(text) else "")
+    return (f"...{shown}", first - 3) if first else (shown, 0)
 
 
 def _visible(text: str) -> str:
-    shown = clean(text.replace("\t", "    "))
-    return shown if len(shown) <= _WIDEST else shown[:_WIDEST] + "..."
+    return clean(text.replace("\t", "    "))
 
 
 def _columns(text: str) -> int:
@@ -158,19 +163,29 @@ def _place(span: Span | None) -> dict[str, Any]:
 
 
 def _sarif_result(error: Error) -> dict[str, Any]:
-    place = _place(error.span)
     result: dict[str, Any] = {
         "ruleId": error.code,
         "level": error.severity,
         "message": {"text": str(error.message)},
     }
     if error.span is not None:
-        region = {
-            "startLine": place["line"],
-            "startColumn": place["column"],
-            "endLine": place["end_line"],
-            "endColumn": place["end_column"],
-        }
-        location = {"artifactLocation": {"uri": place["file"]}, "region": region}
-        result["locations"] = [{"physicalLocation": location}]
+        result["locations"] = [_sarif_location(error.span)]
+    if error.related:
+        result["relatedLocations"] = [
+            {**_sarif_location(item.span), "message": {"text": item.label}} for item in error.related
+        ]
     return result
+
+
+def _sarif_location(span: Span) -> dict[str, Any]:
+    from urllib.parse import quote
+
+    place = _place(span)
+    region = {
+        "startLine": place["line"],
+        "startColumn": place["column"],
+        "endLine": place["end_line"],
+        "endColumn": place["end_column"],
+    }
+    uri = quote(place["file"].replace("\\", "/"), safe="/")
+    return {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}

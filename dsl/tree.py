@@ -212,7 +212,7 @@ class TreeBuilder:
     def target(self, meta: Any, c: list[Any]) -> Any:
         return c[0]
 
-    soft = word = any_word = target
+    soft = word = rule_word = train_word = target
 
     def forward(self, meta: Any, c: list[Any]) -> Any:
         return s.ConstraintClause(kind="forward", value=c[0], span=self.span(meta))

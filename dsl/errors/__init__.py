@@ -19,4 +19,4 @@ def _subclasses(error: type[Error]) -> set[type[Error]]:
     found: set[type[Error]] = set()
     for subclass in error.__subclasses__():
         found |= {subclass} | _subclasses(subclass)
-    return {item for item in found if item.code}
+    return {item for item in found if item.code and item.__module__.startswith(__name__)}

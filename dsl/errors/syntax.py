@@ -19,7 +19,7 @@ class UnexpectedToken(Error):
     code = "N0102"
     title = "syntax error"
     message = "unexpected {found}"
-    label = "expected {expected}"
+    label = "{label}"
     help = "{help}"
     explain = """What stands here cannot follow what stands before it. The label lists what can."""
 
@@ -27,8 +27,9 @@ class UnexpectedToken(Error):
 class MissingValue(Error):
     code = "N0103"
     title = "missing value"
-    message = "there is no value after `{after}`"
-    label = "a value must follow"
+    message = "there is no {what} after `{after}`"
+    label = "a {what} must follow"
+    help = "{help}"
     explain = """A line ends where a value was still to come. A newline ends a statement; to go on, begin the
 next line with `->` or an operator, or use brackets."""
 
@@ -46,8 +47,8 @@ made sense inside the bracket."""
 class UnmatchedBracket(Error):
     code = "N0105"
     title = "closing bracket without an opening one"
-    message = "`{bracket}` closes nothing"
-    label = "no opening bracket"
+    message = "`{bracket}` closes {what}"
+    label = "{label}"
     explain = """There is a closing bracket more than there are opening ones, or one of another kind."""
 
 
@@ -56,7 +57,7 @@ class MisspeltKeyword(Error):
     title = "unknown keyword"
     message = "`{word}` begins no {what}"
     label = "not known"
-    help = "did you mean `{suggestion}`?"
+    help = "{help}"
     explain = """A file consists of items (`use`, `let`, `layer`, `network`, `constraint`, `experiment`,
 `analyze`, ...), a body of statements (`input`, `output`, `shared`, `constrain`, `require`, or
 `name = value`)."""
@@ -65,7 +66,7 @@ class MisspeltKeyword(Error):
 class UnclosedText(Error):
     code = "N0107"
     title = "unclosed text"
-    message = "this text has no closing quote"
+    message = "this {what} has no closing {quote}"
     label = "opened here"
     explain = """A text stands in double quotes on one line; a docstring in triple quotes."""
 

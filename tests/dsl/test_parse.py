@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from lark import Lark
 
 from nnspec.dsl.diagnostics import Bag, Error
-from nnspec.dsl.grammar import Newlines, grammar_text
+from nnspec.dsl.grammar import Newlines, grammar_text, parser
 from nnspec.dsl.parse import parse
 from nnspec.dsl.render import to_json, to_line, to_text
 from nnspec.dsl.source import Source
 from nnspec.dsl.syntax import File
+from nnspec.dsl.tree import TreeBuilder
 
 
 def tree(text: str) -> File:
@@ -34,6 +35,13 @@ def test_the_grammar_has_no_conflict() -> None:
     Lark(grammar_text(), parser="lalr", lexer="contextual", strict=True, postlex=Newlines())  # type: ignore[arg-type]
 
 
+def test_every_rule_of_the_grammar_builds_a_node() -> None:
+    for rule in parser().rules:
+        name = rule.alias or rule.origin.name
+        inlined = name.startswith("_") or (rule.alias is None and rule.options.expand1)
+        assert inlined or hasattr(TreeBuilder, name), name
+
+
 SOFT = "input output state shared parameter buffer update penalty constrain initialize require expect over connect dynamics"
 
 
@@ -44,6 +52,38 @@ def test_keywords_are_soft(word: str) -> None:
     tree(
         f"network n {{\n  input x: real[3]\n  {word} = x -> relu\n  output y = {word} + {word} -> f({word} = 2)\n}}\n"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "experiment e {\n  train = 1\n  train rest {\n    train = 2\n  }\n}",
+        "rule r {\n  phase = x\n  feedback = y\n  phase p = settle(3)\n}",
+        "layer f(learn: int, learn learn: int, network: layer, in: real = 1) {\n}",
+        "let rest = language + every",
+        "let a = x -> trained(e).part(3) as h",
+        "let a = repeat[3].f.weight + trained(e).part",
+    ],
+)
+def test_words_and_references_that_are_fine(text: str) -> None:
+    tree(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("let a = b iffoo else c", "iffoo"),
+        ("let a = b if c elsewhere", "elsewhere"),
+        ("let a = f(x) orange y", "orange"),
+        ("layer f(x int) {\n}", "int"),
+        ("let a = 0x1F", "0x1F"),
+        ("let a = 1_", "1_"),
+        ("let a = 3if b else c", "3if"),
+    ],
+)
+def test_words_are_never_taken_apart(text: str, word: str) -> None:
+    [error] = errors(text)
+    assert error.code == "N0102" and f"`{word}`" in str(error.message)
 
 
 DIFFERENT = [
