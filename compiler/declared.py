@@ -50,10 +50,14 @@ class Bindings:
 
 def with_names(declared: Type | None, actual: Type) -> Type:
     """Give axes the names that the declaration gives them."""
-    if declared is None or any(axis.rest for axis in declared.axes):
+    if declared is None:
         return actual
-    pairs = zip(declared.axes, actual.axes, strict=True)
-    return actual.replace(axes=tuple(a.replace(name=d.name or a.name) for d, a in pairs))
+    names: list[str | None] = [axis.name for axis in declared.axes]
+    split = next((i for i, axis in enumerate(declared.axes) if axis.rest), None)
+    if split is not None:
+        names[split : split + 1] = [None] * (len(actual.axes) - len(declared.axes) + 1)
+    pairs = zip(names, actual.axes, strict=True)
+    return actual.replace(axes=tuple(axis.replace(name=name or axis.name) for name, axis in pairs))
 
 
 def declared_text(declared: Type) -> str:

@@ -201,6 +201,7 @@ class Evaluator:
         name = axis.name or (axis.size.name if isinstance(axis.size, Name) else None)
         if name is not None:
             self.builder.dimensions.add(name)
+            self.builder.scope.setdefault(name, size)
         if isinstance(size, int) and size < 1:
             from nnspec.dsl.errors.shapes import EmptySize
 

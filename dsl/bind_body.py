@@ -18,6 +18,7 @@ from nnspec.dsl.errors.arguments import (
     NotTensorType,
     OutputWithoutValue,
     UnknownArgument,
+    WrongParameterType,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
@@ -29,6 +30,7 @@ from nnspec.dsl.errors.names import (
     UnknownOperation,
     UsedBeforeDefinition,
 )
+from nnspec.dsl.errors.shapes import UnclearAxes
 from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS, what_later
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
@@ -74,6 +76,7 @@ _TWICE = {
     "penalty": "it has two penalties",
     "mask": "it has two masks",
 }
+PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
 
@@ -92,6 +95,7 @@ class BodyBinder:
         self.scope: dict[str, Span | None] = {}  # parameters, values, shared instances, dimensions
         self.later: dict[str, Span] = {}  # values that the body defines further down
         self.parameter_names: list[str] = []
+        self.axis_names: set[str] = set()  # of axes such as `rows: 28`
         self.instances: dict[str, Span] = {}  # names after `as`, and shared ones
 
     @staticmethod
@@ -150,10 +154,25 @@ class BodyBinder:
         for parameter in parameters:
             if parameter.learn:
                 self.bag.add(NotBuiltYet(parameter.span, what="learned parameters"))
+            if parameter.type is not None:
+                self.parameter_type(parameter.type)
             if parameter.default is not None:
                 self.expression(parameter.default)
             self.parameter_names.append(parameter.name)
             self.define(parameter.name, parameter.span)
+
+    def parameter_type(self, written: WrittenType) -> None:
+        if written.choices:
+            return
+        if written.axes is not None:
+            what, help_text = "it is a type of tensors", "a tensor comes in by a line `input NAME: TYPE`"
+        elif written.name not in PARAMETER_TYPES:
+            near = nearest(written.name, PARAMETER_TYPES)
+            what = "there is no such type"
+            help_text = f"did you mean `{near}`?" if near else "parameters are " + ", ".join(PARAMETER_TYPES)
+        else:
+            return
+        self.bag.add(WrongParameterType(written.span, name=written.name, why=what, help=help_text))
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)
@@ -261,6 +280,7 @@ class BodyBinder:
             return
         if written.name not in TENSOR_TYPES:
             self.bag.add(NotTensorType(written.span, name=written.name))
+        self.axes(written)
         for axis in written.axes or ():
             if axis.rest or axis.size is None:
                 continue
@@ -270,6 +290,24 @@ class BodyBinder:
             if declares:
                 self.declare_dimensions(axis.size, axis.span)
             self.expression(axis.size)
+            if axis.name is not None:
+                self.axis_names.add(axis.name)
+
+    def axes(self, written: WrittenType) -> None:
+        """Axis names tell axes apart, and `..` must say which axes it stands for."""
+        rests = [axis.span for axis in written.axes or () if axis.rest]
+        named = [axis for axis in written.axes or () if axis.name is not None]
+        network = self.definition is not None and isinstance(self.definition.item, NetworkDefinition)
+        if len(rests) > 1:
+            related = (Related(span=rests[0], label="the first one"),)
+            self.bag.add(UnclearAxes(rests[1], related, why="`..` may stand once in a type"))
+        elif rests and network:
+            why = "the tensors of a network have a fixed number of axes; `..` is for layers"
+            self.bag.add(UnclearAxes(rests[0], why=why))
+        for position, axis in enumerate(named):
+            first = next((a for a in named[:position] if a.name == axis.name), None)
+            if first is not None:
+                self.duplicate(axis.name or "", axis.span, first.span)
 
     def declare_dimensions(self, size: Expression, span: Span) -> None:
         """A free name in a declared shape is a symbolic dimension from here on."""
@@ -375,7 +413,7 @@ class BodyBinder:
             related = (Related(span=self.later[name], label="defined here"),)
             self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
             return
-        if name in self.module.names or self.catalog.find("operation", name):
+        if name in self.module.names or self.catalog.find("operation", name) or name in self.axis_names:
             return
         if what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
@@ -385,7 +423,7 @@ class BodyBinder:
             self.bag.add(UndefinedName(expression.span, name=name, suggestion=near))
 
     def known(self) -> list[str]:
-        return [*self.scope, *self.module.names, *self.catalog.names("operation")]
+        return [*self.scope, *self.axis_names, *self.module.names, *self.catalog.names("operation")]
 
     def member(self, expression: Member) -> None:
         of = expression.of

@@ -132,3 +132,13 @@ class ConstraintClauses(Error):
     label = "here"
     explain = """A constraint says exactly one map `w => ...` from the stored tensor to the weight in force, and at
 most one gradient for it."""
+
+
+class WrongParameterType(Error):
+    code = "N0316"
+    title = "not a type of parameters"
+    message = "a parameter cannot have the type `{name}`: {why}"
+    label = "not a type of parameters"
+    help = "{help}"
+    explain = """Parameters are configuration: `int`, `real`, `bool`, `text`, `list`, `layer`, `network`,
+`activation`, or a choice of quoted words. Tensors come in by `input` lines."""

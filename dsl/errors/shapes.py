@@ -96,3 +96,13 @@ class TieMismatch(Error):
     found = "{found}"
     help = "{help}"
     explain = """A tied weight is another instance's weight, as it is or transposed; the shapes must agree."""
+
+
+class UnclearAxes(Error):
+    code = "N0410"
+    title = "axes that cannot be counted"
+    message = "{why}"
+    label = "here"
+    explain = """`..` stands for any leading axes of a layer's tensors, so that one layer serves vectors, sequences
+and images. What it stands for is settled by each use of the layer; a network is compiled by itself and says how
+many axes its inputs have."""
