@@ -26,9 +26,27 @@ class Forgotten(Node):
     total: float = 0.0
 
 
-def forgotten_directions(related: Related) -> tuple[Forgotten, ...]:
-    """Return the directions that norms and softmaxes forget, for weights that are used once."""
-    return _Forgetting(related).run()
+def forgotten_directions(related: Related, alone: frozenset[str]) -> tuple[Forgotten, ...]:
+    """Return the directions that norms and softmaxes forget, for weights that are used once.
+
+    `alone` are the weights between nonlinearities without another in their linear region: in a longer
+    region a direction could be one of those that its composites do not show.
+    """
+    return tuple(item for item in _Forgetting(related).run() if item.weight in alone)
+
+
+def forgotten_dimension(related: Related, found: tuple[Forgotten, ...]) -> int:
+    """Count directions; one weight between two that forget holds 1 b' and a 1', which share a direction."""
+    total = sum(item.dimension for item in found)
+    axes: dict[str, list[int]] = {}
+    for item in found:
+        axes.setdefault(item.weight, []).append(item.axis)
+    for weight, forgotten in axes.items():
+        if len(forgotten) > 1:
+            shape = related.carriers[weight].shape
+            others = [n for axis, n in enumerate(shape) if axis not in forgotten and isinstance(n, int)]
+            total -= prod(others)
+    return total
 
 
 class _Forgetting:

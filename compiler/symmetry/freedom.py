@@ -11,6 +11,7 @@ from math import prod
 
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.compiler.symmetry.spaces import Atom, Spaces
+from nnspec.dsl.node import Node
 
 
 def free_spaces(related: Related, spaces: Spaces, groups: dict[Atom, str]) -> set[Atom]:
@@ -19,54 +20,66 @@ def free_spaces(related: Related, spaces: Spaces, groups: dict[Atom, str]) -> se
     True of a wire with as many numbers mapped into it (or read from it) as it is wide, over weights whose
     other axes are certainly not moved.
     """
-    still = {space for space, group in groups.items() if group != "linear"}
-    waiting = [space for space in groups if space not in still]
-    changed = True
-    while changed:
-        changed = False
-        for space in list(waiting):
-            if _pinned(related, spaces, space, still):
-                still.add(space)
-                waiting.remove(space)
-                changed = True
+    still = {space for space, group in groups.items() if group in ("fixed", "monomial")}
+    neighbours = _weights_along(related, spaces)
+    waiting = [space for space, group in groups.items() if group == "linear"]
+    while True:
+        pinned = [space for space in waiting if _pinned(neighbours.get(space, []), space, spaces, still)]
+        if not pinned:
+            break
+        still.update(pinned)
+        waiting = [space for space in waiting if space not in still]
     return {space for space, group in groups.items() if group == "linear" and space in still}
 
 
-def orthogonal_dimension(related: Related, spaces: Spaces, space: Atom, acting: int) -> int:
-    """Return the dimension of an orbit of O(n) on the vectors that the weights hold along a wire."""
-    size = spaces.sizes[space]
-    held = sum(
-        prod(n for n in carrier.shape if isinstance(n, int)) // size
-        for carrier in related.carriers.values()
-        if carrier.kind == "weight" and _has(spaces, carrier.name, len(carrier.shape), space)
-    )
+def orthogonal_dimension(
+    related: Related, spaces: Spaces, space: Atom, acting: int, trusted: frozenset[str], still: set[Atom]
+) -> int:
+    """Return the least dimension of an orbit of O(n) on what the weights hold along a wire.
+
+    Only weights count that a network sees as they are (`trusted`), between the wire and spaces on which
+    nothing else acts (`still`).
+    """
+    held = 0
+    for weight in _weights_along(related, spaces).get(space, []):
+        others = frozenset[Atom]().union(*weight.spaces) - {space}
+        if weight.name in trusted and others <= still:
+            held += prod(weight.shape) // spaces.sizes[space]
     left = max(0, acting - held)
     return acting * (acting - 1) // 2 - left * (left - 1) // 2
 
 
-def _has(spaces: Spaces, tensor: str, rank: int, space: Atom) -> bool:
-    return any(
-        spaces.space(atom) == space
-        for axis in range(rank)
-        for segment in spaces.atoms((tensor, axis))
-        for atom in segment
-    )
+class _Axes(Node):
+    """A weight: its sizes and the spaces of each of its axes."""
+
+    name: str
+    shape: tuple[int, ...]
+    spaces: tuple[frozenset[Atom], ...]
 
 
-def _pinned(related: Related, spaces: Spaces, space: Atom, still: set[Atom]) -> bool:
-    """Whether some weight holds enough vectors along the wire, none of which anything else moves."""
+def _weights_along(related: Related, spaces: Spaces) -> dict[Atom, list[_Axes]]:
+    """Return the weights that have a space on some axis, by space."""
+    found: dict[Atom, list[_Axes]] = {}
     for carrier in related.carriers.values():
         if carrier.kind != "weight":
             continue
-        axes = [
-            {spaces.space(atom) for segment in spaces.atoms((carrier.name, axis)) for atom in segment}
+        axes = tuple(
+            frozenset(spaces.space(a) for segment in spaces.atoms((carrier.name, axis)) for a in segment)
             for axis in range(len(carrier.shape))
-        ]
-        own = [axis for axis, found in enumerate(axes) if space in found]
-        others = set[Atom]().union(*(found for axis, found in enumerate(axes) if axis not in own))
-        if len(own) != 1 or axes[own[0]] != {space} or not others <= still:
+        )
+        shape = tuple(size if isinstance(size, int) else 1 for size in carrier.shape)
+        for space in frozenset[Atom]().union(*axes):
+            found.setdefault(space, []).append(_Axes(name=carrier.name, shape=shape, spaces=axes))
+    return found
+
+
+def _pinned(weights: list[_Axes], space: Atom, spaces: Spaces, still: set[Atom]) -> bool:
+    """Whether some weight holds enough vectors along the wire, none of which anything else moves."""
+    for weight in weights:
+        own = [axis for axis, found in enumerate(weight.spaces) if space in found]
+        others = frozenset[Atom]().union(*(f for axis, f in enumerate(weight.spaces) if axis not in own))
+        if len(own) != 1 or weight.spaces[own[0]] != {space} or not others <= still:
             continue
-        count = prod(n for axis, n in enumerate(carrier.shape) if axis != own[0] and isinstance(n, int))
-        if count >= spaces.sizes[space]:
+        if prod(weight.shape) // weight.shape[own[0]] >= spaces.sizes[space]:
             return True
     return False

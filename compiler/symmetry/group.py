@@ -8,15 +8,16 @@ unused (no output depends on it).
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import factorial, lgamma, log, log10, prod
 from typing import Any
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.actions import scales, shifts, signs
-from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
+from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_dimension, forgotten_directions
 from nnspec.compiler.symmetry.freedom import free_spaces, orthogonal_dimension
 from nnspec.compiler.symmetry.kinds import Kind, kinds, nonlinear_tensors
-from nnspec.compiler.symmetry.regions import unseen_directions
+from nnspec.compiler.symmetry.regions import Unseen, unseen_directions
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.spaces import Atom, Spaces, Why
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -60,6 +61,7 @@ class Derivation(Node):
     scales: Unknowns
     signs: Unknowns
     shifts: Unknowns
+    unseen: Unseen
     forgotten: tuple[Forgotten, ...]
 
 
@@ -115,6 +117,7 @@ def symmetry_group(graph: Graph) -> SymmetryGroup:
     """Derive the symmetry group of a typed graph."""
     related = relate_graph(graph)
     spaces = Spaces(related)
+    unseen = unseen_directions(related)
     derivation = Derivation(
         related=related,
         spaces=spaces,
@@ -122,7 +125,8 @@ def symmetry_group(graph: Graph) -> SymmetryGroup:
         scales=scales(spaces),
         signs=signs(spaces),
         shifts=shifts(spaces),
-        forgotten=forgotten_directions(related),
+        unseen=unseen,
+        forgotten=forgotten_directions(related, unseen.alone),
     )
     return _Group(graph, derivation).run()
 
@@ -166,7 +170,7 @@ class _Group:
 
     def run(self) -> SymmetryGroup:
         families = self.families()
-        unseen = unseen_directions(self.derivation.related)
+        unseen = self.derivation.unseen
         notes = completeness_notes(self.derivation.related, self.spaces)
         if unseen.note is not None:
             notes = (*notes, unseen.note)
@@ -197,7 +201,7 @@ class _Group:
                 acting = self.spaces.sizes[space] - (self.groups[space] == "centred")
                 found["orthogonal"] += self.orthogonal(space, acting)
         found["shift"] = self.total_rank(self.derivation.shifts, self.shiftable())
-        found["shift"] += sum(item.dimension for item in self.derivation.forgotten)
+        found["shift"] += forgotten_dimension(self.derivation.related, self.derivation.forgotten)
         found["unused"] = sum(
             prod(size for size in held.weight.shape if isinstance(size, int))
             for held in self.derivation.related.unused
@@ -206,39 +210,46 @@ class _Group:
 
     def scale_and_linear(self) -> tuple[int, int]:
         """Count scales and GL; where it is not certain that GL moves weights freely, its diagonal only."""
-        free = free_spaces(self.derivation.related, self.spaces, self.groups)
         linear = 0
         for space in self.of_group("linear"):
             size = self.spaces.sizes[space]
-            linear += size * size if space in free else size
+            linear += size * size if space in self.free else size
         return self.diagonal(self.derivation.scales) - self.scalars_of_linear(), linear
+
+    @cached_property
+    def free(self) -> set[Atom]:
+        return free_spaces(self.derivation.related, self.spaces, self.groups)
 
     def scalars_of_linear(self) -> int:
         """Count the scales of whole GL wires, which are counted with GL."""
-        return min(len(self.of_group("linear")), self.joint_rank(self.linear_scales()))
+        return min(len(self.of_group("linear")), self.joint_rank(self.linear_scales))
 
     def of_group(self, group: str) -> list[Atom]:
         return [space for space in self.used if self.groups[space] == group]
 
     def orthogonal(self, space: Atom, acting: int) -> int:
-        return orthogonal_dimension(self.derivation.related, self.spaces, space, acting)
+        still = {s for s in self.used if self.groups[s] in ("fixed", "monomial")}
+        trusted = self.derivation.unseen.plain
+        return orthogonal_dimension(
+            self.derivation.related, self.spaces, space, acting, trusted, still | self.free
+        )
 
     def correct(self, families: dict[str, int], unseen: int) -> None:
         """Make the families that act within linear regions add up to what those leave unseen.
 
         Where a wire is wider than all it is made from and read by, part of GL(n) moves no weight.
         """
-        tied = sum(
-            self.orthogonal(space, self.spaces.sizes[space])
-            for space in self.of_group("orthogonal")
-            if self.derivation.kinds[space].name == "linear"
-        )
+        dual = [s for s in self.of_group("orthogonal") if self.derivation.kinds[s].name == "linear"]
+        sizes = [self.spaces.sizes[space] for space in dual]
+        families["orthogonal"] -= sum(self.orthogonal(space, n) for space, n in zip(dual, sizes, strict=True))
         shift = self.total_rank(shifts(self.spaces, forgetting=False), self.shiftable())
-        scale = self.diagonal(self.linear_scales()) - self.scalars_of_linear()
-        rest = unseen - shift - tied - scale
+        scale = self.diagonal(self.linear_scales) - self.scalars_of_linear()
+        rest = unseen - shift - scale
+        turned = min(rest, sum(size * (size - 1) // 2 for size in sizes))
         full = sum(self.spaces.sizes[space] ** 2 for space in self.of_group("linear"))
-        families["linear"] = min(full, rest)
-        families["kernel"] = rest - families["linear"]
+        families["orthogonal"] += turned
+        families["linear"] = min(full, rest - turned)
+        families["kernel"] = rest - turned - families["linear"]
 
     def shiftable(self) -> list[str]:
         carriers = self.derivation.related.carriers.values()
@@ -263,6 +274,7 @@ class _Group:
             if self.groups[space] != "linear"
         )
 
+    @cached_property
     def linear_scales(self) -> Unknowns:
         """Return the scales that act only where nothing but linear maps sees them."""
         system = scales(self.spaces)
@@ -279,21 +291,23 @@ class _Group:
     # --------------------------------------------------------------------------------------------- the order
 
     def factors(self) -> tuple[Factor, ...]:
+        """List the factors; a flip of a whole wire is counted with a wire that has flips, while there are."""
         found: list[Factor] = []
         names = self.names()
+        common = self.common_signs()
         for space in self.used:
             size, group = self.spaces.sizes[space], self.groups[space]
-            if group == "monomial" and size > 1:
-                found.append(_permutations(size, names[space]))
-            if group in ("monomial", "fixed"):
-                bits = (size - 1) * self.rank(self.derivation.signs, space)
-                if bits:
-                    found.append(_signs(bits, names[space]))
-            elif group in ("linear", "orthogonal", "centred"):
-                found.append(_signs(1, names[space]))
-        common = self.common_signs()
+            if group in ("linear", "orthogonal", "centred"):
+                found.append(_factor(0, 1, f"components of {self.label(space)}", names[space]))
+                continue
+            bits = (size - 1) * self.rank(self.derivation.signs, space)
+            if common and bits:
+                bits, common = bits + 1, common - 1
+            permuted = size if group == "monomial" else 0
+            if permuted > 1 or bits:
+                found.append(_factor(permuted, bits, _finite_label(permuted, bits), names[space]))
         if common:
-            found.append(_signs(common, None))
+            found.append(_factor(0, common, _finite_label(0, common), None))
         return tuple(found)
 
     def common_signs(self) -> int:
@@ -373,16 +387,19 @@ class _Group:
         return system.joint.rank([("k", atom.tensor) for atom in live])
 
 
-def _permutations(size: int, wire: str) -> Factor:
-    value = lgamma(size + 1) / log(10)
-    order = factorial(size) if value < EXACT_BELOW else None
-    return Factor(group=f"S_{size}", wire=wire, order=order, log10_order=value)
+def _finite_label(permuted: int, bits: int) -> str:
+    flips = {0: "", 1: "Z2"}.get(bits, f"Z2^{bits}")
+    if permuted <= 1:
+        return flips
+    if bits == permuted:
+        return f"Z2 wr S_{permuted}"
+    return f"{flips} x S_{permuted}" if flips else f"S_{permuted}"
 
 
-def _signs(bits: int, wire: str | None) -> Factor:
-    value = bits * log10(2)
-    order = 2**bits if value < EXACT_BELOW else None
-    return Factor(group="Z2" if bits == 1 else f"Z2^{bits}", wire=wire, order=order, log10_order=value)
+def _factor(permuted: int, bits: int, group: str, wire: str | None) -> Factor:
+    value = lgamma(permuted + 1) / log(10) + bits * log10(2)
+    order = factorial(permuted) * 2**bits if value < EXACT_BELOW else None
+    return Factor(group=group, wire=wire, order=order, log10_order=value)
 
 
 def _reason(why: Why | None) -> str:

@@ -2,7 +2,8 @@
 
 In: a group, its graph, random weights in double precision. The nullity of the parameter Jacobian bounds the
 derived dimension from above, for any weights; a violation is our bug. Only for small networks: the cost
-grows with the cube of the number of parameters.
+grows with the cube of the number of parameters. Both are tried on the idealised network, in which norms
+have no epsilon (with it, a scale before a norm holds only up to that), and on hard weights.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import Graph
-from nnspec.compiler.symmetry.generators import generators
+from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
+from nnspec.compiler.relations import Normalize, Sum
+from nnspec.compiler.rewrites.hard import hard, hard_state
+from nnspec.compiler.symmetry.generators import generators, key_of
 from nnspec.compiler.symmetry.group import SymmetryGroup
 from nnspec.dsl.node import Node
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 PARAMETER_LIMIT = 1500
 GENERATOR_LIMIT = 200
 TOLERANCE = 1e-9  # of the largest singular value
+TINY = 1e-60  # an epsilon that is lost beside any variance
 _STEP = 0.3  # of the continuous generators
 
 
@@ -45,18 +49,53 @@ class Verified(Node):
 
 def verify_group(graph: Graph, group: SymmetryGroup, seed: int = 0) -> Verified:
     """Try the generators and count the nullity at random weights."""
-    state = random_state(graph, seed)
+    graph = idealised(graph)
+    state = random_state(graph, group, seed)
     tried, worst = largest_error(graph, group, state, seed)
-    nullity, parameters, gap = jacobian_nullity(graph, state, seed)
+    nullity, parameters, gap = jacobian_nullity(graph, group, state, seed)
     return Verified(generators=tried, max_output_error=worst, nullity=nullity, parameters=parameters, gap=gap)
 
 
-def random_state(graph: Graph, seed: int) -> dict[str, Tensor]:
+def idealised(graph: Graph) -> Graph:
+    """Return a network whose norms have an epsilon too small to matter."""
+    known: dict[int, Any] = {}
+
+    def instance(given: Instance) -> Instance:
+        if id(given) not in known:
+            known[id(given)] = block(given) if isinstance(given, Block) else primitive(given)
+        return known[id(given)]
+
+    def primitive(given: Primitive) -> Primitive:
+        arguments = tuple((n, TINY if n == "epsilon" else value) for n, value in given.arguments)
+        return given.replace(arguments=arguments)
+
+    def block(given: Block) -> Block:
+        children = tuple(
+            child.replace(instances=tuple(instance(item) for item in child.instances))
+            for child in given.children
+        )
+        body = tuple(
+            statement.replace(operation=primitive(statement.operation))
+            if isinstance(statement, Apply)
+            else statement
+            for statement in given.body
+        )
+        return given.replace(children=children, body=body)
+
+    return graph.replace(root=block(graph.root))
+
+
+def random_state(graph: Graph, group: SymmetryGroup, seed: int) -> dict[str, Tensor]:
     """Return generic weights: normal, and positive where a buffer holds variances."""
     import torch
 
     from nnspec.compiler.emit.load import initial_state
 
+    variances = {
+        key_of(stated.relation.variance)
+        for stated in group.derivation.related.stated
+        if isinstance(stated.relation, Normalize) and stated.relation.variance is not None
+    }
     random = torch.Generator().manual_seed(seed)
     made: dict[str, Tensor] = {}
     for name, value in initial_state(graph, 0).items():
@@ -64,16 +103,17 @@ def random_state(graph: Graph, seed: int) -> dict[str, Tensor]:
             made[name] = value
             continue
         drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
-        made[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
+        made[name] = drawn.abs() + 0.5 if name in variances else drawn
     return made
 
 
-def random_inputs(graph: Graph, count: int, seed: int) -> tuple[Tensor, ...]:
-    """Return inputs of a network's declared types; symbolic sizes become 3."""
+def random_inputs(graph: Graph, group: SymmetryGroup, count: int, seed: int) -> tuple[Tensor, ...]:
+    """Return inputs of a network's declared types; symbolic sizes become 3, whole numbers name any row."""
     import torch
 
     random = torch.Generator().manual_seed(seed + 1)
     types = dict(graph.root.types)
+    rows = min(_table_sizes(group), default=2)
     made: list[Tensor] = []
     for port in graph.root.inputs:
         kind = types[port.value]
@@ -81,8 +121,21 @@ def random_inputs(graph: Graph, count: int, seed: int) -> tuple[Tensor, ...]:
         if kind.dtype == "real":
             made.append(1.5 * torch.randn(shape, generator=random, dtype=torch.float64))
         else:
-            made.append(torch.randint(0, 2, shape, generator=random))
+            made.append(torch.randint(0, rows, shape, generator=random))
     return tuple(made)
+
+
+def _table_sizes(group: SymmetryGroup) -> list[int]:
+    """Return the numbers of rows of tables in which entries are looked up."""
+    carriers = group.derivation.related.carriers
+    return [
+        size
+        for stated in group.derivation.related.stated
+        if isinstance(stated.relation, Sum)
+        for term in stated.relation.terms
+        for label, size in zip(term.labels, carriers[term.tensor].shape, strict=True)
+        if label.startswith("#") and isinstance(size, int)
+    ]
 
 
 def _outputs(found: Any) -> Tensor:
@@ -100,7 +153,7 @@ def largest_error(
     from nnspec.compiler.emit.load import function
 
     forward = function(graph)
-    inputs = random_inputs(graph, 16, seed)
+    inputs = random_inputs(graph, group, 16, seed)
     before = _outputs(forward(state, *inputs))
     size = float(before.abs().max()) or 1.0
     worst, tried = 0.0, 0
@@ -112,16 +165,22 @@ def largest_error(
     return tried, worst
 
 
-def jacobian_nullity(graph: Graph, state: dict[str, Tensor], seed: int) -> tuple[int, int, float]:
-    """Return nullity of the Jacobian, the number of parameters, and the gap in the spectrum."""
+def jacobian_nullity(
+    graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int
+) -> tuple[int, int, float]:
+    """Return nullity of the Jacobian, the number of parameters, and the gap in the spectrum.
+
+    Weights with a straight-through constraint take few values; they stand still.
+    """
     import torch
 
     from nnspec.compiler.emit.load import function
 
     learned = learned_keys(graph)
+    graph, state = hard(graph), hard_state(graph, state)
     sizes = [state[name].numel() for name in learned]
     total = sum(sizes)
-    inputs = random_inputs(graph, max(64, 3 * total), seed)
+    inputs = random_inputs(graph, group, max(64, 3 * total), seed)
     forward = function(graph)
 
     def outputs(flat: Tensor) -> Tensor:
@@ -139,13 +198,11 @@ def jacobian_nullity(graph: Graph, state: dict[str, Tensor], seed: int) -> tuple
 
 
 def learned_keys(graph: Graph) -> list[str]:
-    """Return the state-dict keys of the learned tensors."""
-    from nnspec.compiler.ir import instances, state_key
-
+    """Return the state-dict keys of the learned tensors that may move by any small step."""
     return [
         state_key(located.path, tensor.name)
         for located in instances(graph.root)
         for weight in located.primitive.weights
         for tensor in weight.stored
-        if tensor.kind == "learned"
+        if tensor.kind == "learned" and not any(item.straight_through for item in weight.maps)
     ]

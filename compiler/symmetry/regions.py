@@ -43,6 +43,8 @@ class Unseen(Node):
     dimension: int
     complete: bool
     note: str | None = None
+    plain: frozenset[str] = frozenset()  # weights that are a composite, or the only weight of one
+    alone: frozenset[str] = frozenset()  # weights that are a region of their own
 
 
 def unseen_directions(related: Related) -> Unseen:
@@ -50,15 +52,23 @@ def unseen_directions(related: Related) -> Unseen:
     reader = _Reader(related)
     reader.read()
     total, note = 0, reader.note
+    alone: set[str] = set()
     for region in reader.regions():
         if len(region.maps) == 1 and len(set(region.weights)) == len(region.weights):
+            alone.update(region.weights)
             continue
         size = sum(reader.columns(weight) for weight in region.weights)
         if size > LIMIT:
             note = note or f"a linear region of {size} weights is too large to be searched"
             continue
         total += _unseen(region, reader)
-    return Unseen(dimension=total, complete=note is None, note=note)
+    return Unseen(
+        dimension=total,
+        complete=note is None,
+        note=note,
+        plain=reader.plain_weights() - reader.taken,
+        alone=frozenset(alone) - reader.taken,
+    )
 
 
 class _Reader:
@@ -105,6 +115,19 @@ class _Reader:
             for weight in (item.weight, item.bias):
                 if weight is not None:
                     self._check_weight(weight)
+
+    def plain_weights(self) -> frozenset[str]:
+        """Return the weights of maps from a source that reach a sink through sums alone."""
+        made = {item.output for item in self.maps}
+        reaching = set(self.sinks)
+        for item in reversed(self.maps):
+            if item.output in reaching and item.weight is None:
+                reaching.update(name for name, _ in item.inputs)
+        return frozenset(
+            item.weight
+            for item in self.maps
+            if item.weight is not None and item.output in reaching and item.inputs[0][0] not in made
+        )
 
     def _check_weight(self, weight: str) -> None:
         carrier = self.carriers[weight]

@@ -227,11 +227,12 @@ def _renamed(relation: Relation, names: dict[str, str]) -> Relation:
         case Move() | Softmax():
             return relation.replace(input=names[relation.input], output=names[relation.output])
         case Normalize():
-            buffers = {
-                field: None if (name := getattr(relation, field)) is None else names[name]
-                for field in ("mean", "variance")
-            }
-            return relation.replace(input=names[relation.input], output=names[relation.output], **buffers)
+            return relation.replace(
+                input=names[relation.input],
+                output=names[relation.output],
+                mean=None if relation.mean is None else names[relation.mean],
+                variance=None if relation.variance is None else names[relation.variance],
+            )
         case Part():
             return relation.replace(whole=names[relation.whole], part=names[relation.part])
         case Fixed():

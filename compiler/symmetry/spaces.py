@@ -55,6 +55,7 @@ class Spaces:
         self.unlinked: set[AxisOf] = set()  # their axes
         self.constraints: list[Together] = []
         self._parents: dict[Atom, Atom] = {}
+        self._atoms: dict[AxisOf, list[list[Atom]]] = {}
         self.sizes: dict[Atom, int] = {}
         self.fixed: dict[Atom, Why] = {}  # by class
         self._collect()
@@ -62,11 +63,14 @@ class Spaces:
         self._unite()
 
     def atoms(self, axis: AxisOf) -> list[list[Atom]]:
-        """Return the atoms of an axis by segment."""
-        return [
-            [Atom(tensor=axis[0], axis=axis[1], segment=s, factor=f) for f in range(len(segment))]
-            for s, segment in enumerate(self.layouts[axis])
-        ]
+        """Return the atoms of an axis by segment; its layout is final."""
+        found = self._atoms.get(axis)
+        if found is None:
+            found = self._atoms[axis] = [
+                [Atom(tensor=axis[0], axis=axis[1], segment=s, factor=f) for f in range(len(segment))]
+                for s, segment in enumerate(self.layouts[axis])
+            ]
+        return found
 
     def space(self, atom: Atom) -> Atom:
         """Return the atom that stands for the class of an atom."""

@@ -1,0 +1,164 @@
+"""Generators on tensors, the symmetry pass, and the symmetry graph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.passes.analysis import Subject
+from nnspec.compiler.passes.registry import find
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.dsl.diagnostics import SpecError
+
+Build = Callable[..., Graph]
+
+
+def net(body: str, shape: str = "real[4]") -> str:
+    return f"network n {{\n  input x: {shape}\n  {body}\n}}\n"
+
+
+SPECS = {
+    "tanh": net("output y = x -> dense(5) -> tanh -> dense(6) -> tanh -> dense(3)"),
+    "relu": net("output y = x -> dense(5) -> relu -> dense(6) -> leaky_relu -> dense(3)"),
+    "linear": net("output y = x -> dense(6) -> dense(5) -> dense(3)"),
+    "residual": net(
+        "h = x -> dense(6)\n  a = h + (h -> dense(5) -> tanh -> dense(6))\n  output y = a -> dense(3)"
+    ),
+    "tied": net(
+        "output y = x -> dense(3) as e -> tanh -> dense(4) as d\n"
+        "  constrain d.weight: tied(e.weight, transpose = true)"
+    ),
+    "tied linear": net(
+        "output y = x -> dense(3, bias = false) as e -> dense(4, bias = false) as d\n"
+        "  constrain d.weight: tied(e.weight, transpose = true)"
+    ),
+    "binary": net("output y = x -> dense(5) as b -> tanh -> dense(3)\n  constrain b.weight: binary"),
+    "gate": net("output y = (x -> dense(5) -> silu) * (x -> dense(5, bias = false)) -> dense(3)"),
+    "batchnorm": net("output y = x -> dense(5) -> batchnorm -> relu -> dense(3)"),
+    "layernorm": net("output y = x -> dense(5) -> layernorm(affine = false) -> dense(3)"),
+    "layernorm with gain": net("output y = x -> dense(5) -> layernorm -> dense(3)"),
+    "rmsnorm": net("output y = x -> dense(5) -> rmsnorm(affine = false) -> dense(3)"),
+    "softmax": net("output y = x -> dense(5) -> softmax -> dense(3) -> softmax"),
+    "concat": net(
+        "a = x -> dense(5) -> tanh\n  b = x -> dense(4) -> relu\n  output y = concat(a, b) -> dense(3)"
+    ),
+    "split": net("a, b = x -> dense(10) -> split(2)\n  output y = relu(a) -> dense(4) -> relu -> dense(3)"),
+    "mixer": net(
+        "a = x + (x -> permute([1, 0]) -> dense(7) -> gelu -> dense(5) -> permute([1, 0]))\n"
+        "  output y = a -> dense(9) -> relu -> dense(3)",
+        "real[5, 4]",
+    ),
+    "convolution": net(
+        "output y = x -> conv2d(4, kernel = 3) -> relu -> conv2d(6, kernel = 2, groups = 2) -> relu"
+        " -> maxpool(2) -> flatten -> dense(3)",
+        "real[2, 8, 8]",
+    ),
+    "embedding": "network n {\n  input t: int[3]\n  output y = t -> embedding(7, 4) -> dense(5) -> tanh -> dense(2)\n}\n",
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_generators_change_no_output_and_the_dimension_is_at_most_the_nullity(
+    build: Build, name: str
+) -> None:
+    from nnspec.compiler.symmetry.guards import verify_group
+
+    graph = build(SPECS[name])
+    group = symmetry_group(graph)
+    for seed in range(2):
+        verified = verify_group(graph, group, seed)
+        assert verified.max_output_error < 1e-10
+        assert group.continuous_dimension <= verified.nullity
+        assert group.continuous_dimension == verified.nullity or not group.is_exact
+    assert verified.generators > 0
+
+
+def test_generators_move_weights(build: Build) -> None:
+    import torch
+
+    from nnspec.compiler.symmetry.generators import generators
+    from nnspec.compiler.symmetry.guards import random_state
+
+    for name in ("relu", "linear", "residual", "batchnorm", "layernorm"):
+        graph = build(SPECS[name])
+        group = symmetry_group(graph)
+        state = random_state(graph, group, 0)
+        for generator in generators(group):
+            moved = generator(state, 1.0)
+            assert any(not torch.equal(moved[key], state[key]) for key in state), (name, generator)
+            if generator.family in ("scale", "shift", "linear", "orthogonal"):
+                still = generator(state, 0.0)
+                assert all(torch.allclose(still[key], state[key]) for key in state)
+
+
+def test_the_pass_answers_in_json(build: Build) -> None:
+    result = find("symmetry").run(Subject(graph=build(SPECS["tanh"])), {"verify": True, "seed": 0})
+    assert set(result.data) >= {
+        "log10_order",
+        "order",
+        "factors",
+        "continuous_dimension",
+        "families",
+        "wires",
+        "completeness",
+        "verified",
+    }
+    assert result.data["order"] == str(120 * 2**5 * 720 * 2**6)
+    assert set(result.data["wires"][0]) >= {"name", "size", "group", "reason", "line"}
+    assert result.data["verified"]["nullity"] == result.data["continuous_dimension"] == 0
+    assert {table.title for table in result.tables} == {"Wires", "Continuous directions", "Verified"}
+
+
+def test_the_pass_refuses_to_verify_large_networks(build: Build) -> None:
+    graph = build(net("output y = x -> dense(400) -> tanh -> dense(30)"))
+    with pytest.raises(SpecError) as refusal:
+        find("symmetry").run(Subject(graph=graph), {"verify": True, "seed": 0})
+    assert [error.code for error in refusal.value.errors] == ["N0961"]
+
+
+def test_an_operation_without_relations_is_named(build: Build, monkeypatch: Any) -> None:
+    from nnspec.compiler.operations.registry import operation
+
+    graph = build(SPECS["tanh"])
+    monkeypatch.setattr(type(operation("tanh")), "relate", lambda self, site: None)
+    with pytest.raises(SpecError) as refusal:
+        symmetry_group(graph)
+    (error,) = refusal.value.errors
+    assert error.code == "N0960"
+    assert "symmetry" in error.message and "tanh" in error.message
+
+
+def test_the_graph_can_be_written_and_names_every_weight(build: Build) -> None:
+    import networkx as nx
+
+    from nnspec.compiler.symmetry.graph import symmetry_graph
+
+    made = symmetry_graph(symmetry_group(build(SPECS["residual"])))
+    kinds = nx.get_node_attributes(made, "kind")
+    assert sum(kind == "weight" for kind in kinds.values()) == 8
+    assert all(
+        attributes["group"] and attributes["reason"]
+        for _, attributes in made.nodes(data=True)
+        if attributes["kind"] == "wire"
+    )
+    assert "".join(nx.generate_graphml(made)).startswith("<graphml")
+
+
+def test_the_group_is_derived_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from nnspec.compiler.pipeline import check\n"
+        "from nnspec.dsl.diagnostics import Bag\n"
+        "from nnspec.dsl.source import Source\n"
+        "from nnspec.compiler.symmetry.group import symmetry_group\n"
+        "text = 'network n {\\n input x: real[4]\\n output y = x -> dense(5) -> tanh -> dense(2)\\n}\\n'\n"
+        "checked = check(Source('t', text), Bag())\n"
+        "symmetry_group(checked.graph(checked.networks()[0]))\n"
+        "assert not {'torch', 'networkx'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
