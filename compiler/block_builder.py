@@ -66,6 +66,14 @@ class BlockBuilder:
             value.name = name
             value.named = True
 
+    def instance_span(self, name: str) -> tuple[bool, Span | None]:
+        """Return whether an instance of this name stands in the body already, and where it was made."""
+        if name not in self._instances:
+            return False, None
+        spans = [child.span for child in self.children if child.name == name]
+        spans += [s.span for s, _, _ in self.body if isinstance(s, Apply) and s.name == name]
+        return True, spans[0] if spans else None
+
     def instance_name(self, base: str) -> str:
         """Return the name of an instance, numbered from the second of that name."""
         count = self._instances.get(base, 0) + 1

@@ -150,7 +150,10 @@ class Elaborator:
     def check_depth(self, definition: Definition, span: Span | None) -> None:
         names = [d for d, _ in self._open]
         if definition in names:
-            cycle = " -> ".join(d.name for d in [*names[names.index(definition) :], definition])
+            circle = names[names.index(definition) :]
+            for member in circle:
+                member.broken = True  # one circle, one message
+            cycle = " -> ".join(d.name for d in [*circle, definition])
             raise Refused(RecursiveDefinition(span, name=definition.name, cycle=cycle))
         if len(names) >= _DEEPEST:
             raise Refused(NestingTooDeep(span, limit=_DEEPEST))

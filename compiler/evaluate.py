@@ -20,17 +20,19 @@ from nnspec.compiler.values import (
     Layer,
     NamedSize,
     Refused,
+    SharedInstance,
     Value,
     describe,
     entries,
     tensors,
 )
+from nnspec.dsl.bind import duplicate
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.dimensions import Dim, symbol
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, WrongArgument, WrongValueCount
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.limits import GraphTooLarge
-from nnspec.dsl.errors.names import NotALayer, NotAValue
+from nnspec.dsl.errors.names import NotALayer, NotAValue, SharedRenamed
 from nnspec.dsl.errors.shapes import RequirementFailed
 from nnspec.dsl.syntax import (
     Argument,
@@ -399,6 +401,11 @@ class Evaluator:
         return value
 
     def step(self, step: Step, value: Any) -> Any:
+        alias: str | None = getattr(step, "alias", None)
+        if alias is not None:
+            taken, first = self.builder.instance_span(alias)
+            if taken:  # by an instance that is called by what it is an instance of
+                raise Refused(duplicate(alias, step.span, first))
         match step:
             case CallStep():
                 return self.call_step(step, value)
@@ -420,6 +427,8 @@ class Evaluator:
             given = tuple(self.given(argument) for argument in function.arguments)
             function = function.function
         layer = self.callee(function)
+        if step.alias is not None and isinstance(layer.target, SharedInstance):
+            raise Refused(SharedRenamed(step.span, name=layer.name, alias=step.alias))
         inputs = tensors(value)
         return self.elaborator.callables.apply(
             self.builder, layer, inputs, given, step.alias or layer.name, step.span

@@ -172,3 +172,13 @@ class RecursiveLet(Error):
     message = "`{name}` needs its own value: {cycle}"
     label = "closes the cycle"
     explain = """The value of a `let` is worked out from other values, which cannot need it in turn."""
+
+
+class SharedRenamed(Error):
+    code = "N0219"
+    title = "second name for a shared instance"
+    message = "`{name}` is a shared instance and keeps its name; it cannot be called `{alias}` here"
+    label = "a use of `{name}`"
+    help = "leave `as {alias}` out, or apply the operation itself to make an instance called `{alias}`"
+    explain = """`as` names the instance that a step makes. A use of a shared instance makes none: its weights are
+those of the `shared` line, and so is its name."""
