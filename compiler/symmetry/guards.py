@@ -9,6 +9,7 @@ have no epsilon (with it, a scale before a norm holds only up to that), and on h
 from __future__ import annotations
 
 from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
@@ -43,7 +44,7 @@ class Verified(Node):
             "max_output_error": self.max_output_error,
             "nullity": self.nullity,
             "parameters": self.parameters,
-            "gap": self.gap,
+            "gap": self.gap if isfinite(self.gap) else None,  # JSON has no infinity
         }
 
 
