@@ -53,6 +53,7 @@ _NESTING = frozenset(
 _GLUED = re.compile(r"\w+")
 _INDEXED = frozenset(("NAME", "RPAR", "RSQB"))
 _LARGEST_FILE = 2_000_000
+_MOST_TOKENS = 200_000
 _MOST_ERRORS = 50
 _DEEPEST = 250
 
@@ -81,6 +82,7 @@ class _Parse:
         self.depths: list[int] = [0]  # operators open at each bracket level
         self.tokens: list[Token] = []  # the last few, for messages
         self.errors = 0
+        self.count = 0  # of tokens
 
     def run(self) -> File:
         while True:
@@ -91,7 +93,7 @@ class _Parse:
             except UnexpectedInput as problem:
                 if not self.recover(problem):
                     return File(items=(), source=self.source)
-            except _TooDeep:
+            except _TooMuch:
                 return File(items=(), source=self.source)
 
     def build(self, tree: Any) -> File:
@@ -133,9 +135,16 @@ class _Parse:
 
     def limited(self, token: Token) -> Token:
         """Refuse what would overflow numbers or the recursion of later stages."""
+        self.count += 1
+        if self.count > _MOST_TOKENS:
+            size = "more words and signs than can be read"
+            self.bag.add(
+                FileTooLarge(self.span(token), name=self.source.name, size=size, limit=f"{_MOST_TOKENS:,}")
+            )
+            raise _TooMuch
         if sum(self.depths) + 5 * len(self.brackets) > _DEEPEST:
             self.bag.add(NestedTooDeeply(self.span(token)))
-            raise _TooDeep
+            raise _TooMuch
         if token.type == "NUMBER":
             what = _too_large(str(token))
             if what is not None:
@@ -207,8 +216,8 @@ class _Parse:
         state.last_token = None
 
 
-class _TooDeep(Exception):
-    """Later stages would run out of stack; reported already."""
+class _TooMuch(Exception):
+    """Later stages would run out of stack, or the user of patience; reported already."""
 
 
 def _too_large(text: str) -> str | None:

@@ -193,6 +193,11 @@ def test_limits(text: str, code: str) -> None:
     assert code in [error.code for error in errors(text)]
 
 
+def test_too_many_words_and_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnspec.dsl.parse._MOST_TOKENS", 1000)
+    assert [error.code for error in errors("let a = [" + "1," * 1000 + "1]")] == ["N0501"]
+
+
 def check_never_raises(text: str) -> None:
     for error in errors(text):
         assert to_text(error, colour=True)
