@@ -156,6 +156,8 @@ class Elaborator:
             cycle = " -> ".join(d.name for d in [*circle, definition])
             raise Refused(RecursiveDefinition(span, name=definition.name, cycle=cycle))
         if len(names) >= _DEEPEST:
+            for member in names:
+                member.broken = True
             raise Refused(NestingTooDeep(span, limit=_DEEPEST))
 
     def block(self, definition: Definition, arguments: dict[str, Any]) -> Block | None:

@@ -7,19 +7,27 @@ after a diagnostic. New axes are given their reason here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.arithmetic import LARGEST
 from nnspec.compiler.declared import shape_text
 from nnspec.compiler.ir import Axis, Primitive, Reason, Tie, Type, Weight, WeightMap
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import entries
 from nnspec.dsl.dimensions import Dim, Size, substitute
+from nnspec.dsl.errors.limits import TensorTooLarge
 from nnspec.dsl.errors.shapes import ConstraintShape, EmptySize, ShapeMismatch
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.typing import Typer
+
+
+def entry_count(shape: tuple[Size, ...]) -> int:
+    """Return how many entries a tensor has; symbolic sizes count as one."""
+    return prod(size for size in shape if isinstance(size, int))
 
 
 class PrimitiveTyper:
@@ -45,6 +53,11 @@ class PrimitiveTyper:
             return None
         if any(isinstance(size, int) and size < 1 for t in outputs for size in t.shape):
             self.empty(rule, outputs, span, inputs)
+            return None
+        large = next((t for t in (*outputs, *site.tensors) if entry_count(t.shape) > LARGEST), None)
+        if large is not None:
+            what = f"a tensor of {' x '.join(map(str, large.shape))} entries"
+            self.typer.bag.add(TensorTooLarge(span, operation=rule.name, what=what))
             return None
         weights = self.weights(primitive, site, span)
         return (

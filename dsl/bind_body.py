@@ -76,6 +76,7 @@ _TWICE = {
     "penalty": "it has two penalties",
     "mask": "it has two masks",
 }
+_MOST_GUESSES = 100
 PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
@@ -419,11 +420,15 @@ class BodyBinder:
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
             return
         if not self.module.incomplete:
-            near = nearest(name, self.known())
+            near = self.nearest(name)
             self.bag.add(UndefinedName(expression.span, name=name, suggestion=near))
 
-    def known(self) -> list[str]:
-        return [*self.scope, *self.axis_names, *self.module.names, *self.catalog.names("operation")]
+    def nearest(self, name: str) -> str | None:
+        """Return the known name that may be meant; among very many mistakes nobody reads the guesses."""
+        if len(self.bag) > _MOST_GUESSES:
+            return None
+        known = [*self.scope, *self.axis_names, *self.module.names, *self.catalog.names("operation")]
+        return nearest(name, known)
 
     def member(self, expression: Member) -> None:
         of = expression.of
@@ -551,7 +556,7 @@ class BodyBinder:
         elif what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
         elif not self.module.incomplete:
-            near = nearest(name, self.known())
+            near = self.nearest(name)
             self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))
         return None
 

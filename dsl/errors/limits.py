@@ -28,3 +28,13 @@ class NestingTooDeep(Error):
     message = "definitions call each other more than {limit} levels deep"
     label = "goes one level deeper"
     explain = """Layers inside layers are limited in depth; use `repeat` for depth."""
+
+
+class TensorTooLarge(Error):
+    code = "N0523"
+    title = "tensor too large"
+    message = "`{operation}` makes {what}, more than can be counted"
+    label = "too large"
+    explain = (
+        """A tensor has at most 2^63 - 1 entries, the largest number that sizes and memory are counted in."""
+    )
