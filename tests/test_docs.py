@@ -32,6 +32,24 @@ def test_every_fence_is_right_or_refused_as_not_built_yet(text: str, later: bool
     assert codes == ({"N1000"} if later else set()), list(bag)
 
 
+def test_the_language_page_lists_every_word_of_the_library() -> None:
+    """Each word as it may be called: the required arguments of a call are the table's, in order."""
+    from nnspec.compiler.catalog import catalog
+
+    page = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    section = page.split("## Words of the library")[1].split("\n## ")[0]
+    calls = dict(re.findall(r"`(\w+)(?:\(([^`]*)\))?`", section.split("|---|---|")[1]))
+    words = catalog()
+    known = {name for family in words.families() for name in words.names(family)}
+    assert set(calls) == known
+    for name, inside in calls.items():
+        for entry in words.anywhere(name):
+            required = [argument.name for argument in entry.arguments if argument.required]
+            assert set(required) <= set(re.findall(r"\w+", inside.split("[")[0])), name
+            optional = {argument.name for argument in entry.arguments if not argument.required}
+            assert set(re.findall(r"\w+", (inside + "[").split("[")[1])) <= optional, name
+
+
 def test_generated_pages_are_current() -> None:
     from nnspec.reference import errors, reference
 
