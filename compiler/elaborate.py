@@ -27,7 +27,7 @@ from nnspec.compiler.values import (
     describe,
     entries,
 )
-from nnspec.dsl.bind_body import unknown_argument
+from nnspec.dsl.bind_expression import unknown_argument
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Dim

@@ -1,0 +1,304 @@
+"""Looks up every name in an expression: values, operations, layers, their arguments.
+
+In: a scope that the statements of a body fill, the names of the module, the catalog. Out: diagnostics only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nnspec.dsl.catalog import Catalog, Entry
+from nnspec.dsl.definitions import Callee, Definition, Module
+from nnspec.dsl.diagnostics import Bag, Error, Related
+from nnspec.dsl.errors.arguments import (
+    DuplicateArgument,
+    UnknownArgument,
+)
+from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.names import (
+    DuplicateName,
+    NoSuchMember,
+    UndefinedName,
+    UnknownOperation,
+    UsedBeforeDefinition,
+)
+from nnspec.dsl.later import what_later
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import (
+    Argument,
+    Binary,
+    CallOf,
+    CallStep,
+    Chain,
+    Conditional,
+    Expression,
+    ForkStep,
+    GroupStep,
+    Index,
+    Interval,
+    Lambda,
+    ListOf,
+    Member,
+    Name,
+    RepeatStep,
+    Step,
+    Unary,
+)
+
+_MOST_GUESSES = 100
+
+
+class ExpressionBinder:
+    """Checks the names in the expressions of one definition."""
+
+    def __init__(
+        self, definition: Definition | None, catalog: Catalog, bag: Bag, module: Module | None = None
+    ) -> None:
+        self.definition = definition
+        self.catalog = catalog
+        self.bag = bag
+        found = definition.module if definition is not None else module
+        assert found is not None
+        self.module = found
+        self.scope: dict[str, Span | None] = {}  # parameters, values, shared instances, dimensions
+        self.later: dict[str, Span] = {}  # values that the body defines further down
+        self.parameter_names: list[str] = []
+        self.axis_names: set[str] = set()  # of axes such as `rows: 28`
+        self.instances: dict[str, Span] = {}  # names after `as`, and shared ones
+
+    def define(self, name: str, span: Span | None) -> None:
+        if name in self.scope:
+            self.duplicate(name, span, self.scope[name])
+        else:
+            self.scope[name] = span
+
+    def duplicate(self, name: str, span: Span | None, first: Span | None) -> None:
+        related = () if first is None else (Related(span=first, label="first declared here"),)
+        self.bag.add(DuplicateName(span, related, name=name))
+
+    def instance(self, name: str, span: Span) -> None:
+        if name in self.instances:
+            self.duplicate(name, span, self.instances[name])
+        self.instances.setdefault(name, span)
+
+    # ----------------------------------------------------------------------------------------- expressions
+
+    def expression(self, expression: Expression) -> None:
+        match expression:
+            case Name():
+                self.name(expression)
+            case ListOf(items=items):
+                self.expressions(items)
+            case Interval(start=start, stop=stop):
+                self.expressions(e for e in (start, stop) if e is not None)
+            case Member():
+                self.member(expression)
+            case CallOf():
+                self.call(expression)
+            case Index(of=of, items=items):
+                self.expression(of)
+                self.expressions(item.value for item in items)
+            case Unary(operand=operand):
+                self.expression(operand)
+            case Binary(left=left, right=right, tolerance=tolerance):
+                if tolerance is not None:
+                    self.bag.add(NotBuiltYet(expression.span, what="tolerances outside claims"))
+                self.expressions((left, right))
+            case Conditional(value=value, condition=condition, otherwise=otherwise):
+                self.expressions((condition, value, otherwise))
+            case Lambda():
+                self.anonymous(expression)
+            case Chain(source=source, steps=steps):
+                self.expression(source)
+                self.steps(steps)
+            case _:
+                pass  # literals
+
+    def expressions(self, expressions: Iterable[Expression]) -> None:
+        for expression in expressions:
+            self.expression(expression)
+
+    def anonymous(self, function: Lambda) -> None:
+        hidden = {name: self.scope.pop(name) for name in function.parameters if name in self.scope}
+        for name in function.parameters:
+            self.scope[name] = function.span
+        self.expression(function.body)
+        for name in function.parameters:
+            self.scope.pop(name, None)
+        self.scope.update(hidden)
+
+    def name(self, expression: Name) -> None:
+        name = expression.name
+        if name in self.scope:
+            return
+        if name in self.later and name not in self.module.names:
+            related = (Related(span=self.later[name], label="defined here"),)
+            self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
+            return
+        if name in self.module.names or self.catalog.find("operation", name) or name in self.axis_names:
+            return
+        if what_later(name):
+            self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
+            return
+        if not self.module.incomplete:
+            near = self.nearest(name)
+            self.bag.add(UndefinedName(expression.span, name=name, suggestion=near))
+
+    def nearest(self, name: str) -> str | None:
+        """Return the known name that may be meant; among very many mistakes nobody reads the guesses."""
+        if len(self.bag) > _MOST_GUESSES:
+            return None
+        known = [*self.scope, *self.axis_names, *self.module.names, *self.catalog.names("operation")]
+        return nearest(name, known)
+
+    def member(self, expression: Member) -> None:
+        of = expression.of
+        module = self.module.names.get(of.name) if isinstance(of, Name) else None
+        if isinstance(module, Module) and isinstance(of, Name):
+            if expression.name not in module.names and not module.incomplete:
+                near = nearest(expression.name, module.names)
+                error = NoSuchMember(expression.span, module=of.name, name=expression.name, suggestion=near)
+                self.bag.add(error)
+        elif isinstance(of, Name) and of.name not in self.scope and of.name not in self.instances:
+            self.name(of)
+        else:
+            self.bag.add(NotBuiltYet(expression.span, what="weights as values"))
+
+    def call(self, expression: CallOf) -> None:
+        callee = self.step_function(expression)
+        if callee is not None:
+            self.argument_names(callee, expression.arguments)
+
+    def arguments(self, callee: Callee, expression: Expression, selectors: bool = False) -> None:
+        if isinstance(expression, CallOf):
+            self.argument_names(callee, expression.arguments)
+            for argument in expression.arguments:
+                if not selectors:
+                    self.expression(argument.value)
+
+    def argument_names(self, callee: Callee, arguments: tuple[Argument, ...]) -> None:
+        """Check the names of keyword arguments against those that the callee has."""
+        known = _argument_names(callee)
+        seen: dict[str, Span] = {}
+        for argument in arguments:
+            if argument.over is not None or argument.quoted:
+                self.bag.add(NotBuiltYet(argument.span, what="arguments for a phase or a path"))
+            if argument.name is None or argument.quoted:
+                continue
+            if argument.name in seen:
+                related = (Related(span=seen[argument.name], label="first given here"),)
+                self.bag.add(DuplicateArgument(argument.span, related, name=argument.name))
+            elif argument.name not in known:
+                self.bag.add(unknown_argument(callee.name, argument.name, known, argument.span))
+            seen.setdefault(argument.name, argument.span)
+
+    # ----------------------------------------------------------------------------------------------- steps
+
+    def steps(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            alias: str | None = getattr(step, "alias", None)
+            if alias is not None:
+                self.instance(alias, step.span)
+            self.step(step)
+
+    def step(self, step: Step) -> None:
+        match step:
+            case CallStep(function=function):
+                callee = self.step_function(function)
+                if callee is not None and isinstance(function, CallOf):
+                    self.argument_names(callee, function.arguments)
+            case ForkStep(branches=branches):
+                for branch in branches:
+                    self.steps(branch)
+            case GroupStep(steps=steps, condition=condition, otherwise=otherwise):
+                if condition is not None:
+                    self.expression(condition)
+                self.alternatives(steps, otherwise)
+            case RepeatStep():
+                self.repeat(step)
+            case _:
+                pass
+
+    def alternatives(self, steps: tuple[Step, ...], otherwise: tuple[Step, ...]) -> None:
+        """Only one of two branches is built, so both may use one name for an instance."""
+        outside = dict(self.instances)
+        self.steps(steps)
+        inside, self.instances = self.instances, outside
+        self.steps(otherwise)
+        self.instances = {**inside, **self.instances}
+
+    def repeat(self, step: RepeatStep) -> None:
+        self.expression(step.count)
+        if step.kind == "fork":
+            self.bag.add(NotBuiltYet(step.span, what="`fork(n)`"))
+        elif step.index is not None or step.arguments:
+            what = "a repeat with an index" if step.index else "a repeat that keeps its results"
+            self.bag.add(NotBuiltYet(step.span, what=what))
+        else:
+            outside, self.instances = self.instances, {}
+            self.steps(step.body)
+            self.instances = outside
+
+    def step_function(self, expression: Expression) -> Callee | None:
+        """Look up what is applied; return its entry or definition where that is known statically."""
+        if isinstance(expression, CallOf):
+            if not self.comes_later(expression.function):
+                self.expressions(argument.value for argument in expression.arguments)
+            return self.step_function(expression.function)
+        if isinstance(expression, Member):
+            self.member(expression)
+            return member_definition(self.module, expression)
+        if not isinstance(expression, Name):
+            self.expression(expression)
+            return None
+        return self.callee(expression)
+
+    def comes_later(self, function: Expression) -> bool:
+        """Return whether a call is of a word not built yet, whose arguments then mean nothing either."""
+        return (
+            isinstance(function, Name)
+            and what_later(function.name) is not None
+            and function.name not in self.scope
+            and function.name not in self.module.names
+            and self.catalog.find("operation", function.name) is None
+        )
+
+    def callee(self, expression: Name) -> Callee | None:
+        name = expression.name
+        found = self.module.names.get(name)
+        if isinstance(found, Definition) and name not in self.scope:
+            return found
+        entry = self.catalog.find("operation", name)
+        if entry is not None or name in self.scope or found is not None:
+            return entry if name not in self.scope else None
+        if name in self.later:
+            related = (Related(span=self.later[name], label="defined here"),)
+            self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
+        elif what_later(name):
+            self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
+        elif not self.module.incomplete:
+            near = self.nearest(name)
+            self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))
+        return None
+
+
+def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span) -> Error:
+    """Return the error of an argument that a callee does not have, with the nearest or all names."""
+    near = nearest(name, known)
+    takes = ", ".join(f"`{n}`" for n in known) or "no arguments"
+    help_text = f"did you mean `{near}`?" if near else f"`{callee}` takes {takes}"
+    return UnknownArgument(span, callee=callee, name=name, help=help_text)
+
+
+def _argument_names(callee: Callee) -> tuple[str, ...]:
+    if isinstance(callee, Entry):
+        return tuple(argument.name for argument in callee.arguments)
+    item = callee.item
+    return tuple(parameter.name for parameter in item.parameters)
+
+
+def member_definition(module: Module, expression: Member) -> Definition | None:
+    inner = module.names.get(expression.of.name) if isinstance(expression.of, Name) else None
+    found = inner.names.get(expression.name) if isinstance(inner, Module) else None
+    return found if isinstance(found, Definition) else None
