@@ -109,7 +109,9 @@ def _compare(operator: str, left: Any, right: Any, span: Span | None) -> bool:
     difference = left - right
     if isinstance(difference, Dim):
         raise Refused(_undecided(difference, span))
-    return _COMPARISONS[operator](difference, 0) if _sized(left, right) else _COMPARISONS[operator](left, right)
+    return (
+        _COMPARISONS[operator](difference, 0) if _sized(left, right) else _COMPARISONS[operator](left, right)
+    )
 
 
 def _equal(left: Any, right: Any, span: Span | None) -> bool:

@@ -119,9 +119,7 @@ def describe(value: Any) -> str:
         case None:
             return "none"
         case tuple():
-            return (
-                "a list of tensors" if tensors(value) else "a list"
-            )
+            return "a list of tensors" if tensors(value) else "a list"
         case Dim():
             return f"the dimension {value}"
         case _:

@@ -6,9 +6,34 @@ import re
 from html import escape
 
 _KEYWORDS = (
-    *("use", "let", "layer", "network", "activation", "constraint", "dynamics", "rule", "experiment", "analyze"),
+    *(
+        "use",
+        "let",
+        "layer",
+        "network",
+        "activation",
+        "constraint",
+        "dynamics",
+        "rule",
+        "experiment",
+        "analyze",
+    ),
     *("input", "output", "shared", "state", "parameter", "buffer", "constrain", "initialize", "require"),
-    *("expect", "over", "connect", "every", "except", "as", "if", "else", "and", "or", "not", "repeat", "fork"),
+    *(
+        "expect",
+        "over",
+        "connect",
+        "every",
+        "except",
+        "as",
+        "if",
+        "else",
+        "and",
+        "or",
+        "not",
+        "repeat",
+        "fork",
+    ),
     *("gradient", "true", "false", "none", "language"),
 )
 _TOKEN = re.compile(

@@ -82,7 +82,7 @@ class NothingCalled(Error):
     code = "N0989"
     title = "nothing to explain"
     message = "there is no error code, operation, rule, pass or other word called `{name}`"
-    help = "did you mean `{suggestion}`?"
+    help = "{advice}"
     explain = """`nnspec explain` takes an error code, such as N0401, or any word of the library: an operation, a
 constraint, a rule, an optimizer, a data set, an analysis pass. Without a word it lists them all."""
 

@@ -9,11 +9,13 @@ from nnspec.compiler.catalog import catalog
 from nnspec.dsl.catalog import Argument, Entry, describe
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.errors import all_errors
+from nnspec.dsl.expected import ITEMS, STATEMENTS
 from nnspec.exits import UsageError
 from nnspec.reference import signature, value_text
 from nnspec.terminal import write
 
 _WIDTH = 88
+_LANGUAGE = frozenset((*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every", "except", "gradient"))
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -40,7 +42,14 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
 
     words = catalog()
     known = [name for family in words.families() for name in words.names(family)]
-    return NothingCalled(None, name=word, suggestion=nearest(word, [*known, *codes]))
+    near = None if word in _LANGUAGE else nearest(word, [*known, *codes])
+    if near is not None:
+        advice = f"did you mean `{near}`?"
+    elif word in _LANGUAGE:
+        advice = f"`{word}` belongs to the language itself: docs/language.md describes it"
+    else:
+        advice = "`nnspec explain` alone lists every word"
+    return NothingCalled(None, name=word, advice=advice)
 
 
 def _error(error: type[Error]) -> str:

@@ -47,7 +47,13 @@ def mutated(text: str, chance: random.Random) -> str:
         start, end = chance.choice(places)
         other = chance.choice(places)
         replacement = chance.choice(
-            ("", text[start:end] * 2, chance.choice(STRANGE), text[slice(*other)], f" {chance.choice(STRANGE)} ")
+            (
+                "",
+                text[start:end] * 2,
+                chance.choice(STRANGE),
+                text[slice(*other)],
+                f" {chance.choice(STRANGE)} ",
+            )
         )
         text = text[:start] + replacement + text[end:]
         places = [match.span() for match in TOKEN.finditer(text)] or [(0, 0)]

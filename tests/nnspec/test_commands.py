@@ -275,6 +275,10 @@ def test_explain(capsys: Any) -> None:
     assert "dense(units, bias = true)" in out and "how many outputs" in out
     assert main(["explain", "dens"]) == 2
     assert "did you mean `dense`?" in capsys.readouterr().err
+    assert main(["explain", "network"]) == 2
+    assert "docs/language.md" in capsys.readouterr().err
+    assert main(["explain", "zzzzzzz"]) == 2
+    assert "lists every word" in capsys.readouterr().err
     assert main(["explain"]) == 0
     assert "cross_entropy" in capsys.readouterr().out
 
