@@ -10,15 +10,12 @@ result gives the same tree.
 from __future__ import annotations
 
 from nnspec.dsl import write
+from nnspec.dsl.layout import declared, laid_out
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
     AnalyzeDefinition,
     Assignment,
-    Binary,
-    CallOf,
-    CallStep,
-    Chain,
     Connect,
     Constrain,
     ConstraintClause,
@@ -31,17 +28,16 @@ from nnspec.dsl.syntax import (
     Feedback,
     Field,
     File,
-    ForkStep,
     Initialize,
     Input,
     Item,
     LayerDefinition,
     Let,
-    ListOf,
     NetworkDefinition,
     Output,
     Over,
     Parameter,
+    ParameterDeclaration,
     Penalty,
     Phase,
     Require,
@@ -49,15 +45,12 @@ from nnspec.dsl.syntax import (
     Shared,
     State,
     Statement,
-    Step,
     TrainBlock,
     Update,
     UpdateBuffer,
     Use,
     UseDynamics,
 )
-
-_WIDTH = 100
 
 
 def format(file: File) -> str:
@@ -153,12 +146,14 @@ class _Writer:
         )
         base: Expression | None = getattr(item, "base", None)
         derived = "" if base is None else f" = {write.expression(base)}"
-        self.opening(f"{keyword} {item.name}{write.parameters(item.parameters)}{derived} {{", item.doc)
+        self.opening(f"{keyword} {item.name}", item.parameters, f"{derived} {{", item.doc)
         self.statements(item.body, 2)
         self.closing(item.span)
 
-    def opening(self, head: str, doc: str | None) -> None:
-        self.lines.append(head)
+    def opening(
+        self, head: str, parameters: tuple[ParameterDeclaration, ...], tail: str, doc: str | None
+    ) -> None:
+        self.lines += declared(head, parameters, tail)
         if doc is not None:
             self.docstring(doc, 2)
         self.last_end = -1
@@ -170,7 +165,7 @@ class _Writer:
 
     def clauses(self, item: ActivationDefinition | ConstraintDefinition) -> None:
         keyword = "activation" if isinstance(item, ActivationDefinition) else "constraint"
-        self.opening(f"{keyword} {item.name}{write.parameters(item.parameters)} {{", item.doc)
+        self.opening(f"{keyword} {item.name}", item.parameters, " {", item.doc)
         if isinstance(item, ActivationDefinition):
             self.lines.append(f"  {write.expression(item.function)}")
         else:
@@ -180,7 +175,7 @@ class _Writer:
         self.beside(item.span)
 
     def analyze(self, item: AnalyzeDefinition) -> None:
-        self.opening(f"analyze {item.target} {{", item.doc)
+        self.opening(f"analyze {item.target}", (), " {", item.doc)
         for found in item.passes:
             self.before(found.span, 2)
             self.lines.append(f"  {write.expression(found)}")
@@ -242,20 +237,8 @@ class _Writer:
         self.beside(span)
 
     def valued(self, span: Span, indent: int, head: str, value: Expression) -> None:
-        """Write `head value`, a long chain one step a line."""
-        text = f"{' ' * indent}{head} {write.expression(value)}"
-        if len(text) > _WIDTH and isinstance(value, Chain) and len(value.steps) > 1:
-            self.lines.append(f"{' ' * indent}{head} {write.expression(value.source, 1)}")
-            for step in value.steps:
-                self.lines += _long_step(step, indent + 2)
-        elif len(text) > _WIDTH and isinstance(value, Binary) and value.operator in "+-*/":
-            self.lines.append(f"{' ' * indent}{head} {write.expression(value.left, _left(value))}")
-            right = write.expression(value.right, _left(value) + 1)
-            self.lines.append(f"{' ' * (indent + 2)}{value.operator} {right}")
-        elif len(text) > _WIDTH and isinstance(value, CallOf | ListOf):
-            self.lines += _bracketed(f"{head} ", value, indent)
-        else:
-            self.lines.append(text)
+        """Write `head value`, on several lines if it is long."""
+        self.lines += laid_out(head, value, indent)
         self.beside(span)
 
 
@@ -264,39 +247,6 @@ def _head(item: Item) -> Span:
     if isinstance(item, Use | Let | ActivationDefinition | ConstraintDefinition):
         return item.span
     return item.span.replace(end=item.span.start)
-
-
-def _long_step(step: Step, indent: int) -> list[str]:
-    """A step on a line of its own; one that is too long for it, one branch or argument a line."""
-    text = f"{' ' * indent}-> {write.step(step)}"
-    if len(text) <= _WIDTH:
-        return [text]
-    alias: str | None = getattr(step, "alias", None)
-    tail = f" as {alias}" if alias else ""
-    if isinstance(step, ForkStep):
-        return _lines("-> [", [write.steps(branch) for branch in step.branches], f"]{tail}", indent)
-    if isinstance(step, CallStep) and isinstance(step.function, CallOf):
-        return _bracketed("-> ", step.function, indent, tail)
-    return [text]
-
-
-def _bracketed(head: str, value: CallOf | ListOf, indent: int, tail: str = "") -> list[str]:
-    """A call or a list, one entry a line."""
-    if isinstance(value, ListOf):
-        return _lines(f"{head}[", [write.expression(item) for item in value.items], f"]{tail}", indent)
-    opening = f"{head}{write.expression(value.function)}("
-    return _lines(opening, [write.argument(a) for a in value.arguments], f"){tail}", indent)
-
-
-def _lines(opening: str, entries: list[str], closing: str, indent: int) -> list[str]:
-    pad = " " * indent
-    if not entries:
-        return [f"{pad}{opening}{closing}"]
-    return [f"{pad}{opening}", *(f"{pad}  {entry}," for entry in entries), f"{pad}{closing}"]
-
-
-def _left(value: Binary) -> int:
-    return 8 if value.operator in "+-" else 9
 
 
 def _field_widths(body: tuple[Statement, ...], writer: _Writer) -> dict[int, int]:

@@ -49,7 +49,8 @@ class TreeBuilder:
     def doc(self, meta: Any, children: list[Any]) -> str:
         from inspect import cleandoc
 
-        return "\n".join(line.rstrip() for line in cleandoc(str(children[0])[3:-3]).split("\n"))
+        text = cleandoc(str(children[0])[3:-3])
+        return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
     def use(self, meta: Any, c: list[Any]) -> Any:
         quoted = isinstance(c[0], Token) and c[0].type == "STRING"

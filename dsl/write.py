@@ -135,13 +135,18 @@ def step(found: Step) -> str:
                 text += f" if {expression(condition, 2)} else {steps(otherwise)}"
             text = f"({text})"
         case RepeatStep():
-            index = f"{found.index} in " if found.index else ""
-            more = "".join(f", {argument(a)}" for a in found.arguments)
-            text = f"{found.kind}({index}{expression(found.count)}{more}) {{ {steps(found.body)} }}"
+            text = f"{repeat_head(found)} {{ {steps(found.body)} }}"
         case _:
             raise TypeError(f"no text for {type(found).__name__}")
     alias: str | None = getattr(found, "alias", None)
     return f"{text} as {alias}" if alias else text
+
+
+def repeat_head(found: RepeatStep) -> str:
+    """Return what stands before the block of a repetition."""
+    index = f"{found.index} in " if found.index else ""
+    more = "".join(f", {argument(a)}" for a in found.arguments)
+    return f"{found.kind}({index}{expression(found.count)}{more})"
 
 
 def written_type(written: WrittenType) -> str:

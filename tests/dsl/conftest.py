@@ -1,8 +1,10 @@
-"""Every spec text there is: the fences of the documentation, the gallery and the diagnostics' samples."""
+"""Every spec text there is (the fences of the documentation, the gallery, samples), and mutations of them."""
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ def spec_texts() -> list[str]:
     broken = ("syntax", "file")  # those that do not parse
     files = [
         *sorted((ROOT / "specs").rglob("*.nnspec")),
+        *sorted((ROOT / "tests" / "dsl" / "golden").glob("*.nnspec")),
         *(path for path in samples if not path.stem.startswith(broken)),
     ]
     return texts + [path.read_text(encoding="utf-8") for path in files]
@@ -28,3 +31,70 @@ def spec_texts() -> list[str]:
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     return spec_texts()
+
+
+TOKENS = (
+    *(
+        "network",
+        "layer",
+        "experiment",
+        "input",
+        "output",
+        "x",
+        "3",
+        "0.5",
+        '"t"',
+        '"""d"""',
+        "(",
+        ")",
+        "[",
+        "]",
+    ),
+    *(
+        "{",
+        "}",
+        "->",
+        "=>",
+        "=",
+        "==",
+        ",",
+        ":",
+        ".",
+        "..",
+        "+",
+        "-",
+        "*",
+        "/",
+        "^",
+        "@",
+        "&",
+        "\n",
+        "if",
+        "else",
+    ),
+    *("repeat", "not", "and", "every", "except", "as", "#c", "'", "\t", "\x00", "é"),
+)
+
+
+@pytest.fixture(scope="session")
+def tokens() -> tuple[str, ...]:
+    return TOKENS
+
+
+@pytest.fixture(scope="session")
+def mutate() -> Callable[[str, random.Random], str]:
+    return mutated
+
+
+def mutated(text: str, chance: random.Random) -> str:
+    for _ in range(chance.choice((1, 2, 5))):
+        at = chance.randrange(len(text) + 1)
+        kind = chance.random()
+        if kind < 0.4:
+            text = text[:at] + chance.choice(TOKENS) + text[at:]
+        elif kind < 0.7:
+            text = text[:at] + text[at + chance.randrange(1, 8) :]
+        else:
+            start = chance.randrange(len(text) + 1)
+            text = text[:at] + text[start : start + chance.randrange(1, 40)] + text[at:]
+    return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,22 @@ def test_laws_hold_with_comments_in_odd_places(texts: list[str], chance: random.
     check_laws(text)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_laws_hold_for_mutated_specs_that_still_parse(
+    texts: list[str], mutate: Callable[[str, random.Random], str], chance: random.Random
+) -> None:
+    items = chance.choice(texts).split("\n\n")
+    check_laws(mutate(chance.choice(items), chance))
+
+
+def test_the_surface_is_in_canonical_form() -> None:
+    text = (Path(__file__).parent / "golden" / "surface.nnspec").read_text(encoding="utf-8")
+    file = read(text)
+    assert file is not None
+    assert format(file) == text
+
+
 MESSY = '''
 language=1
 """  Two
@@ -85,10 +102,27 @@ def test_canonical_form(golden: Callable[[str, str], None]) -> None:
     golden("dsl/golden/messy.nnspec", format(file))
 
 
-def test_long_lines_are_broken_at_the_arrows() -> None:
-    steps = " -> ".join(f"dense({100 + i}) as layer_number_{i}" for i in range(6))
-    file = read(f"network n {{\n  input x: real[3]\n  output y = x -> {steps}\n}}\n")
+def many(pattern: str, separator: str, count: int = 12) -> str:
+    return separator.join(pattern.format(i=i) for i in range(count))
+
+
+LONG = f"""layer f({many("parameter_{i}: int = {i}", ", ")}) {{
+  chain = x -> {many("dense({i}) as layer_{i}", " -> ")}
+  sum = {many("2 * long_name_{i}", " - ")}
+  call = f({many("argument_{i} = {i}", ", ")})
+  items = [{many("long_name_{i}", ", ")}]
+  step = x -> dense({many("argument_{i} = {i}", ", ")}) as head
+  again = x -> repeat(i in 0..3, keep = all) {{ {many("dense({i})", " -> ")} }} -> ({many("dense({i})", " -> ")}) as g
+  forked = x -> [{many("dense({i}) -> relu", ", ")}]
+  constrain every dense.weight: {many("long_name_{i}", " & ")}
+}}
+"""
+
+
+def test_long_lines_are_broken(golden: Callable[[str, str], None]) -> None:
+    file = read(LONG)
     assert file is not None
     text = format(file)
-    assert max(map(len, text.splitlines())) < 60
-    assert read(text) == file
+    assert max(map(len, text.splitlines())) <= 100
+    assert check_laws(LONG)
+    golden("dsl/golden/long.nnspec", text)
