@@ -1,26 +1,51 @@
 """The architecture of a network as a DOT text.
 
 In: a typed graph. Out: DOT, the same for the same graph. Blocks become clusters, or single nodes below
-`depth`; runs of equal copies of a repeat are drawn once with their number; elementwise functions stand in the
-node of what they follow; shapes stand on the edges.
+`depth` or where they hold one step; runs of equal copies of a repeat are drawn once with their number;
+functions that keep the shape stand in the node of what they follow; shapes stand on the edges.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections import Counter
+from typing import TypeAlias
 
 from nnspec.compiler.diagrams.labels import (
     SYMBOLS,
     badges,
     node_label,
-    operation_text,
     parameter_count,
     quoted,
     shape_text,
+    words,
 )
+from nnspec.compiler.diagrams.steps import Reading, Step, runs
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
 from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type
 from nnspec.compiler.operations.registry import operation
+from nnspec.dsl.node import Node
+
+Ends: TypeAlias = "list[tuple[str, Type]]"  # nodes that values come from, and the values' types
+
+
+class Caption(Node):
+    """What a drawn instance is called."""
+
+    title: str  # "" where the operation's own word says it
+    times: str = ""  # " × 6" for all the copies of a repeat
+    copies: int = 1
+    shared: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.title + self.times
+
+    def inside(self, child: Child) -> Caption:
+        """The caption of a child that is all there is in this one: `repeat × 6` of `block` is `block × 6`."""
+        own, shared = _own_name(child), self.shared or child.shared
+        if not own or not self.title or (self.times and _numberless(self.title) == "repeat"):
+            return self.replace(title=own or self.title, shared=shared)
+        return self.replace(title=f"{self.title} · {own}", shared=shared)
 
 
 def draw(graph: Graph, *, depth: int | None = None, theme: str = "light") -> str:
@@ -33,33 +58,34 @@ class _Drawing:
         self.graph = graph
         self.depth = depth
         self.theme = theme
+        self.reading = Reading()
         self.nodes: list[str] = []
-        self.edges: list[str] = []
+        self.edges: list[tuple[str, str, str, int]] = []  # from, to, label, how many go into its end
         self.count = 0
 
     def run(self) -> str:
         root = self.graph.root
         types = dict(root.types)
-        sources = {p.value: self.port(p.name, types[p.value], 0) for p in root.inputs}
-        self.block(root, sources, 1)
+        sources = {port.value: self.port(port.name, types[port.value].dtype) for port in root.inputs}
+        self.block(root, sources, 0)
         for port in root.outputs:
-            node = self.port(port.name, None, 0)
-            self.edge(sources[port.value], node, types[port.value])
-        lines = [f"digraph {quoted(self.graph.name)} {{", *self.attributes(), *self.nodes, *self.edges, "}"]
+            self.connect([(sources[port.value], types[port.value])], self.port(port.name))
+        lines = [f"digraph {quoted(self.graph.name)} {{", *self.attributes(), *self.nodes]
+        lines += [*self.edge_lines(), "}"]
         return "\n".join(lines) + "\n"
 
     def attributes(self) -> list[str]:
         theme = self.theme
         return [
             f'  graph [rankdir=TB, bgcolor="{theme.background}", pad=0.3, nodesep=0.35, ranksep=0.42,'
-            f' fontname="{FONT}", fontsize=11, fontcolor="{theme.faint}"]',
+            f' fontname="{FONT}", fontsize=9, fontcolor="{theme.faint}"]',
             f'  node [shape=box, style="rounded,filled", penwidth=1, margin="0.16,0.07", height=0.36,'
             f' fontname="{FONT}", fontsize=11, fontcolor="{theme.text}"]',
-            f'  edge [color="{theme.edge}", penwidth=1, arrowsize=0.6, fontname="{FONT}", fontsize=9,'
+            f'  edge [weight=8, labelfloat=true, color="{theme.edge}", penwidth=1, arrowsize=0.6, fontname="{FONT}", fontsize=9,'
             f' fontcolor="{theme.faint}"]',
         ]
 
-    # ----------------------------------------------------------------------------------------- small parts
+    # -------------------------------------------------------------------------------------- nodes and edges
 
     def name(self) -> str:
         self.count += 1
@@ -67,204 +93,189 @@ class _Drawing:
 
     def node(self, label: str, level: int, colours: tuple[str, str], extra: str = "") -> str:
         name = self.name()
-        pad = "  " * (level + 1)
         fill, border = colours
-        self.nodes.append(f'{pad}{name} [label={label}, fillcolor="{fill}", color="{border}"{extra}]')
+        self.line(level, f'{name} [label={label}, fillcolor="{fill}", color="{border}"{extra}]')
         return name
 
-    def port(self, name: str, given: Type | None, level: int) -> str:
-        notes = [] if given is None else [str(given.dtype)]
-        label = node_label(name, notes if given and given.dtype != "real" else [], [], self.theme)
-        return self.node(label, level, self.theme.port, ", shape=ellipse, style=filled, margin=0.06")
+    def line(self, level: int, text: str) -> None:
+        self.nodes.append("  " * (level + 1) + text)
 
-    def edge(self, source: str, target: str, given: Type) -> None:
-        text = shape_text(given)
-        label = f" [label={quoted('  ' + text)}]" if text else ""
-        self.edges.append(f"  {source} -> {target}{label}")
+    def port(self, name: str, dtype: str = "real") -> str:
+        label = node_label(name, self.theme, note="" if dtype == "real" else dtype)
+        return self.node(label, 0, self.theme.port, ", shape=ellipse, style=filled, margin=0.06")
+
+    def connect(self, sources: Ends, target: str) -> None:
+        for source, given in sources:
+            self.edges.append((source, target, shape_text(given), len(sources)))
+
+    def edge_lines(self) -> list[str]:
+        """The edges. One that skips what others go through may bend, so that those are straight; the shape on
+        an edge that forks or joins is kept off its line, which slants."""
+        leaving = Counter(source for source, _, _, _ in self.edges)
+        lines: list[str] = []
+        for source, target, text, joined in self.edges:
+            parts = [f"label={quoted('  ' + text)}"] if text else []
+            parts += ["labelfloat=false"] if text and (joined > 1 or leaving[source] > 1) else []
+            parts += ["weight=1"] if joined > 1 and leaving[source] > 1 else []
+            lines.append(f"  {source} -> {target}" + (f" [{', '.join(parts)}]" if parts else ""))
+        return lines
 
     # -------------------------------------------------------------------------------------------- contents
 
     def block(self, block: Block, sources: dict[str, str], level: int) -> None:
         """Draw the body of a block; `sources` maps values to the nodes they come from, and grows."""
         types = dict(block.types)
-        readers = _readers(block)
         children = {child.name: child for child in block.children}
-        trailing = _trailing(block, readers)
-        merged = {name for names in trailing.values() for name in names}
-        for statement in block.body:
+        for step in self.reading.steps(block):
+            statement = step.statement
+            inputs = [(sources[value], types[value]) for value in statement.inputs]
             if isinstance(statement, Apply):
-                if statement.name not in merged:
-                    self.apply(statement, sources, types, trailing, level)
+                node = self.apply(statement, step.functions, inputs, level)
+                sources.update(dict.fromkeys(statement.outputs, node))
             else:
-                self.call(statement, children[statement.child], sources, types, trailing, level)
-            for follower in trailing.get(_key(statement), ()):
-                follow = next(s for s in block.body if isinstance(s, Apply) and s.name == follower)
-                sources[follow.outputs[0]] = sources[follow.inputs[0]]
+                outputs = self.call(children[statement.child], step, inputs, level)
+                sources.update({v: node for v, (node, _) in zip(statement.outputs, outputs, strict=True)})
+            for function in step.functions:
+                sources[function.outputs[0]] = sources[function.inputs[0]]
 
     def apply(
-        self,
-        statement: Apply,
-        sources: dict[str, str],
-        types: dict[str, Type],
-        trailing: dict[str, list[str]],
-        level: int,
-    ) -> None:
-        primitive = statement.operation
-        title = " · ".join([operation_text(primitive), *self.following(statement, trailing)])
-        symbol = SYMBOLS.get(primitive.operation)
-        if symbol is not None and symbol == title:
+        self, statement: Apply, functions: tuple[Apply, ...], inputs: Ends, level: int, note: str = ""
+    ) -> str:
+        title, options = words(statement.operation)
+        if title in SYMBOLS.values() and not functions and not note:
             extra = ", shape=circle, style=filled, margin=0, width=0.3, height=0.3, fixedsize=true"
-            node = self.node(node_label(symbol, [], [], self.theme), level, self.theme.plain, extra)
+            node = self.node(node_label(title, self.theme), level, self.theme.plain, extra)
         else:
-            node = self.node(node_label(title, [], [], self.theme), level, self.theme.plain)
-        self.connect(statement, node, sources, types)
+            label = node_label(_with_functions(title, functions), self.theme, options=options, note=note)
+            node = self.node(label, level, self.theme.plain)
+        self.connect(inputs, node)
+        return node
 
-    def following(self, statement: Apply | Call, trailing: dict[str, list[str]]) -> list[str]:
-        """The elementwise functions that stand in a statement's node, in order."""
-        return [name.rstrip("_0123456789") for name in trailing.get(_key(statement), ())]
-
-    def connect(
-        self, statement: Apply | Call, node: str, sources: dict[str, str], types: dict[str, Type]
-    ) -> None:
-        for value in statement.inputs:
-            self.edge(sources[value], node, types[value])
-        sources.update(dict.fromkeys(statement.outputs, node))
-
-    def call(
-        self,
-        statement: Call,
-        child: Child,
-        sources: dict[str, str],
-        types: dict[str, Type],
-        trailing: dict[str, list[str]],
-        level: int,
-    ) -> None:
-        inputs = [(sources[v], types[v]) for v in statement.inputs]
-        functions = self.following(statement, trailing)
+    def call(self, child: Child, step: Step, inputs: Ends, level: int) -> Ends:
+        """Draw a child's instances, one after another; return what comes out of the last."""
         index = 0
-        for _, run in groupby(child.instances, key=id):
-            copies = list(run)
-            title = _run_title(child, index, len(copies))
-            inputs = self.instance(copies[0], title, child, inputs, functions, level)
-            index += len(copies)
-        sources.update({v: node for v, (node, _) in zip(statement.outputs, inputs, strict=True)})
+        for instance, copies in runs(child):
+            caption = _caption(child, index, copies)
+            inputs = self.instance(instance, caption, step.functions, inputs, level)
+            index += copies
+        return inputs
 
     def instance(
-        self,
-        instance: Instance,
-        title: str,
-        child: Child,
-        inputs: list[tuple[str, Type]],
-        functions: list[str],
-        level: int,
-    ) -> list[tuple[str, Type]]:
+        self, instance: Instance, caption: Caption, functions: tuple[Apply, ...], inputs: Ends, level: int
+    ) -> Ends:
         """Draw one instance; return the nodes and types of what comes out."""
         if isinstance(instance, Primitive):
-            node = self.primitive(instance, title, child, functions, level)
-            outputs = [(node, t) for t in instance.outputs]
-        elif self.depth is not None and level > self.depth:
-            node = self.folded(instance, title, child, functions, level)
-            types = dict(instance.types)
-            outputs = [(node, types[port.value]) for port in instance.outputs]
-        else:
-            return self.cluster(instance, title, child, inputs, functions, level)
-        for source, given in inputs:
-            self.edge(source, node, given)
-        return outputs
+            node = self.primitive(instance, caption, functions, level)
+            self.connect(inputs, node)
+            return [(node, given) for given in instance.outputs]
+        types = dict(instance.types)
+        only = self.reading.only_step(instance)
+        if only is not None:
+            step, child = only
+            sources = dict(zip((port.value for port in instance.inputs), inputs, strict=True))
+            taken = [sources[value] for value in step.statement.inputs]
+            joined = (*step.functions, *functions)
+            if isinstance(step.statement, Apply):
+                node = self.apply(step.statement, joined, taken, level, caption.text)
+            else:
+                assert child is not None
+                inner = self.instance(child.instances[0], caption.inside(child), joined, taken, level)
+                node = inner[0][0]
+            return [(node, types[instance.outputs[0].value])]
+        if self.depth is not None and level >= self.depth:
+            node = self.folded(instance, caption, level)
+            self.connect(inputs, node)
+            return [(node, types[port.value]) for port in instance.outputs]
+        return self.cluster(instance, caption, inputs, level)
 
     def primitive(
-        self, primitive: Primitive, title: str, child: Child, functions: list[str], level: int
+        self, primitive: Primitive, caption: Caption, functions: tuple[Apply, ...], level: int
     ) -> str:
-        notes = [] if title.rstrip("_0123456789") == primitive.operation else [title]
-        count = parameter_count(primitive)
-        if count:
-            notes.append(f"{count:,} parameters" if count != 1 else "1 parameter")
-        marks = badges(primitive) + (["shared"] if child.shared else [])
-        text = " · ".join([operation_text(primitive), *functions])
+        title, options = words(primitive)
+        marks = badges(primitive) + (["shared"] if caption.shared else [])
+        label = node_label(
+            _with_functions(title, functions),
+            self.theme,
+            options=options,
+            note=" · ".join(filter(None, (caption.text, _parameters(primitive, caption.copies)))),
+            mark=" · ".join(marks),
+        )
         learned = bool(operation(primitive.operation).owns)
-        colours = self.theme.learned if learned else self.theme.plain
-        return self.node(node_label(text, notes, marks, self.theme), level, colours)
+        return self.node(label, level, self.theme.learned if learned else self.theme.plain)
 
-    def folded(self, block: Block, title: str, child: Child, functions: list[str], level: int) -> str:
-        count = parameter_count(block)
-        notes = [f"{count:,} parameters"] if count else []
-        marks = ["shared"] if child.shared else []
-        label = node_label(" · ".join([title, *functions]), notes, marks, self.theme)
+    def folded(self, block: Block, caption: Caption, level: int) -> str:
+        """A whole block as one node."""
+        note, mark = _parameters(block, caption.copies), "shared" if caption.shared else ""
+        label = node_label(caption.text or block.name, self.theme, note=note, mark=mark)
         return self.node(label, level, self.theme.learned, ", peripheries=2")
 
-    def cluster(
-        self,
-        block: Block,
-        title: str,
-        child: Child,
-        inputs: list[tuple[str, Type]],
-        functions: list[str],
-        level: int,
-    ) -> list[tuple[str, Type]]:
-        pad = "  " * (level + 1)
+    def cluster(self, block: Block, caption: Caption, inputs: Ends, level: int) -> Ends:
+        """A block as a frame around its body; frames that hold one frame alone are one."""
+        inner = _only_frame(block)
+        if inner is not None:
+            caption = caption.inside(inner) if caption.times else caption
+            return self.cluster(_instance(inner), caption, inputs, level)
         fill, border = self.theme.cluster
-        text = title + (" (shared)" if child.shared else "")
-        self.nodes.append(f"{pad}subgraph cluster_{self.name()} {{")
-        self.nodes.append(
-            f'{pad}  label={quoted(text)}; labeljust=l; style="rounded,filled"; margin=10;'
-            f' fillcolor="{fill}"; color="{border}"'
+        title = (caption.text or block.name) + (" (shared)" if caption.shared else "")
+        self.line(level, f"subgraph cluster_{self.name()} {{")
+        self.line(
+            level + 1,
+            f'label={quoted(title)}; labeljust=l; style="rounded,filled"; margin={min(18, max(10, len(title)))};'
+            f' fillcolor="{fill}"; color="{border}"',
         )
         sources = {port.value: node for port, (node, _) in zip(block.inputs, inputs, strict=True)}
         self.block(block, sources, level + 1)
+        self.line(level, "}")
         types = dict(block.types)
-        outputs = [(sources[port.value], types[port.value]) for port in block.outputs]
-        if functions:
-            label = node_label(" · ".join(functions), [], [], self.theme)
-            node = self.node(label, level + 1, self.theme.plain)
-            for source, given in outputs:
-                self.edge(source, node, given)
-            outputs = [(node, given) for _, given in outputs]
-        self.nodes.append(f"{pad}}}")
-        return outputs
+        return [(sources[port.value], types[port.value]) for port in block.outputs]
 
 
-def _key(statement: Apply | Call) -> str:
-    return statement.outputs[0]
+def _instance(child: Child) -> Block:
+    instance = child.instances[0]
+    assert isinstance(instance, Block)
+    return instance
 
 
-def _run_title(child: Child, index: int, copies: int) -> str:
+def _only_frame(block: Block) -> Child | None:
+    """The one block that the body of a repeat consists of, if all it does is to pass its input on to that."""
+    if not block.inline or len(block.body) != 1 or not isinstance(block.body[0], Call):
+        return None
+    call = block.body[0]
+    child = block.child(call.child)
+    passed = call.inputs == tuple(port.value for port in block.inputs)
+    returned = call.outputs == tuple(port.value for port in block.outputs)
+    is_block = isinstance(child.instances[0], Block)
+    return child if passed and returned and is_block and not child.repeated else None
+
+
+def _own_name(child: Child) -> str:
+    """A child's name, unless it only repeats the word of its operation."""
+    instance = child.instances[0]
+    same = isinstance(instance, Primitive) and instance.operation in (child.name, _numberless(child.name))
+    return "" if same else child.name
+
+
+def _numberless(name: str) -> str:
+    return name.rstrip("0123456789").removesuffix("_")
+
+
+def _caption(child: Child, index: int, copies: int) -> Caption:
+    """The caption of a child, or of some of its instances from one on."""
     if not child.repeated:
-        return child.name
+        return Caption(title=_own_name(child), shared=child.shared)
     if copies == len(child.instances):
-        return f"{child.name} × {copies}"
+        return Caption(title=child.name, times=f" × {copies}", copies=copies, shared=child.shared)
     where = f"{index}" if copies == 1 else f"{index}..{index + copies - 1}"
-    return f"{child.name}[{where}]"
+    return Caption(title=f"{child.name}[{where}]", copies=copies, shared=child.shared)
 
 
-def _readers(block: Block) -> dict[str, int]:
-    """How often each value of a block is read."""
-    count: dict[str, int] = {}
-    for statement in block.body:
-        for value in statement.inputs:
-            count[value] = count.get(value, 0) + 1
-    for port in block.outputs:
-        count[port.value] = count.get(port.value, 0) + 1
-    return count
+def _with_functions(title: str, functions: tuple[Apply, ...]) -> str:
+    return " · ".join([title, *(function.operation.operation for function in functions)])
 
 
-def _trailing(block: Block, readers: dict[str, int]) -> dict[str, list[str]]:
-    """Elementwise functions that alone read what they follow, by the value at the start of the chain."""
-    blocks = {c.name for c in block.children if not isinstance(c.instances[0], Primitive)}
-    heads: dict[str, str] = {}  # value -> the key of the statement whose node it leaves
-    found: dict[str, list[str]] = {}
-    for statement in block.body:
-        if isinstance(statement, Apply) and _is_function(statement):
-            head = heads.get(statement.inputs[0])
-            if head is not None and readers[statement.inputs[0]] == 1:
-                found.setdefault(head, []).append(statement.name)
-                heads[statement.outputs[0]] = head
-                continue
-        if len(statement.outputs) == 1 and not (isinstance(statement, Call) and statement.child in blocks):
-            heads[statement.outputs[0]] = _key(statement)
-    return found
-
-
-def _is_function(statement: Apply) -> bool:
-    """An operation of one input without arguments of its own: relu, tanh, flatten."""
-    primitive = statement.operation
-    return len(statement.inputs) == 1 and operation_text(primitive) == primitive.operation
+def _parameters(instance: Instance, copies: int) -> str:
+    count = parameter_count(instance)
+    if not count:
+        return ""
+    text = "1 parameter" if count == 1 else f"{count:,} parameters"
+    return f"{text} each" if copies > 1 else text

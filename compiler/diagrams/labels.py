@@ -1,7 +1,7 @@
 """What stands in the nodes and on the edges of a picture.
 
 Labels are Graphviz' HTML-like ones; every text of the spec is escaped. The alphabet is kept to glyphs that
-every renderer has: `x` for the product in shapes is the multiplication sign, which they do.
+every renderer has, such as the multiplication sign in shapes and the middle dot between functions.
 """
 
 from __future__ import annotations
@@ -28,26 +28,36 @@ SYMBOLS = {
     "equal": "=",
     "not_equal": "≠",
 }
-_LONGEST = 40
+_LONGEST = 40  # characters of a line in a node
+_SHORT = 30  # characters of an operation that fits on one line with all its options
 
 
-def operation_text(primitive: Primitive) -> str:
-    """Say what a primitive is: `dense 128`, `conv2d 6, kernel 3`, `2 - x`."""
+def words(primitive: Primitive) -> tuple[str, str]:
+    """Say what a primitive is and what else was asked of it: ("conv2d 16", "kernel 3, no bias")."""
     given = primitive.options
     if "constant" in given and primitive.operation in SYMBOLS:
         sign, constant = SYMBOLS[primitive.operation], given.get("constant")
-        if constant is not None:
-            return f"{constant} {sign} x" if given.get("reversed") else f"x {sign} {constant}"
-        return sign
-    parts: list[str] = []
-    for argument in operation(primitive.operation).arguments:
+        if constant is None:
+            return sign, ""
+        return (f"{constant} {sign} x" if given.get("reversed") else f"x {sign} {constant}"), ""
+    rule = operation(primitive.operation)
+    first, rest = primitive.operation, list[str]()
+    for index, argument in enumerate(rule.arguments):
         value = given.get(argument.name)
-        if argument.required:
-            text = value_text(value, " × " if argument.name == "shape" else ", ")
-            parts.append(f"{argument.name} {text}" if parts else text)
-        elif value != argument.default:
-            parts.append(f"{argument.name} {value_text(value)}")
-    return f"{primitive.operation} {', '.join(parts)}".strip()
+        if argument.required and index == 0:
+            first += " " + value_text(value, " × " if argument.name == "shape" else ", ")
+        elif argument.required or value != argument.default:
+            rest.append(_setting(argument.name, value))
+    more = ", ".join(rest)
+    if more and not rule.owns and len(first) + len(more) <= _SHORT:
+        return f"{first}, {more}" if first != primitive.operation else f"{first} {more}", ""
+    return first, more
+
+
+def _setting(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {value_text(value)}"
 
 
 def value_text(value: Any, between: str = ", ") -> str:
@@ -103,15 +113,15 @@ def clipped(text: str) -> str:
     return flat if len(flat) <= _LONGEST else flat[: _LONGEST - 3] + "..."
 
 
-def node_label(title: str, notes: list[str], marks: list[str], theme: Theme) -> str:
-    """A bold first line, a small faint one, and a small coloured one."""
+def node_label(title: str, theme: Theme, *, options: str = "", note: str = "", mark: str = "") -> str:
+    """A bold line, and small ones: what else was asked, what it is called and holds, constraints."""
     rows = [f"<b>{escape(clipped(title))}</b>"]
-    if notes:
-        text = escape(" · ".join(clipped(note) for note in notes))
-        rows.append(f'<font point-size="9" color="{theme.faint}">{text}</font>')
-    if marks:
-        text = escape(" · ".join(clipped(mark) for mark in marks))
-        rows.append(f'<font point-size="9" color="{theme.badge}">{text}</font>')
+    lines = ((options, theme.text), (note, theme.faint), (mark, theme.badge))
+    rows += [
+        f'<font point-size="9" color="{colour}">{escape(clipped(text))}</font>'
+        for text, colour in lines
+        if text
+    ]
     return "<" + "<br/>".join(rows) + ">"
 
 

@@ -46,8 +46,80 @@ def test_equal_copies_are_drawn_once(build: Build) -> None:
     assert 'label="repeat[2]"' in dot
     assert 'label="repeat[3]"' in dot
     plain = draw(build(TOWER.replace("  constrain repeat[2].block.dense.weight: binary\n", "")))
-    assert 'label="repeat × 4"' in plain
-    assert plain.count('label="block"') == 1
+    assert plain.count("block") == 1
+    assert 'label="block × 4"' in plain
+
+
+WINDOWS = """
+layer window(channels: int) {
+  input  x: real[c, h, w]
+  output y = x -> conv2d(channels, kernel = 3, padding = "same", bias = false)
+}
+layer act(f: activation = gelu) {
+  input  x: real[..]
+  output y = x -> f
+}
+network n {
+  input  x: real[1, 6, 6]
+  output y = x -> window(4) as first -> repeat(2) { window(4) -> relu } -> act -> global_avgpool -> dense(2)
+}
+"""
+
+
+def test_a_block_of_one_step_is_a_node(build: Build) -> None:
+    dot = draw(build(WINDOWS))
+    assert "subgraph" not in dot
+    assert "first · 36 parameters" in dot
+    assert "window × 2 · 144 parameters each" in dot
+    assert "<b>gelu</b>" in dot
+
+
+def test_options_stand_on_their_own_line(build: Build) -> None:
+    dot = draw(build(WINDOWS))
+    assert "<b>conv2d 4</b>" in dot
+    assert ">kernel 3, padding same, no bias<" in dot
+
+
+def test_functions_are_called_by_their_operation(build: Build) -> None:
+    dot = draw(
+        build("""
+layer hidden(f: activation) {
+  input  x: real[..]
+  output y = x -> dense(3) -> f as bend
+}
+network n {
+  input  x: real[2]
+  output y = x -> hidden(tanh)
+}
+""")
+    )
+    assert "<b>dense 3 · tanh</b>" in dot
+    assert "bend" not in dot
+
+
+def test_only_what_keeps_the_shape_joins_a_node(build: Build) -> None:
+    dot = draw(build(WINDOWS))
+    assert "<b>global_avgpool</b>" in dot
+    flat = "network n {\n  input x: real[2, 3]\n  output y = x -> dense(4) -> tanh -> flatten\n}\n"
+    assert "<b>dense 4 · tanh · flatten</b>" in draw(build(flat))
+
+
+def test_what_skips_may_bend(build: Build) -> None:
+    dot = draw(build(TOWER))
+    skips = [line for line in dot.splitlines() if "weight=1]" in line]
+    assert len(skips) == 3  # one for each `x + ...` drawn
+
+
+def test_long_chains_and_deep_nests_are_drawn(build: Build) -> None:
+    chain = " -> ".join(["dense(4) -> relu"] * 1500)
+    dot = draw(build(f"network n {{\n  input x: real[4]\n  output y = x -> {chain}\n}}\n"))
+    assert dot.count("dense 4 · relu") == 1500
+    nested = "".join(
+        f"layer l{i} {{\n  input x: real[4]\n  output y = x -> {'dense(4)' if i == 0 else f'l{i - 1}'}\n}}\n"
+        for i in range(30)
+    )
+    deep = draw(build(nested + "network n {\n  input x: real[4]\n  output y = x -> l29 -> relu\n}\n"))
+    assert "<b>dense 4 · relu</b>" in deep
 
 
 def test_depth_folds_blocks(build: Build) -> None:

@@ -1,0 +1,157 @@
+"""The body of a block as a picture shows it: what gets a node of its own, and what stands in another's.
+
+In: a typed block. Out: its statements in order, each with the functions of one input that alone read what it
+gives and keep its shape (or flatten it): `dense 128 · relu` is one node. A block that comes to one such step
+is a node too, not a frame around one. Copies of a repeat that look the same come as one run.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from nnspec.compiler.diagrams.labels import words
+from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Type
+from nnspec.dsl.node import Node
+
+
+class Step(Node):
+    """A statement and the functions that stand in its node."""
+
+    statement: Apply | Call
+    functions: tuple[Apply, ...]
+
+    @property
+    def last(self) -> str:
+        """The value that leaves the node (a statement of several outputs has no functions)."""
+        return (self.functions[-1] if self.functions else self.statement).outputs[0]
+
+
+class Reading:
+    """Reads the blocks of one graph; what it found is kept, as blocks are met inside others again."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, tuple[Step, ...]] = {}
+        self._only: dict[int, tuple[Step, Child | None] | None] = {}
+
+    def steps(self, block: Block) -> tuple[Step, ...]:
+        """Return what a block's picture consists of, in order."""
+        if id(block) not in self._steps:
+            nodes = {child.name for child in block.children if self._is_node(child)}
+            self._steps[id(block)] = _steps(block, nodes)
+        return self._steps[id(block)]
+
+    def only_step(self, block: Block) -> tuple[Step, Child | None] | None:
+        """Return the one step of a block and the child that it calls (None: an operation that owns nothing),
+        if that is all there is."""
+        if id(block) not in self._only:
+            self._only[id(block)] = self._find_only_step(block)
+        return self._only[id(block)]
+
+    def _find_only_step(self, block: Block) -> tuple[Step, Child | None] | None:
+        if len(block.outputs) != 1 or len(block.children) > 1:
+            return None
+        found = self.steps(block)
+        if len(found) != 1 or found[0].last != block.outputs[0].value:
+            return None
+        child = block.children[0] if block.children else None
+        return (found[0], child) if child is None or self._is_node(child) else None
+
+    def _is_node(self, child: Child) -> bool:
+        """Whether a call of a child is drawn as one node whatever the depth."""
+        if child.repeated:
+            return False
+        instance = child.instances[0]
+        return isinstance(instance, Primitive) or self.only_step(instance) is not None
+
+
+def runs(child: Child) -> tuple[tuple[Instance, int], ...]:
+    """Return a child's instances, those in a row that look the same as one with their number."""
+    found: list[tuple[Instance, int]] = []
+    for instance in child.instances:
+        if found and _alike(found[-1][0], instance):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((instance, 1))
+    return tuple(found)
+
+
+def _alike(one: Instance, other: Instance) -> bool:
+    """Whether two instances are the same in a picture: all but the names of axes, which tell where from."""
+    if one is other:
+        return True
+    if isinstance(one, Primitive):
+        return isinstance(other, Primitive) and _look(one) == _look(other)
+    return (
+        isinstance(other, Block)
+        and one.name == other.name
+        and (one.inputs, one.outputs) == (other.inputs, other.outputs)
+        and len(one.body) == len(other.body)
+        and all(map(_same_statement, one.body, other.body))
+        and len(one.children) == len(other.children)
+        and all(map(_same_child, one.children, other.children))
+        and [t.shape for _, t in one.types] == [t.shape for _, t in other.types]
+    )
+
+
+def _look(primitive: Primitive) -> tuple[object, ...]:
+    shapes = [given.shape for given in (*primitive.inputs, *primitive.outputs)]
+    return primitive.operation, primitive.arguments, primitive.weights, shapes
+
+
+def _same_statement(one: Apply | Call, other: Apply | Call) -> bool:
+    if isinstance(one, Apply) and isinstance(other, Apply):
+        same = (one.name, one.inputs, one.outputs) == (other.name, other.inputs, other.outputs)
+        return same and _alike(one.operation, other.operation)
+    return one == other
+
+
+def _same_child(one: Child, other: Child) -> bool:
+    return (one.name, one.repeated, one.shared, len(one.instances)) == (
+        other.name,
+        other.repeated,
+        other.shared,
+        len(other.instances),
+    ) and all(map(_alike, one.instances, other.instances))
+
+
+def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
+    """The steps of a block; `nodes` are the children that are drawn as one node."""
+    types, readers = dict(block.types), _readers(block)
+    functions: dict[int, list[Apply]] = {}  # by the place of the statement whose node they stand in
+    place: dict[str, int] = {}  # of the statement whose node a value leaves, if functions may join it
+    merged: set[int] = set()
+    for index, statement in enumerate(block.body):
+        head = place.get(statement.inputs[0]) if statement.inputs else None
+        if head is not None and isinstance(statement, Apply) and _joins(statement, types, readers):
+            functions.setdefault(head, []).append(statement)
+            merged.add(index)
+            place[statement.outputs[0]] = head
+        elif len(statement.outputs) == 1 and (isinstance(statement, Apply) or statement.child in nodes):
+            place[statement.outputs[0]] = index
+    return tuple(
+        Step(statement=statement, functions=tuple(functions.get(index, ())))
+        for index, statement in enumerate(block.body)
+        if index not in merged
+    )
+
+
+def _joins(statement: Apply, types: dict[str, Type], readers: dict[str, int]) -> bool:
+    """A function without arguments that keeps or flattens the shape, of a value that nothing else reads."""
+    if len(statement.inputs) != 1 or len(statement.outputs) != 1 or readers[statement.inputs[0]] != 1:
+        return False
+    if words(statement.operation) != (statement.operation.operation, ""):
+        return False
+    taken, given = types[statement.inputs[0]].shape, types[statement.outputs[0]].shape
+    sizes = [size for size in taken if isinstance(size, int)]
+    return taken == given or (len(sizes) == len(taken) and given == (prod(sizes),))
+
+
+def _readers(block: Block) -> dict[str, int]:
+    """How often each value of a block is read."""
+    count: dict[str, int] = {}
+    for statement in block.body:
+        for value in statement.inputs:
+            count[value] = count.get(value, 0) + 1
+    for port in block.outputs:
+        count[port.value] = count.get(port.value, 0) + 1
+    return count
