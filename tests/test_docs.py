@@ -50,6 +50,33 @@ def test_the_language_page_lists_every_word_of_the_library() -> None:
             assert set(re.findall(r"\w+", (inside + "[").split("[")[1])) <= optional, name
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, (
+                target
+            )
+
+
+def test_every_command_of_the_pages_is_one() -> None:
+    from nnspec.commands import VERBS
+
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+        used = {*re.findall(r"`nnspec ([a-z]+)", text), *re.findall(r"^nnspec ([a-z]+)", shell, re.MULTILINE)}
+        assert used <= set(VERBS), page.name
+
+
 def test_generated_pages_are_current() -> None:
     from nnspec.reference import errors, reference
 
