@@ -16,6 +16,10 @@ def load_source(path: Path, bag: Bag) -> Source | None:
     """Return the text of a file; None after a diagnostic. Line ends become plain newlines."""
     name = str(path)
     try:
+        if path.exists() and not path.is_file():
+            why = "it is a folder" if path.is_dir() else "it is no ordinary file"
+            bag.add(FileUnreadable(None, name=name, why=why))
+            return None
         if not path.is_file():
             near = [p.name for p in path.parent.glob("*.nnspec")] if path.parent.is_dir() else []
             bag.add(FileMissing(None, name=name, suggestion=nearest(path.name, near)))
@@ -26,8 +30,9 @@ def load_source(path: Path, bag: Bag) -> Source | None:
             bag.add(FileTooLarge(None, name=name, size=text, limit=f"{LARGEST_FILE:,}"))
             return None
         content = path.read_bytes()
-    except OSError as error:
-        bag.add(FileUnreadable(None, name=name, why=error.strerror or "no reason given"))
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = getattr(error, "strerror", None) or "it can be no file's name"
+        bag.add(FileUnreadable(None, name=name, why=why))
         return None
     return source_of(content, name, path, bag)
 

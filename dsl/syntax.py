@@ -458,6 +458,6 @@ class File(Node):
     items: tuple[Item, ...]
     source: Source
     doc: str | None = None
-    language: int | None = None
+    language: int | float | None = None
     comments: tuple[Comment, ...] = ()
     span: Span | None = None

@@ -43,8 +43,8 @@ class TreeBuilder:
         found = tuple(item for item in items if isinstance(item, s.Item))
         return s.File(items=found, source=self.source, doc=doc, language=language, span=self.span(meta))
 
-    def language(self, meta: Any, children: list[Any]) -> int:
-        return int(float(children[0]))
+    def language(self, meta: Any, children: list[Any]) -> int | float:
+        return value_of(str(children[0]))
 
     def doc(self, meta: Any, children: list[Any]) -> str:
         from inspect import cleandoc
@@ -364,9 +364,7 @@ class TreeBuilder:
 
     def number(self, meta: Any, c: list[Any]) -> Any:
         text = str(c[0])
-        plain = text.replace("_", "")
-        value = float(plain) if any(x in plain for x in ".eE") else int(plain)
-        return s.Number(value=value, text=text, span=self.span(meta))
+        return s.Number(value=value_of(text), text=text, span=self.span(meta))
 
     def text(self, meta: Any, c: list[Any]) -> Any:
         return s.Text(value=unquote(str(c[0])), span=self.span(meta))
@@ -434,6 +432,12 @@ class TreeBuilder:
 
     def dotted(self, meta: Any, c: list[Any]) -> Any:
         return ".".join(map(str, c))
+
+
+def value_of(text: str) -> int | float:
+    """Return the value of a number literal."""
+    plain = text.replace("_", "")
+    return float(plain) if any(mark in plain for mark in ".eE") else int(plain)
 
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}

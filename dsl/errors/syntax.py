@@ -40,7 +40,7 @@ class UnclosedBracket(Error):
     message = "`{bracket}` is never closed"
     label = "opened here"
     help = "add `{closing}`"
-    explain = """Every ( [ and {{ needs its closing partner. The second place is where the text no longer
+    explain = """Every ( [ and { needs its closing partner. The second place is where the text no longer
 made sense inside the bracket."""
 
 
@@ -83,7 +83,7 @@ class FileMissing(Error):
     title = "no such file"
     message = "there is no file `{name}`"
     help = "did you mean `{suggestion}`?"
-    explain = """The file does not exist, or is a folder. Names of files are looked for as they are written,
+    explain = """The file does not exist. Names of files are looked for as they are written,
 relative to where the command runs."""
 
 
@@ -91,7 +91,7 @@ class FileUnreadable(Error):
     code = "N0112"
     title = "file cannot be read"
     message = "`{name}` cannot be read: {why}"
-    explain = """The operating system refused to read the file."""
+    explain = """The operating system refused to read the file, or it is a folder, a device or a pipe."""
 
 
 class NotText(Error):

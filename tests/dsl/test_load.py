@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,23 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
     assert len(errors) == 1 and "N0111" in errors[0] and "`digits.nnspec`" in errors[0]
 
 
-@pytest.mark.parametrize("name", [".", "no/such/folder/a.nnspec", "a\x00b", "a" * 5000])
-def test_names_that_are_no_file(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (".", "it is a folder"),
+        ("no/such/folder/a.nnspec", "there is no file"),
+        ("a\x00b", "a\x00b"),
+        ("a" * 5000, "cannot be read"),
+    ],
+)
+def test_names_that_are_no_file(tmp_path: Path, name: str, told: str) -> None:
     source, errors = load(tmp_path / name)
     assert source is None and len(errors) == 1
-    assert errors[0].startswith(("N0111", "N0112"))
+    assert errors[0].startswith(("N0111", "N0112")) and told in errors[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nnspec")
+    source, errors = load(tmp_path / "pipe.nnspec")
+    assert source is None and "no ordinary file" in errors[0]
