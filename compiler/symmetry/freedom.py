@@ -78,7 +78,7 @@ def _pinned(weights: list[_Axes], space: Atom, spaces: Spaces, still: set[Atom])
     for weight in weights:
         own = [axis for axis, found in enumerate(weight.spaces) if space in found]
         others = frozenset[Atom]().union(*(f for axis, f in enumerate(weight.spaces) if axis not in own))
-        if len(own) != 1 or weight.spaces[own[0]] != {space} or not others <= still:
+        if len(own) != 1 or weight.spaces[own[0]] != frozenset((space,)) or not others <= still:
             continue
         if prod(weight.shape) // weight.shape[own[0]] >= spaces.sizes[space]:
             return True

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.relations import Contract, Move, Term
-from nnspec.compiler.symmetry.actions import Biases
+from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import Forgotten
-from nnspec.compiler.symmetry.group import Derivation, SymmetryGroup, Wire
 from nnspec.compiler.symmetry.linear import Number
+from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
+from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf
 from nnspec.compiler.symmetry.unknowns import Unknowns
 from nnspec.dsl.node import Node
@@ -142,12 +143,13 @@ def _matrices(d: Derivation, wire: Wire, seed: int) -> Iterator[Generator]:
         if centred:
             keep = torch.eye(wire.size, dtype=torch.float64) - 1.0 / wire.size
             x = keep @ x @ keep
-        matrix = torch.linalg.matrix_exp(t * x)
-        dual = torch.linalg.inv(matrix).T
+        linear_algebra: Any = torch.linalg
+        matrix: Tensor = linear_algebra.matrix_exp(t * x)
+        dual: Tensor = linear_algebra.inv(matrix).T
 
         def act(given: Tensor, atom: Atom) -> Tensor:
             acting = dual if signs.get(atom, 1) < 0 else matrix
-            return torch.tensordot(acting.to(given), given, dims=1)
+            return (acting.to(given) @ given.reshape(given.shape[0], -1)).reshape(given.shape)
 
         return _act_on_space(d, wire.space, state, act)
 
@@ -159,9 +161,9 @@ def _orientations(d: Derivation, space: Atom) -> dict[Atom, Number]:
     """Return for each atom of a space whether it moves with the wire (1) or dually (-1)."""
     system = d.scales.vectors[space]
     solution = system.basis()[0]
-    live = [a for a in d.spaces.classes()[space] if d.related.carriers[a.tensor].live and a in solution]
+    live = [a for a in d.spaces.classes()[space] if a in solution and d.related.carriers[a.tensor].live]
     forward = solution[live[0]]
-    return {atom: number * forward for atom, number in solution.items() if isinstance(atom, Atom)}
+    return {atom: solution[atom] * forward for atom in d.spaces.classes()[space] if atom in solution}
 
 
 # ------------------------------------------------------------------------------------ scales, signs and shifts
@@ -302,9 +304,15 @@ def _image(d: Derivation, state: State, relation: Contract, live: Term, before: 
 
 
 def _viewed(d: Derivation, state: State, tensor: str) -> Any:
-    """Return a weight, or the view of one that a use declares."""
-    if key_of(tensor) in state:
-        return state[key_of(tensor)]
+    """Return an effective weight, or the view of one that a use declares."""
+    from nnspec.compiler.emit.load import map_function
+
+    carrier = d.related.carriers[tensor]
+    if carrier.kind in ("weight", "buffer"):
+        found = state[key_of(tensor)]
+        for item in carrier.maps:
+            found = map_function(item)(found)
+        return found
     for stated in d.related.stated:
         relation = stated.relation
         if isinstance(relation, Move) and relation.output == tensor:
@@ -312,7 +320,7 @@ def _viewed(d: Derivation, state: State, tensor: str) -> Any:
             if all(len(ins) == 1 and len(outs) == 1 for ins, outs in relation.groups):
                 order = {outs[0]: ins[0] for ins, outs in relation.groups}
                 return given.permute([order[axis] for axis in range(given.dim())])
-            return given.reshape([int(str(n)) for n in d.related.carriers[tensor].shape])
+            return given.reshape([int(str(n)) for n in carrier.shape])
     raise KeyError(tensor)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.symmetry.group import SymmetryGroup
+from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.relate import terms_of
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
 from nnspec.compiler.relations import Normalize, Sum
 from nnspec.compiler.rewrites.hard import hard, hard_state
 from nnspec.compiler.symmetry.generators import generators, key_of
-from nnspec.compiler.symmetry.group import SymmetryGroup
+from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _outputs(found: Any) -> Tensor:
     """Return every output as one vector a sample."""
     import torch
 
-    listed = found if isinstance(found, tuple) else (found,)
+    listed = cast("tuple[Any, ...]", found if isinstance(found, tuple) else (found,))
     return torch.cat([item.reshape(item.shape[0], -1) for item in listed], dim=1)
 
 
@@ -191,11 +191,19 @@ def jacobian_nullity(
 
     point = torch.cat([state[name].flatten() for name in learned])
     jacobian = torch.func.jacfwd(outputs)(point).reshape(-1, total)
-    spectrum = torch.linalg.svdvals(jacobian)
-    rank = int((spectrum > TOLERANCE * spectrum[0]).sum())
-    below = float(spectrum[rank]) if rank < len(spectrum) else 0.0
-    gap = float(spectrum[rank - 1]) / below if below else float("inf")
+    rank, gap = _rank(jacobian)
     return total - rank, total, gap
+
+
+def _rank(matrix: Tensor) -> tuple[int, float]:
+    """Return the rank of a matrix, and the gap in its spectrum there."""
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    spectrum: list[float] = linear_algebra.svdvals(matrix).tolist()
+    rank = sum(value > TOLERANCE * spectrum[0] for value in spectrum)
+    dropped = spectrum[rank] if rank < len(spectrum) else 0.0
+    return rank, spectrum[rank - 1] / dropped if dropped else float("inf")
 
 
 def learned_keys(graph: Graph) -> list[str]:

@@ -21,6 +21,7 @@ class Action(Node):
     parity: str = "odd"  # "odd", "even", "none", and within a map "complement"
     degree: float | None = 1.0  # f(a w) = a^degree f(w) for a > 0
     is_free: bool = True  # there is no map at all
+    is_held: bool = False  # a straight-through map: the effective weight takes few values
     names: tuple[str, ...] = ()
 
     @property
@@ -30,7 +31,12 @@ class Action(Node):
 
     @property
     def scales(self) -> bool:
-        return self.entrywise and self.degree is not None and self.degree != 0
+        return self.entrywise and self.degree is not None and self.moves
+
+    @property
+    def moves(self) -> bool:
+        """Whether small steps of the stored weight move the effective one."""
+        return self.degree != 0 and not self.is_held
 
 
 FREE = Action()
@@ -40,7 +46,9 @@ def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
     """Return the action of maps applied one after another."""
     found = FREE
     for item in maps:
-        found = _block(item.block, found).replace(is_free=False, names=(*found.names, item.name))
+        held = found.is_held or item.straight_through
+        names = (*found.names, item.name)
+        found = _block(item.block, found).replace(is_free=False, is_held=held, names=names)
     return found
 
 
@@ -87,11 +95,11 @@ def _relation(relation: Relation, given: tuple[Action, ...]) -> Action | None:
 
 
 def _function(relation: Elementwise, given: tuple[Action, ...]) -> Action:
-    if len(given) > 1:
+    if len(given) != 1:
         unmoved = all(a.parity == "even" for a in given)
         still = all(a.degree == 0 for a in given)
         return given[0].replace(parity="even" if unmoved else "none", degree=0.0 if still else None)
-    (inner,) = given
+    inner = given[0]
     if inner.degree == 0:
         degree: float | None = 0.0
     elif inner.degree is None or relation.degree is None:

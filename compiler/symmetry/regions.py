@@ -1,22 +1,18 @@
-"""Linear regions: what a network sees of maps between two nonlinearities, and what it does not.
+"""Linear regions: maps along one axis of each tensor, between what is not such a map.
 
-Between nonlinear tensors a network depends on its weights only through the composite maps from every source
-(what a nonlinearity made, an input, the constant 1) to every sink (what a nonlinearity reads, an output).
-The directions that change no composite are all that shifts, GL wires and kernels of narrow readers together
-leave free; at random weights their number is exact, whatever the shapes. Regions of a single map of its
-own are skipped: their composite is the weight itself.
+In: the relations of a network. A region is maps that share a tensor or a weight. Regions begin at sources
+(what a nonlinearity made, an input) and end at sinks (what a nonlinearity reads, an output). What is linear
+in another way is noted, for then a region's weights are not all that acts between its ends.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
-from typing import Any
 
 from nnspec.compiler.relations import Contract, Elementwise, Fixed, Move, Relation, Sum, Term
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.dsl.node import Node
-
-LIMIT = 1200  # unknowns of one region; the cost grows with the cube
 
 
 class Map(Node):
@@ -37,41 +33,7 @@ class Region(Node):
     weights: tuple[str, ...]
 
 
-class Unseen(Node):
-    """How many directions of the weights no composite shows, and whether every region was counted."""
-
-    dimension: int
-    complete: bool
-    note: str | None = None
-    plain: frozenset[str] = frozenset()  # weights that are a composite, or the only weight of one
-    alone: frozenset[str] = frozenset()  # weights that are a region of their own
-
-
-def unseen_directions(related: Related) -> Unseen:
-    """Count the directions of the weights that change no composite map, at random weights."""
-    reader = _Reader(related)
-    reader.read()
-    total, note = 0, reader.note
-    alone: set[str] = set()
-    for region in reader.regions():
-        if len(region.maps) == 1 and len(set(region.weights)) == len(region.weights):
-            alone.update(region.weights)
-            continue
-        size = sum(reader.columns(weight) for weight in region.weights)
-        if size > LIMIT:
-            note = note or f"a linear region of {size} weights is too large to be searched"
-            continue
-        total += _unseen(region, reader)
-    return Unseen(
-        dimension=total,
-        complete=note is None,
-        note=note,
-        plain=reader.plain_weights() - reader.taken,
-        alone=frozenset(alone) - reader.taken,
-    )
-
-
-class _Reader:
+class Maps:
     """Reads relations as maps along one axis of each tensor, and notes what is not one."""
 
     def __init__(self, related: Related) -> None:
@@ -82,7 +44,9 @@ class _Reader:
         self.axis: dict[str, int] = {}  # the axis along which maps act
         self.sinks: set[str] = set(related.outputs)
         self.note: str | None = None
+        self.border: set[str] = {*related.inputs, *related.outputs}
         self.taken: set[str] = set()  # weights that appear outside of maps
+        self.readers = Counter(name for item in related.stated for name in _reads(item.relation)[0])
 
     def size(self, tensor: str) -> int:
         """Return the size of a tensor along its axis."""
@@ -94,7 +58,7 @@ class _Reader:
     def columns(self, weight: str) -> int:
         """Return how many numbers of a weight may move."""
         carrier = self.carriers[weight]
-        if carrier.action is None or (not carrier.is_free and carrier.action.degree == 0):
+        if carrier.action is None or not carrier.action.moves:
             return 0
         sizes = [size for size in carrier.shape if isinstance(size, int)]
         return prod(sizes)
@@ -111,6 +75,7 @@ class _Reader:
             else:
                 self.maps.append(found)
                 made.add(found.output)
+        self._repeats()
         for item in self.maps:
             for weight in (item.weight, item.bias):
                 if weight is not None:
@@ -132,9 +97,11 @@ class _Reader:
     def _check_weight(self, weight: str) -> None:
         carrier = self.carriers[weight]
         if weight in self.taken:
-            self.note = self.note or f"{weight} is used in two ways"
-        if not carrier.is_free and not (carrier.action and carrier.action.degree == 0):
-            self.note = self.note or f"the constraint on {weight} may hide directions"
+            self._say(f"{weight} is used in two ways")
+        if carrier.action is not None and carrier.action.is_held:
+            self._say(f"{weight} takes few values, so units may coincide")
+        elif not carrier.is_free and carrier.action is not None and carrier.action.moves:
+            self._say(f"the constraint on {weight} may hide directions")
 
     def _is_view(self, relation: Relation) -> bool:
         """Remember transposed weights."""
@@ -148,18 +115,30 @@ class _Reader:
     def _cut(self, relation: Relation, made: set[str]) -> None:
         """Treat a relation as the end of some regions and the start of others."""
         reads, is_linear = _reads(relation)
+        self.border.update(reads, _makes(relation))
         for tensor in reads:
             carrier = self.carriers[tensor]
-            if not carrier.live:
+            if carrier.live:
+                self.sinks.add(tensor)
+            else:
                 self.taken.add(self.views.get(tensor, (tensor, False))[0])
-                if is_linear:
-                    self.note = (
-                        self.note or "a linear map of another kind than one axis stands between weights"
-                    )
+            if not is_linear:
                 continue
-            self.sinks.add(tensor)
-            if is_linear and tensor in made:
-                self.note = self.note or "a linear map of another kind than one axis stands between weights"
+            if not carrier.live or tensor in made:
+                self._say("a linear map of another kind than along one axis stands between weights")
+            elif not isinstance(relation, Move) or self.readers[tensor] > 1:
+                self._say("values that are rearranged may repeat each other")
+
+    def _say(self, note: str) -> None:
+        self.note = self.note or note
+
+    def _repeats(self) -> None:
+        """Sources that reach a function without a weight between may make it repeat another."""
+        made = {item.output for item in self.maps}
+        for item in self.maps:
+            bare = item.weight is None and not any(name in made for name, _ in item.inputs)
+            if bare and item.output in self.sinks and item.output not in self.related.outputs:
+                self._say("functions of values without a weight between may repeat each other")
 
     def _map(self, relation: Relation) -> Map | None:
         if isinstance(relation, Sum):
@@ -280,112 +259,10 @@ def _reads(relation: Relation) -> tuple[tuple[str, ...], bool]:
             return found, hasattr(relation, "groups") or hasattr(relation, "whole")
 
 
-def _unseen(region: Region, reader: _Reader) -> int:
-    """Return the number of directions of a region's weights that change no composite."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    values: dict[str, Any] = {}
-    for name in region.weights:
-        values[name] = random.standard_normal([int(str(size)) for size in reader.carriers[name].shape])
-    forward = _forward(region, reader, values)
-    backward = _backward(region, reader, values)
-    columns: list[Any] = []
-    for name in region.weights:
-        if reader.columns(name):
-            columns.append(_columns(name, region, forward, backward))
-    if not columns:
-        return 0
-    jacobian = np.concatenate(columns, axis=1)
-    spectrum = np.linalg.svd(jacobian, compute_uv=False)
-    return jacobian.shape[1] - int((spectrum > 1e-9 * spectrum[0]).sum())
-
-
-def _matrix(item: Map, values: dict[str, Any]) -> Any:
-    import numpy as np
-
-    stored = values[item.weight or ""]
-    if item.diagonal:
-        return np.diag(stored)
-    return stored.T if item.transposed else stored
-
-
-def _forward(region: Region, reader: _Reader, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return for each tensor its matrix from each source; the source "1" is the constant."""
-    import numpy as np
-
-    made = {item.output for item in region.maps}
-    found: dict[str, dict[str, Any]] = {}
-    for item in region.maps:
-        total: dict[str, Any] = {}
-        for name, coefficient in item.inputs:
-            own = found[name] if name in made else {name: np.eye(reader.size(name))}
-            for source, matrix in own.items():
-                image = matrix if item.weight is None else _matrix(item, values) @ matrix
-                total[source] = total.get(source, 0) + coefficient * image
-        if item.bias is not None:
-            total["1"] = total.get("1", 0) + values[item.bias][:, None]
-        found[item.output] = total
-    for name in {name for item in region.maps for name, _ in item.inputs} - made:
-        found[name] = {name: np.eye(reader.size(name))}
-    return found
-
-
-def _backward(region: Region, reader: _Reader, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return for each tensor the matrices with which it enters each sink."""
-    import numpy as np
-
-    found: dict[str, dict[str, Any]] = {item.output: {} for item in region.maps}
-    for item in reversed(region.maps):
-        own = found[item.output]
-        if item.output in reader.sinks:
-            own[item.output] = own.get(item.output, 0) + np.eye(reader.size(item.output))
-        for name, coefficient in item.inputs:
-            if name not in found:
-                continue
-            for sink, matrix in own.items():
-                image = matrix if item.weight is None else matrix @ _matrix(item, values)
-                found[name][sink] = found[name].get(sink, 0) + coefficient * image
-    return found
-
-
-def _columns(
-    name: str, region: Region, forward: dict[str, dict[str, Any]], backward: dict[str, dict[str, Any]]
-) -> Any:
-    """Return how every composite changes with the entries of one weight, over all its uses."""
-    import numpy as np
-
-    blocks: dict[tuple[str, str], Any] = {}
-    sinks = {sink: own for rows in backward.values() for sink, own in rows.items()}
-    width = 0
-    for item in region.maps:
-        if name not in (item.weight, item.bias):
-            continue
-        for sink, matrix in backward[item.output].items():
-            if name == item.bias:
-                blocks[sink, "1"] = blocks.get((sink, "1"), 0) + matrix
-                width = matrix.shape[1]
-                continue
-            for source, inner in forward[item.inputs[0][0]].items():
-                block = _kron(matrix, inner, item)
-                blocks[sink, source] = blocks.get((sink, source), 0) + block
-                width = block.shape[1]
-    rows: list[Any] = []
-    for sink in sinks:
-        for source, matrix in forward[sink].items():
-            found = blocks.get((sink, source))
-            rows.append(np.zeros((matrix.size, width)) if found is None else found)
-    return np.concatenate(rows, axis=0)
-
-
-def _kron(outer: Any, inner: Any, item: Map) -> Any:
-    """Return d(outer @ W @ inner) / dW, rows and columns flattened row-major."""
-    import numpy as np
-
-    sink, source = outer.shape[0], inner.shape[1]
-    if item.diagonal:
-        return np.einsum("so,ok->sko", outer, inner).reshape(sink * source, -1)
-    full = np.einsum("so,ik->skoi", outer, inner)
-    if item.transposed:
-        full = full.transpose(0, 1, 3, 2)
-    return full.reshape(sink * source, -1)
+def _makes(relation: Relation) -> tuple[str, ...]:
+    """Return what a relation makes."""
+    output = getattr(relation, "output", None)
+    if isinstance(output, Term):
+        return (output.tensor,)
+    found = (output, getattr(relation, "whole", None), getattr(relation, "part", None))
+    return tuple(name for name in found if name is not None)

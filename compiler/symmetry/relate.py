@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnspec.compiler.flat import Flat, Held, Use, flatten
-from nnspec.compiler.ir import Graph, Primitive
+from nnspec.compiler.ir import Graph, Primitive, WeightMap
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
@@ -44,6 +44,7 @@ class Carrier(Node):
     shown: str  # what people know it by
     live: bool  # depends on the network's inputs
     action: Action | None = None  # of a weight: what its constraint lets through
+    maps: tuple[WeightMap, ...] = ()  # that constraint
     span: Span | None = None
 
     @property
@@ -100,7 +101,8 @@ class _Collector:
         found: dict[str, Held] = {}
         for index, use in enumerate(self.flat.uses):
             for _, held in use.weights:
-                if index not in needed and held.key not in self.carriers and _is_learned(held):
+                moves = _is_learned(held) and action_of_maps(held.weight.maps).moves
+                if index not in needed and held.key not in self.carriers and moves:
                     found[held.key] = held
         return tuple(found.values())
 
@@ -164,6 +166,7 @@ class _Collector:
                 shown=name,
                 live=False,
                 action=action_of_maps(weight.maps),
+                maps=weight.maps,
                 span=use.span,
             )
         if not held.transposed:

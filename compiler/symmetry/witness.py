@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnspec.compiler.relations import Contract, Elementwise, Normalize, Softmax
+from nnspec.compiler.symmetry.composites import Unseen
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.compiler.symmetry.spaces import Spaces
 
 
-def completeness_notes(related: Related, spaces: Spaces) -> tuple[str, ...]:
+def completeness_notes(related: Related, spaces: Spaces, unseen: Unseen) -> tuple[str, ...]:
     """Return what may add dimensions to those derived."""
-    return tuple(dict.fromkeys((*_functions(related), *_blocks(spaces))))
+    regions = () if unseen.note is None else (unseen.note,)
+    return tuple(dict.fromkeys((*_functions(related), *_blocks(related, spaces), *regions)))
 
 
 def _functions(related: Related) -> Iterator[str]:
@@ -37,6 +39,13 @@ def _functions(related: Related) -> Iterator[str]:
                 pass
 
 
-def _blocks(spaces: Spaces) -> Iterator[str]:
+def _blocks(related: Related, spaces: Spaces) -> Iterator[str]:
     if spaces.unlinked:
         yield "some entries are regrouped across blocks, and nothing was derived for them"
+    for (tensor, axis), layout in spaces.layouts.items():
+        if related.carriers[tensor].kind != "weight":
+            continue
+        for segment, atoms in zip(layout, spaces.atoms((tensor, axis)), strict=True):
+            moving = [a for a in atoms if spaces.space(a) not in spaces.fixed]
+            if len(segment) > 1 and len(moving) > 1:
+                yield "wires made of blocks: blocks are permuted, and entries within all blocks alike"

@@ -1,0 +1,81 @@
+"""What is known of the symmetry group of a network, as records and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.dsl.node import Node
+
+
+class Wire(Node):
+    """An index space that some weight has: its group, and what decided it."""
+
+    name: str
+    size: int
+    group: str
+    multiplicity: int
+    reason: str
+    line: int | None
+    is_fixed: bool
+    tensors: tuple[str, ...]
+    weights: tuple[str, ...]
+    space: Atom
+
+
+class Factor(Node):
+    """A factor of the component group."""
+
+    group: str
+    wire: str | None
+    order: int | None
+    log10_order: float
+
+
+class SymmetryGroup(Node):
+    """What is known of the group of a network."""
+
+    network: str
+    wires: tuple[Wire, ...]
+    factors: tuple[Factor, ...]
+    log10_order: float
+    order: int | None  # None when large
+    families: dict[str, int]
+    is_exact: bool  # the dimension, at generic weights
+    notes: tuple[str, ...]
+    derivation: Derivation
+
+    @property
+    def continuous_dimension(self) -> int:
+        return sum(self.families.values())
+
+    @property
+    def completeness(self) -> str:
+        return "exact at generic weights" if self.is_exact else "lower bound"
+
+    def json(self) -> dict[str, Any]:
+        """Return the group as JSON."""
+        return {
+            "network": self.network,
+            "log10_order": self.log10_order,
+            "order": None if self.order is None else str(self.order),
+            "factors": [
+                {"group": f.group, "wire": f.wire, "log10_order": f.log10_order} for f in self.factors
+            ],
+            "continuous_dimension": self.continuous_dimension,
+            "families": dict(self.families),
+            "wires": [
+                {
+                    "name": w.name,
+                    "size": w.size,
+                    "group": w.group,
+                    "multiplicity": w.multiplicity,
+                    "reason": w.reason,
+                    "line": w.line,
+                }
+                for w in self.wires
+            ],
+            "completeness": self.completeness,
+            "notes": list(self.notes),
+        }
