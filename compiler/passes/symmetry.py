@@ -12,7 +12,8 @@ from typing import Any
 
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.symmetry.group import SymmetryGroup, symmetry_group
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.passes import TooLargeToVerify
