@@ -128,9 +128,15 @@ def _is_elementwise(use: Use) -> bool:
     if len(use.inputs) != 1 or use.weights:
         return False
     relations = _relations(use)
-    return bool(relations) and all(
-        isinstance(r, Elementwise) or (isinstance(r, Sum) and len(r.terms) == 1) for r in relations
-    )
+    return bool(relations) and all(_is_entrywise(relation) for relation in relations)
+
+
+def _is_entrywise(relation: Relation) -> bool:
+    """Whether each entry of the output comes from the same entry of the one input (not so for pooling)."""
+    if not isinstance(relation, (Elementwise, Sum)) or len(relation.terms) != 1:
+        return False
+    labels = relation.output.labels
+    return relation.terms[0].labels == labels and not any(label.startswith("#") for label in labels)
 
 
 def _multiplies(use: Use) -> bool:

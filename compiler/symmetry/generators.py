@@ -175,10 +175,10 @@ def _solutions(d: Derivation, system: Unknowns) -> Iterator[tuple[str | None, So
     An index is named by (atom, index) in the solution. Of a space on which permutations act, one index
     stands for all.
     """
+    buffers = {c.name for c in d.related.carriers.values() if c.kind == "buffer"}
+    alone = {name for buffer in buffers for name in system.joint_unknowns(buffer)}
     for solution in system.joint.basis():
-        if any(
-            d.related.carriers[str(name[1])].kind != "buffer" for name in solution if isinstance(name, tuple)
-        ):
+        if not alone.issuperset(solution):
             yield None, solution
     for space, equations in system.vectors.items():
         size = d.spaces.sizes[space]

@@ -23,21 +23,3 @@ class TooLargeToVerify(Error):
     help = "leave `verify` out, or verify the same network with smaller widths"
     explain = """Verification compares what was derived with the rank of the network's Jacobian, whose cost grows
 with the cube of the number of parameters. The derived group itself needs no weights and has no such limit."""
-
-
-class StateDoesNotFit(Error):
-    code = "N0962"
-    title = "weights of another network"
-    message = "the weights given are not those of {network}: {why}"
-    explain = """A pass was given trained weights whose names or shapes differ from those that the spec declares:
-the spec changed since the run, or the weights belong to another network."""
-
-
-class NotFinite(Error):
-    code = "N0963"
-    title = "weights that are not numbers"
-    message = "`{name}` holds values that are not finite"
-    help = "look at the run that made these weights: its loss diverged"
-    explain = (
-        """Ranks and distances of weights that hold NaN or infinities mean nothing, so the pass stops."""
-    )

@@ -136,3 +136,14 @@ network n {
     assert "read by `tanh` and `sigmoid`" in misfits["forked"][0]
     assert "enters the gate `multiply`" in misfits["gate"][0]
     assert misfits["head"] == ()
+
+
+def test_pooling_is_not_a_function_of_entries(build: Callable[..., Graph]) -> None:
+    graph = build(
+        "network n {\n input x: real[1, 8, 8]\n"
+        " output y = x -> conv2d(4, kernel = 3) -> tanh -> maxpool(2) -> flatten -> dense(3)\n}\n"
+    )
+    wiring = synapses(graph)
+    first = wiring.synapses[0]
+    assert [wiring.flat.uses[use].primitive.operation for use in first.functions] == ["tanh"]
+    assert wiring.flat.values[first.post].type.shape == wiring.flat.values[first.drive].type.shape
