@@ -33,7 +33,13 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
-from nnspec.dsl.errors.names import NeverUsed, NotALayer, NotAValue, RecursiveDefinition, RecursiveLet
+from nnspec.dsl.errors.names import (
+    NeverUsed,
+    NotALayer,
+    NotAValue,
+    RecursiveDefinition,
+    RecursiveLet,
+)
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     CallOf,

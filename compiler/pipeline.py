@@ -15,6 +15,7 @@ from nnspec.compiler.elaborate import check_overrides, elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.typing import type_graph
+from nnspec.compiler.unread import warn_of_unread
 from nnspec.dsl.bind import bind
 from nnspec.dsl.definitions import Definition, Definitions
 from nnspec.dsl.diagnostics import Bag
@@ -70,6 +71,12 @@ class Checked:
             self._graphs[key] = None if graph is None else type_graph(graph, self.bag, sizes)
         return self._graphs[key]
 
+    def warn(self) -> None:
+        """Add warnings about graphs that are right; a spec with errors has enough to say."""
+        for graph in self._graphs.values():
+            if graph is not None and not self.bag.failed:
+                warn_of_unread(graph, self.bag)
+
     def elaborated(self, definition: Definition, parameters: Mapping[str, Any] | None = None) -> Graph | None:
         """Return a network's graph before its shapes are known; None after errors went to the bag."""
         parameters = dict(parameters or {})
@@ -116,6 +123,7 @@ def check(
     for definition, given in open_ended:
         if len(bag) == before or id(definition) in checked.sizes:
             checked.graph(definition, given)
+    checked.warn()
     return checked
 
 

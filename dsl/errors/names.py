@@ -91,6 +91,17 @@ class NeverUsed(Error):
 known, and it would change nothing."""
 
 
+class NeverRead(Error):
+    code = "N0220"
+    severity = "warning"
+    title = "value that nothing reads"
+    message = "`{name}` changes no output"
+    label = "never read"
+    help = "delete the line, or use `{name}` below"
+    explain = """A value that no output depends on still makes its instances and their parameters, which then
+never learn. Often the name of a later value was meant."""
+
+
 class UnknownLanguage(Error):
     code = "N0215"
     title = "unknown version of the language"

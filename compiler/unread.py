@@ -1,0 +1,43 @@
+"""Warns of inputs and values that no output depends on directly: they make instances that never learn.
+
+In: a typed graph, so that a spec with errors is not warned about as well. Out: warnings in the bag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnspec.compiler.ir import Block, Graph
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.errors.names import NeverRead
+from nnspec.dsl.source import Span
+
+
+def warn_of_unread(graph: Graph, bag: Bag) -> None:
+    """Add a warning for each input or named value of a block that nothing reads."""
+    for block in _blocks(graph.root, {}):
+        for name, span in _unread(block):
+            if span is not None:
+                bag.add(NeverRead(span, name=name))
+
+
+def _unread(block: Block) -> Iterator[tuple[str, Span | None]]:
+    read = {value for statement in block.body for value in statement.inputs}
+    read |= {port.value for port in block.outputs}
+    yield from ((port.name, port.span) for port in block.inputs if port.value not in read)
+    named = set(block.named)
+    for statement in block.body:
+        # Of the several values of one operation (`split`) some may be left.
+        if not read & set(statement.outputs):
+            yield from ((value, statement.span) for value in statement.outputs[:1] if value in named)
+
+
+def _blocks(block: Block, seen: dict[int, Block]) -> Iterator[Block]:
+    if id(block) in seen:
+        return
+    seen[id(block)] = block
+    yield block
+    for child in block.children:
+        for instance in {id(i): i for i in child.instances}.values():
+            if isinstance(instance, Block):
+                yield from _blocks(instance, seen)
