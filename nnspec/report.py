@@ -6,14 +6,27 @@ import hashlib
 import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
 from nnspec import __version__
 from nnspec.commands.options import settings
+from nnspec.compiler.diagrams.renderer import inline, rendered
 from nnspec.compiler.passes.analysis import Cell, Table
 from nnspec.compiler.runtime import figures
-from nnspec.compiler.runtime.report import Code, Figure, Headline, Report, Section, cell_text, page
+from nnspec.compiler.runtime.report import (
+    Code,
+    Figure,
+    Folded,
+    Headline,
+    Part,
+    Report,
+    Section,
+    cell_text,
+    page,
+)
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.dimensions import Size
 from nnspec.files import write_text
@@ -23,7 +36,10 @@ if TYPE_CHECKING:
     from nnspec.analysing import Found
     from nnspec.compiler.runtime.results import RunResult
 
-_MOST_SEEDS = 30  # rows of a table of seeds
+_MOST_ROWS = 12  # of a table of seeds or layers that stands open
+_MOST_LAYERS = 2000  # rows of a table of layers
+_MOST_NODES = 150  # of a picture with all blocks open
+_MOST_DRAWN = 1500  # of a picture at all
 _NO_PLOTS = "matplotlib is not installed, so there are no plots here: pip install 'nnspec[plot]'"
 
 
@@ -110,7 +126,10 @@ def _network_section(network: Network) -> Section:
         f"{cell_text(_size(cost.flops))} floating-point operations for one sample.",
     )
     doc = (network.graph.doc,) if network.graph.doc else ()
-    parts = (*_picture(network), Table(title="", columns=columns, rows=tuple(rows)))
+    shown = rows[:_MOST_LAYERS]
+    left = f" (the first {_MOST_LAYERS:,} of {len(rows):,})" if len(rows) > _MOST_LAYERS else ""
+    table = Table(title=f"layers{left}", columns=columns, rows=tuple(shown))
+    parts = (*_picture(network), Folded(table=table) if len(rows) > 4 * _MOST_ROWS else table)
     return Section(title=f"Network {network.name}", text=(*doc, *text), parts=parts)
 
 
@@ -119,48 +138,63 @@ def _size(size: Size) -> int | str:
 
 
 def _picture(network: Network) -> tuple[Figure | Code, ...]:
+    """The network's picture; blocks of a large one are folded until it can be read."""
+    dot = network.dot()
+    for depth in (1, 0):
+        if dot.count("fillcolor=") > _MOST_NODES:
+            dot = network.dot(depth=depth)
+    if dot.count("fillcolor=") > _MOST_DRAWN:
+        return ()
     try:
-        light, dark = (_inline(network, theme) for theme in ("light", "dark"))
+        svg = inline(rendered(dot, "svg").decode("utf-8"))
     except RunError as failure:
         return (Code(text=f"{failure.error.message}. {failure.error.help or ''}"),)
-    return (Figure(svg=light, dark=dark, wide=True),)
-
-
-def _inline(network: Network, theme: str) -> str:
-    """A picture to stand inside a page: without its prologue, its identifiers its own."""
-    svg = network.render("svg", theme=theme)
-    assert isinstance(svg, str)
-    key = hashlib.sha256(f"{network.name} {theme}".encode()).hexdigest()[:8]
-    return svg[svg.index("<svg") :].replace(' id="', f' id="{key}-')
+    return (Figure(svg=svg, wide=True),)
 
 
 # ---------------------------------------------------------------------------------------------------- runs
 
 
 def _run_section(run: RunResult) -> Section:
-    parts: list[Table | Figure | Code] = [_seed_table(run)]
+    parts: list[Part] = _seed_tables(run)
     text: list[str] = [str(error.message) for error in run.problems]
     if figures.available():
         parts += _plots(run)
     else:
         text.append(_NO_PLOTS)
-    rows = tuple((name, _setting(value)) for name, value in run.settings.items())
+    rows = tuple((name, _field(name, value)) for name, value in run.settings.items())
     parts.append(Table(title="settings", columns=("field", "value"), rows=rows))
     return Section(title=f"Experiment {run.experiment}", text=tuple(text), parts=tuple(parts))
 
 
-def _seed_table(run: RunResult) -> Table:
+def _seed_tables(run: RunResult) -> list[Part]:
+    """Each seed's metrics, then mean and deviation; those of many seeds are folded below a summary."""
     names = [name for name in run.mean if "." not in name]
     rows: list[tuple[Cell, ...]] = [
         (str(own.seed), own.status, own.epochs, *(own.metrics.get(name) for name in names))
-        for own in run.seeds[:_MOST_SEEDS]
+        for own in run.seeds
     ]
-    if len(run.seeds) > 1:
-        rows.append((f"mean of {len(run.seeds)}", "", None, *(run.mean[name] for name in names)))
-        rows.append(("deviation", "", None, *(run.deviation[name] for name in names)))
     columns = ("seed", "ended", "epochs", *(f"{run.held_out} {name}" for name in names))
-    left = f" (the first {_MOST_SEEDS} of {len(run.seeds)} seeds)" if len(run.seeds) > _MOST_SEEDS else ""
-    return Table(title=f"metrics on the {run.held_out} part{left}", columns=columns, rows=tuple(rows))
+    title = f"metrics on the {run.held_out} part"
+    if len(rows) <= _MOST_ROWS:
+        if len(rows) > 1:
+            rows.append((f"mean of {len(rows)}", "", None, *(run.mean[name] for name in names)))
+            rows.append(("deviation", "", None, *(run.deviation[name] for name in names)))
+        return [Table(title=title, columns=columns, rows=tuple(rows))]
+    summary = Table(
+        title=f"{title}, over {len(rows)} seeds",
+        columns=("metric", "mean", "deviation", "least", "median", "greatest"),
+        rows=tuple(_spread(run, name) for name in names),
+    )
+    each = Table(title=f"{title}, each of {len(rows)} seeds", columns=columns, rows=tuple(rows))
+    return [summary, Folded(table=each)]
+
+
+def _spread(run: RunResult, name: str) -> tuple[Cell, ...]:
+    values = sorted(
+        own.metrics[name] for own in run.seeds if name in own.metrics and own.status != "diverged"
+    )
+    return name, run.mean[name], run.deviation[name], values[0], median(values), values[-1]
 
 
 def _plots(run: RunResult) -> list[Figure]:
@@ -183,10 +217,17 @@ def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, f
         for part in ("train", "validation", "test"):
             scores: Mapping[str, Any] = row.get(part) or {}
             for name, value in scores.items():
-                if isinstance(value, int | float):
+                if isinstance(value, int | float) and isfinite(value):
                     points = found.setdefault(name, {}).setdefault(part, {}).setdefault(row["seed"], [])
                     points.append((float(row["epoch"]), float(value)))
     return found
+
+
+def _field(name: str, value: Any) -> str:
+    """Write a field of an experiment; seeds in a row as the range that they are."""
+    if name == "seeds" and len(value) > 3 and list(value) == list(range(value[0], value[-1] + 1)):
+        return f"{value[0]}..{value[-1]}"
+    return _setting(value)
 
 
 def _setting(value: Any) -> str:
@@ -208,13 +249,14 @@ def _setting(value: Any) -> str:
 
 def _analysis_section(found: Found) -> Section:
     result = found.result
-    parts: list[Table | Figure | Code] = list(result.tables)
+    parts: list[Part] = list(result.tables)
     text = [result.summary]
     if result.plots and figures.available():
         parts += [Figure(svg=figures.figure(plot.draw), caption=plot.name) for plot in result.plots]
     elif result.plots:
         text.append(_NO_PLOTS)
-    return Section(title=f"{found.analysis} of {found.target}", text=tuple(text), parts=tuple(parts))
+    title = f"{found.analysis.replace('_', ' ').capitalize()} of {found.target}"
+    return Section(title=title, text=tuple(text), parts=tuple(parts))
 
 
 def _spec_section(spec: Spec) -> Section:
@@ -225,7 +267,8 @@ def _again_section(spec: Spec, runs: Sequence[RunResult], command: str) -> Secti
     """Everything that decides the numbers: hashes, versions, and the command."""
     digest = hashlib.sha256(spec.checked.source.text.encode("utf-8")).hexdigest()
     rows: list[tuple[Cell, ...]] = [("spec", digest)]
-    rows += [(f"run {run.experiment}", run.identity) for run in runs]
+    for run in runs:
+        rows += [(f"data of {run.experiment}", run.data), (f"run {run.experiment}", run.identity)]
     environment = runs[0].environment if runs else {}
     parts = (
         Code(text=command),
@@ -242,7 +285,7 @@ def _again_section(spec: Spec, runs: Sequence[RunResult], command: str) -> Secti
 
 def _command(verb: str, spec: Spec, options: Namespace) -> str:
     """The command line that made a report, as a shell reads it."""
-    words = ["nnspec", verb, spec.name]
+    words = ["nnspec", verb, "-" if spec.checked.source.path is None else spec.name]
     given: list[str] = getattr(options, "parameters", None) or []
     for setting in given:
         words += ["-p", setting]
@@ -250,4 +293,7 @@ def _command(verb: str, spec: Spec, options: Namespace) -> str:
         value = getattr(options, option, None)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", str(value)]
+    allowed: list[Path] = getattr(options, "allow", None) or []
+    for folder in allowed:
+        words += ["--allow", str(folder)]
     return shlex.join(words)

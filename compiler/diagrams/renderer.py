@@ -7,14 +7,17 @@ the DOT text is written and one sentence says how to get a picture. PDF needs Gr
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
+from nnspec.compiler.diagrams.themes import THEMES, dark_rules
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.render import NoPdf, NoRenderer, RenderFailed, UnknownFormat
 
@@ -65,6 +68,7 @@ def render(dot: str, format: str, path: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
+    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -73,19 +77,35 @@ def write_whole(path: Path, content: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(temporary)
         why = f"{path} cannot be written: {error.strerror}"
         raise RunError(RenderFailed(None, program="nnspec", why=why)) from None
 
 
+def inline(svg: str) -> str:
+    """Return a picture to stand inside a page: without its prologue, its identifiers and its own titles.
+
+    Several pictures on a page would otherwise claim the same identifiers; nothing in them refers to one.
+    """
+    start = svg.index("<svg")
+    plain = re.sub(r' id="[^"]*"|<title>[^<]*</title>\n?|<!--.*?-->\n?', "", svg[start:], flags=re.DOTALL)
+    return plain.replace("<svg", '<svg class="network" role="img"', 1).rstrip()
+
+
 def page(svg: str, title: str) -> str:
-    """Return a page that holds a picture and loads nothing."""
-    start = svg.find("<svg")
+    """Return a page that holds a picture and loads nothing; a light picture is dark on a dark page."""
+    light = THEMES["light"].background in svg
+    paper = THEMES["light" if light else "dark"].background
+    dark = f"@media (prefers-color-scheme: dark) {{ body {{ background: {THEMES['dark'].background}; }} }}"
+    rules = f"{dark_rules('.network')}\n{dark}\n" if light else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n"
-        "<style>body { margin: 2rem; text-align: center; } svg { max-width: 100%; height: auto; }</style>\n"
-        f"</head>\n<body>\n{svg[start:]}\n</body>\n</html>\n"
+        f"<style>\nbody {{ margin: 2rem; text-align: center; background: {paper}; }}\n"
+        f".network {{ max-width: 100%; height: auto; }}\n{rules}</style>\n"
+        f"</head>\n<body>\n{inline(svg)}\n</body>\n</html>\n"
     )
 
 

@@ -45,3 +45,22 @@ THEMES = {
 }
 
 FONT = "Helvetica"  # renderers know its widths; a list of fonts would be measured as Times
+
+
+def dark_rules(selector: str) -> str:
+    """Return CSS by which a light picture (an SVG inside a page) is dark on a dark page.
+
+    The colours of an SVG are attributes, and any rule of CSS outranks an attribute.
+    """
+    pairs = dict(zip(_colours(THEMES["light"]), _colours(THEMES["dark"]), strict=True))
+    rules = (
+        f'{selector} [{kind}="{light}"] {{ {kind}: {dark}; }}'
+        for light, dark in pairs.items()
+        for kind in ("fill", "stroke")
+    )
+    return f"@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}"
+
+
+def _colours(theme: Theme) -> tuple[str, ...]:
+    plain = (theme.background, theme.text, theme.faint, theme.edge, theme.badge)
+    return (*plain, *theme.learned, *theme.plain, *theme.port, *theme.cluster)

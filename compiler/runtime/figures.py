@@ -6,13 +6,16 @@ background is transparent and the lines are readable on light and dark.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 GREY = "#7a828c"
 COLOURS = {"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"}
+_FONTS = "system-ui, 'Helvetica Neue', Arial, sans-serif"
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nnspec",
@@ -46,8 +49,17 @@ def figure(draw: Callable[[Any], None], size: tuple[float, float] = (4.2, 2.8)) 
         draw(made.subplots())
         buffer = io.StringIO()
         made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _embedded(buffer.getvalue())
+
+
+def _embedded(text: str) -> str:
+    """The SVG to stand inside a page: its own identifiers, only those that it uses, and the page's font."""
+    text = text[text.index("<svg") :].rstrip()
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{key}-", text)
+    return re.sub(r"'DejaVu Sans'(?:, (?:'[^']*'|[\w -]+))*", _FONTS, text)
 
 
 Curves = Mapping[str, Mapping[int, Sequence[tuple[float, float]]]]
@@ -70,6 +82,7 @@ def curves(name: str, parts: Curves) -> str:
                 axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_title(name.replace("_", " "), loc="left")
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
         if len(parts) > 1:
             axes.legend(fontsize=8)
@@ -102,11 +115,11 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
 
     def draw(axes: Any) -> None:
         shares = [[n / max(1, sum(row)) for n in row] for row in matrix]
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        axes.imshow(shares, cmap=_blues(), vmin=0, vmax=1)
         for i, row in enumerate(matrix):
             for j, count in enumerate(row):
                 if count and size <= 25:
-                    colour = "#ffffff" if shares[i][j] > 0.55 else "#30363d"
+                    colour = "#ffffff" if shares[i][j] > 0.5 else GREY
                     axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color=colour)
         axes.set_xticks(range(size), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
         axes.set_yticks(range(size), labels)
@@ -118,6 +131,15 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
 
     side = min(6.0, 1.4 + 0.32 * size)
     return figure(draw, (side, side))
+
+
+def _blues() -> Any:
+    """From nearly clear to blue, so that the page shows through on light and dark."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    red, green, blue = to_rgb(COLOURS["test"])
+    ends = [(red, green, blue, 0.05), (red * 0.75, green * 0.75, blue * 0.8, 1.0)]
+    return LinearSegmentedColormap.from_list("share", ends)
 
 
 def scatter(points: Sequence[tuple[float, float]]) -> str:

@@ -5,41 +5,15 @@ from __future__ import annotations
 import re
 from html import escape
 
-_KEYWORDS = (
-    *(
-        "use",
-        "let",
-        "layer",
-        "network",
-        "activation",
-        "constraint",
-        "dynamics",
-        "rule",
-        "experiment",
-        "analyze",
-    ),
-    *("input", "output", "shared", "state", "parameter", "buffer", "constrain", "initialize", "require"),
-    *(
-        "expect",
-        "over",
-        "connect",
-        "every",
-        "except",
-        "as",
-        "if",
-        "else",
-        "and",
-        "or",
-        "not",
-        "repeat",
-        "fork",
-    ),
-    *("gradient", "true", "false", "none", "language"),
-)
+_KEYWORDS = """
+use let layer network activation constraint dynamics rule experiment analyze
+input output shared state parameter buffer constrain initialize require expect
+over connect every except as if else and or not repeat fork gradient true false none language
+"""
 _TOKEN = re.compile(
-    r'(?P<doc>"""(?:.|\n)*?""")|(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<comment>#[^\n]*)'
-    r"|(?P<number>\b\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<arrow>-&gt;|->|=>)"
-    rf"|(?P<keyword>\b(?:{'|'.join(_KEYWORDS)})\b)"
+    r'(?P<docstring>"""[\s\S]*?""")|(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<comment>#[^\n]*)'
+    r"|(?P<number>\b\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<arrow>->|=>)"
+    rf"|(?P<keyword>\b(?:{'|'.join(_KEYWORDS.split())})\b)"
 )
 
 

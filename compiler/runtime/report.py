@@ -7,18 +7,20 @@ from a spec, a file or an error is escaped; pictures are SVG that our own render
 from __future__ import annotations
 
 from html import escape
+from math import floor, isfinite, log10
+from typing import TypeAlias
 
+from nnspec.compiler.diagrams.themes import dark_rules
 from nnspec.compiler.passes.analysis import Cell, Table
 from nnspec.compiler.runtime.highlight import highlight
 from nnspec.dsl.node import Node
 
 
 class Figure(Node):
-    """A picture with a line under it; `dark` is the same picture for a dark page, if there is one."""
+    """A picture with a line under it; a wide one stands alone, others side by side."""
 
     svg: str
     caption: str = ""
-    dark: str | None = None
     wide: bool = False
 
 
@@ -27,7 +29,7 @@ class Section(Node):
 
     title: str
     text: tuple[str, ...] = ()
-    parts: tuple[Table | Figure | Code, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class Code(Node):
@@ -35,6 +37,15 @@ class Code(Node):
 
     text: str
     spec: bool = False
+
+
+class Folded(Node):
+    """A long table that is opened by a click on its title."""
+
+    table: Table
+
+
+Part: TypeAlias = "Table | Folded | Figure | Code"
 
 
 class Headline(Node):
@@ -70,8 +81,8 @@ def page(report: Report) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<header><h1>{escape(report.title)}</h1><div class="doc">{doc}</div>\n'
+        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}{dark_rules('.network')}\n</style>\n</head>\n<body>\n<main>\n"
+        f'<header><h1>{escape(report.title)}</h1><div class="abstract">{doc}</div>\n'
         f'<div class="numbers">{numbers}</div>\n<nav>{links}</nav></header>\n'
         f"{body}\n<footer>{escape(report.footer)}</footer>\n</main>\n</body>\n</html>\n"
     )
@@ -98,50 +109,65 @@ def _section(index: int, section: Section) -> str:
     return f'<section id="{_anchor(index)}"><h2>{escape(section.title)}</h2>\n{text}\n{inside}</section>'
 
 
-def _part(part: Table | Figure | Code) -> str:
+def _part(part: Part) -> str:
     match part:
         case Figure():
             return _figure(part)
         case Code(text=text, spec=spec):
             return f"<pre>{highlight(text) if spec else escape(text)}</pre>"
+        case Folded(table=folded):
+            summary = f"<summary>{escape(folded.title)}</summary>"
+            return f"<details>{summary}{table(folded.replace(title=''))}</details>"
         case Table():
             return table(part)
 
 
 def _figure(part: Figure) -> str:
     caption = f"<figcaption>{escape(part.caption)}</figcaption>" if part.caption else ""
-    kind = "wide" if part.wide else "small"
-    if part.dark is None:
-        return f'<figure class="{kind}">{part.svg}{caption}</figure>'
-    pictures = f'<div class="light">{part.svg}</div><div class="dark">{part.dark}</div>'
-    return f'<figure class="{kind}">{pictures}{caption}</figure>'
+    return f'<figure class="{"wide" if part.wide else "small"}">{part.svg}{caption}</figure>'
 
 
 def table(given: Table) -> str:
-    """Return the HTML of a table; columns of numbers stand to the right."""
-    numeric = [
-        any(isinstance(row[i], int | float) for row in given.rows)
-        and all(isinstance(row[i], int | float | None) for row in given.rows)
-        for i in range(len(given.columns))
-    ]
+    """Return the HTML of a table; columns of numbers stand to the right, with as many decimals each."""
+    columns = [_column([row[i] for row in given.rows]) for i in range(len(given.columns))]
     head = "".join(
-        f'<th class="{"n" if right else ""}">{escape(name)}</th>'
-        for name, right in zip(given.columns, numeric, strict=True)
+        f"<th{_NUMERIC if right else ''}>{escape(name)}</th>"
+        for name, (right, _) in zip(given.columns, columns, strict=True)
     )
     rows = "\n".join(
         "<tr>"
-        + "".join(
-            f'<td class="{"n" if right else ""}">{escape(cell_text(cell))}</td>'
-            for cell, right in zip(row, numeric, strict=True)
-        )
+        + "".join(f"<td{_NUMERIC if right else ''}>{escape(texts[row])}</td>" for right, texts in columns)
         + "</tr>"
-        for row in given.rows
+        for row in range(len(given.rows))
     )
     title = f"<caption>{escape(given.title)}</caption>" if given.title else ""
     return (
         f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+_NUMERIC = ' class="n"'
+
+
+def _column(cells: list[Cell]) -> tuple[bool, list[str]]:
+    """Whether a column is one of numbers, and its texts."""
+    numbers = [cell for cell in cells if isinstance(cell, int | float) and not isinstance(cell, bool)]
+    if not numbers or any(cell is not None and not isinstance(cell, int | float) for cell in cells):
+        return False, [cell_text(cell) for cell in cells]
+    decimals = _decimals([number for number in numbers if isinstance(number, float)])
+    return True, [
+        f"{cell:.{decimals}f}" if decimals and isinstance(cell, float) and isfinite(cell) else cell_text(cell)
+        for cell in cells
+    ]
+
+
+def _decimals(numbers: list[float]) -> int:
+    """The decimals that suit all of a column's numbers; 0 if they are too far apart for one choice."""
+    sizes = [abs(number) for number in numbers if number and isfinite(number)]
+    if not sizes or max(sizes) >= 1000 or min(sizes) < 0.0005:
+        return 0
+    return max(2, 3 - floor(log10(max(sizes)))) if max(sizes) < 1 else 4 if max(sizes) < 10 else 3
 
 
 def cell_text(cell: Cell) -> str:
@@ -168,11 +194,11 @@ _STYLE = """
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
   font: 16px/1.5 "Charter", "Bitstream Charter", "Iowan Old Style", Georgia, serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 4rem; }
-h1, h2, nav, table, .numbers, figcaption, footer { font-family: system-ui, "Helvetica Neue", Arial, sans-serif; }
+h1, h2, nav, table, .numbers, figcaption, summary, footer { font-family: system-ui, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.9rem; font-weight: 650; margin: 0 0 .5rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; font-weight: 620; margin: 3rem 0 .8rem; padding-top: .8rem; border-top: 1px solid var(--line);
   overflow-wrap: anywhere; }
-.doc { color: var(--faint); max-width: 44rem; } .doc p { margin: .3rem 0; white-space: pre-line; }
+.abstract { color: var(--faint); max-width: 44rem; } .abstract p { margin: .3rem 0; white-space: pre-line; }
 .numbers { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; margin: 1.6rem 0 1.2rem; }
 .numbers div { display: flex; flex-direction: column; }
 .numbers b { font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -188,14 +214,16 @@ th, td { padding: .3rem 1.4rem .3rem 0; vertical-align: top; }
 td { border-bottom: 1px solid var(--line); } .n { text-align: right; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 1rem 1.2rem;
   overflow-x: auto; font: .84rem/1.55 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-.keyword, .arrow { color: var(--key); } .text, .doc-text, pre .doc { color: var(--text); }
+.keyword, .arrow { color: var(--key); } .text, .docstring { color: var(--text); }
 .number { color: var(--number); } .comment { color: var(--note); font-style: italic; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
 figure.wide { text-align: center; overflow-x: auto; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-end; }
 figcaption { color: var(--faint); font-size: .82rem; margin-top: .3rem; }
-.dark { display: none; }
-@media (prefers-color-scheme: dark) { .light { display: none; } .dark { display: block; } }
+details { margin: 1rem 0; } summary { cursor: pointer; color: var(--faint); font-size: .84rem; }
 footer { margin-top: 3.5rem; color: var(--faint); font-size: .8rem; }
-@media print { nav { display: none; } main { max-width: none; padding: 0; } section { break-inside: avoid-page; } }
+@media (max-width: 40rem) { main { padding: 1.5rem 1rem 3rem; } th, td { padding-right: .9rem; } }
+@media print { nav { display: none; } main { max-width: none; padding: 0; } body { font-size: 11pt; }
+  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } figure svg { max-height: 22cm; }
+  pre { white-space: pre-wrap; } }
 """

@@ -38,6 +38,7 @@ class RunResult(Node):
     history: tuple[dict[str, Any], ...]  # rows of metrics.jsonl: seed, epoch, step, loss, scores by part
     settings: dict[str, Any]
     environment: dict[str, Any]
+    data: str = ""  # the hash of the data
     class_names: tuple[str, ...] = ()
     problems: tuple[Error, ...] = ()  # a seed that diverged gives one; the command line then exits with 3
     replaced: bool = False  # an earlier run of the same name was overwritten

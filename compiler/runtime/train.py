@@ -139,6 +139,7 @@ class _Trainer:
             history=tuple(read_history(self.folder.path)),
             settings=self.folder.record["settings"],
             environment=self.folder.record["environment"],
+            data=self.plan.identity,
             class_names=self.plan.target.class_names,
             problems=self.problems(),
             replaced=replaced,

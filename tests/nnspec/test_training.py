@@ -201,4 +201,4 @@ def test_run_without_experiments_draws(spec: str) -> None:
 
 def test_analyze_writes_a_report(spec: str) -> None:
     assert main(["analyze", spec, "--pass", "cost", "-o", "cost.html"]) == 0
-    assert "cost of xor_net" in Path("cost.html").read_text()
+    assert "Cost of xor_net" in Path("cost.html").read_text()

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
-from nnspec.compiler.passes.analysis import Table
-from nnspec.compiler.runtime.figures import confusion, curves
+import pytest
+
+from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.runtime.figures import _over_seeds, confusion, curves  # pyright: ignore[reportPrivateUsage]
 from nnspec.compiler.runtime.highlight import highlight
-from nnspec.compiler.runtime.report import Code, Figure, Headline, Report, Section, cell_text, page
+from nnspec.compiler.runtime.report import (
+    Code,
+    Figure,
+    Folded,
+    Headline,
+    Report,
+    Section,
+    cell_text,
+    page,
+    table,
+)
 
 HOSTILE = '</style><script>alert("x")</script> & "quotes" \'single\''
 VOID = {"meta", "br", "link", "img"}
@@ -34,9 +48,10 @@ class Checker(HTMLParser):
 
 
 def hostile_report() -> Report:
-    table = Table(title=HOSTILE, columns=("a", HOSTILE), rows=((HOSTILE, 1.5), ("x", None)))
+    rows = Table(title=HOSTILE, columns=("a", HOSTILE), rows=((HOSTILE, 1.5), ("x", None)))
     figure = Figure(svg="<svg></svg>", caption=HOSTILE)
-    section = Section(title=HOSTILE, text=(HOSTILE,), parts=(table, figure, Code(text=HOSTILE, spec=True)))
+    parts = (rows, Folded(table=rows), figure, Code(text=HOSTILE, spec=True), Code(text=HOSTILE))
+    section = Section(title=HOSTILE, text=(HOSTILE,), parts=parts)
     return Report(
         title=HOSTILE,
         doc=HOSTILE,
@@ -53,6 +68,7 @@ def test_hostile_texts_are_escaped_and_tags_nest() -> None:
     assert checker.open == []
     assert "script" not in checker.seen
     assert text.count("</style>") == 1
+    assert text.count("<details>") == 1
 
 
 def test_highlighting_changes_no_character() -> None:
@@ -74,6 +90,40 @@ def test_cells() -> None:
         "yes",
         "a",
     ]
+
+
+def texts(rows: tuple[tuple[Cell, ...], ...]) -> list[str]:
+    html = table(Table(title="", columns=("x",), rows=rows))
+    return re.findall(r"<td[^>]*>([^<]*)</td>", html)
+
+
+def test_a_column_of_numbers_has_as_many_decimals_each() -> None:
+    assert texts(((1.0,), (0.975,), (None,))) == ["1.0000", "0.9750", ""]
+    assert texts(((0.25,), (0.0988,))) == ["0.2500", "0.0988"]
+    assert texts(((123.456,), (7.0,))) == ["123.456", "7.000"]
+    assert texts(((1e-9,), (1.0,))) == ["1e-09", "1"]  # too far apart for one choice
+    assert texts(((float("nan"),), (0.5,))) == ["nan", "0.5000"]
+    assert texts(((1234567,), (2,))) == ["1,234,567", "2"]
+    assert texts((("a",), (0.5,))) == ["a", "0.5"]
+
+
+def test_figures_name_only_what_they_use_and_no_two_alike() -> None:
+    points = {"train": {0: [(1.0, 0.5), (2.0, 0.4)]}}
+    drawn = [curves("loss", points), curves("accuracy", points), confusion(((7, 1), (0, 5)), ())]
+    names = [name for svg in drawn for name in re.findall(r' id="([^"]*)"', svg)]
+    assert len(names) == len(set(names))
+    for svg in drawn:
+        own = set(re.findall(r' id="([^"]*)"', svg))
+        used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
+        assert own == used
+        assert "DejaVu" not in svg
+        ElementTree.fromstring(svg)
+
+
+def test_seeds_that_ended_early_count_as_far_as_they_went() -> None:
+    epochs, centre, spread = _over_seeds({0: [(1.0, 1.0), (2.0, 4.0)], 1: [(1.0, 3.0)]})
+    assert (epochs, centre) == ([1.0, 2.0], [2.0, 4.0])
+    assert spread == [pytest.approx(2**0.5), 0.0]  # of the sample: two values 1 and 3
 
 
 def test_figures_are_the_same_each_time() -> None:
