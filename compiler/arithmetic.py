@@ -117,6 +117,9 @@ def _compare(operator: str, left: Any, right: Any, span: Span | None) -> bool:
 def _equal(left: Any, right: Any, span: Span | None) -> bool:
     if not (_sized(left, right) and is_number(left) and is_number(right)) or left == right:
         return left == right
+    left, right = (int(s) if isinstance(s, float) and s.is_integer() else s for s in (left, right))
+    if isinstance(left, float) or isinstance(right, float):
+        return False  # sizes are whole numbers
     difference = left - right
     if isinstance(difference, Dim):
         raise Refused(_undecided(difference, span))

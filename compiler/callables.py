@@ -34,12 +34,15 @@ from nnspec.dsl.errors.arguments import (
     WrongArgument,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.limits import GraphTooLarge
 from nnspec.dsl.errors.names import NotALayer
 from nnspec.dsl.errors.shapes import WrongInputCount
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
+
+_MOST_OUTPUTS = 100_000  # of one operation
 
 
 class Callables:
@@ -175,6 +178,8 @@ class Callables:
         primitive = self.primitive(entry, layer, span)
         rule = operation(entry.name)
         count = rule.outputs(primitive.options)
+        if count > _MOST_OUTPUTS:
+            raise Refused(GraphTooLarge(span, found=f"{count:,}", what="values", limit=f"{_MOST_OUTPUTS:,}"))
         if rule.owns or rule.keeps:
             child = builder.add_child(name, (primitive,), span)
             return builder.call(child, inputs, count, span)

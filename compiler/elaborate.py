@@ -227,7 +227,7 @@ class Elaborator:
             total += sum(self._sizes.get(id(instance), 1) for instance in child.instances)
         self._sizes[id(block)] = total
         if total > _MOST_OPERATIONS:
-            error = GraphTooLarge(span, found=f"{total:,}", limit=f"{_MOST_OPERATIONS:,}")
+            error = GraphTooLarge(span, found=f"{total:,}", what="instances", limit=f"{_MOST_OPERATIONS:,}")
             raise Refused(error)
 
     # ----------------------------------------------------------------------------------- anonymous bodies

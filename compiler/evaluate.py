@@ -465,7 +465,9 @@ class Evaluator:
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise Refused(CountNotKnown(step.count.span, found=describe(count)))
         if count > _MOST_COPIES:
-            error = GraphTooLarge(step.count.span, found=f"{count:,}", limit=f"{_MOST_COPIES:,}")
+            error = GraphTooLarge(
+                step.count.span, found=f"{count:,}", what="instances", limit=f"{_MOST_COPIES:,}"
+            )
             raise Refused(error)
         inputs = tensors(value)
         target = Anonymous(step.body, dict(self.builder.scope), self.builder.module)

@@ -17,7 +17,7 @@ double precision. Sizes beyond that could not be allocated anyway."""
 class GraphTooLarge(Error):
     code = "N0521"
     title = "network too large"
-    message = "this makes {found} instances, and the limit is {limit}"
+    message = "this makes {found} {what}, and the limit is {limit}"
     label = "grows past the limit"
     explain = """A network may have at most a million operations after all repeats are unfolded."""
 
