@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnspec.dsl.diagnostics import Bag
-from nnspec.dsl.load import LARGEST_FILE, load_source
+from nnspec.dsl.load import LARGEST_FILE, load_source, source_of
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
 
@@ -81,3 +83,12 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.nnspec")
     source, errors = load(tmp_path / "pipe.nnspec")
     assert source is None and "no ordinary file" in errors[0]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_diagnostics_or_a_tree(content: bytes) -> None:
+    bag = Bag()
+    source = source_of(content, "t.nnspec", None, bag)
+    if source is not None:
+        parse(source, bag)
+    assert source is not None or bag.failed
