@@ -15,23 +15,21 @@ from nnspec.compiler.callables import Callables, match_arguments
 from nnspec.compiler.constraints.registry import constraint_maps
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.ir import Block, Call, Graph, WeightMap
+from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.selectors import lay
 from nnspec.compiler.values import (
     UNKNOWN,
     Anonymous,
     Given,
     Layer,
-    NamedSize,
     Refused,
     Value,
     describe,
     entries,
 )
-from nnspec.dsl.bind_expression import unknown_argument
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
-from nnspec.dsl.dimensions import Dim
-from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
+from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
 from nnspec.dsl.errors.names import (
     NeverUsed,
@@ -50,7 +48,6 @@ from nnspec.dsl.syntax import (
     LayerDefinition,
     Let,
     NetworkDefinition,
-    ParameterDeclaration,
     Statement,
 )
 
@@ -131,6 +128,10 @@ class Elaborator:
         error.related = (*error.related, *uses)
         self.bag.add(error)
 
+    def evaluator(self, builder: BlockBuilder) -> Evaluator:
+        """Return the evaluator of a body."""
+        return Evaluator(self, builder)
+
     # ----------------------------------------------------------------------------------------- definitions
 
     def instantiate(
@@ -142,7 +143,7 @@ class Elaborator:
         self.check_depth(definition, span)
         self._open.append((definition, span))
         try:
-            arguments = self.parameters(definition, given, span)
+            arguments = bind_parameters(self, definition, given, span)
             key = _key(definition, arguments)
             if key not in self._blocks:
                 self._blocks[key] = self.block(definition, arguments)
@@ -174,7 +175,7 @@ class Elaborator:
             raise Refused
         builder = BlockBuilder(item.name, definition.module, dict(arguments), _value_names(item.body))
         before, self.failed = self.failed, False
-        Evaluator(self, builder).statements(item.body)
+        self.evaluator(builder).statements(item.body)
         self.check_shared(builder)
         shown = tuple((k, v) for k, v in arguments.items() if not isinstance(v, Layer))
         block = builder.finish(doc=item.doc, arguments=shown, span=definition.span)
@@ -195,7 +196,7 @@ class Elaborator:
     ) -> Block | None:
         """`network b = a(width = 512) { constrain ... }`: the same block, more said about it."""
         builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset())
-        layer = Evaluator(self, builder).expression(base)
+        layer = self.evaluator(builder).expression(base)
         if not isinstance(layer, Layer) or not isinstance(layer.target, Definition):
             raise Refused(NotALayer(base.span, name=item.name, found=describe(layer)))
         block = self.callables.block(layer, 1, base.span)
@@ -211,7 +212,7 @@ class Elaborator:
         for statement in body:
             if isinstance(statement, Constrain):
                 try:
-                    evaluator = Evaluator(self, builder)
+                    evaluator = self.evaluator(builder)
                     maps = constraint_maps(self, evaluator, statement.constraint)
                     block = lay(block, statement.selector, maps, evaluator)
                 except Refused as refused:
@@ -241,7 +242,7 @@ class Elaborator:
 
     def make_anonymous(self, target: Anonymous, inputs: int, name: str, span: Span | None) -> Block:
         builder = BlockBuilder(name, target.module, dict(target.scope), frozenset())
-        evaluator = Evaluator(self, builder)
+        evaluator = self.evaluator(builder)
         body = target.body
         names = body.parameters if isinstance(body, Lambda) else _input_names(inputs)
         values = tuple(builder.input(n, None, span) for n in names)
@@ -250,7 +251,7 @@ class Elaborator:
             builder.scope.update(zip(names, values, strict=True))
             result = evaluator.expression(body.body)
         else:
-            result = evaluator.steps(body, values[0] if inputs == 1 else values)
+            result = evaluator.chains.steps(body, values[0] if inputs == 1 else values)
         outputs = entries(result) or (result,)
         for index, value in enumerate(outputs):
             if not isinstance(value, Value):
@@ -272,7 +273,7 @@ class Elaborator:
         item = definition.item
         if definition.broken or not isinstance(item, ConstraintDefinition):
             raise Refused
-        arguments = self.parameters(definition, given, span)
+        arguments = bind_parameters(self, definition, given, span)
         forward = next((c.value for c in item.clauses if c.kind == "forward"), None)
         if not isinstance(forward, Lambda):
             raise Refused
@@ -290,7 +291,7 @@ class Elaborator:
         clip: Any = None
         if isinstance(clause, CallOf):
             builder = BlockBuilder(item.name, module, dict(arguments), frozenset())
-            evaluator = Evaluator(self, builder)
+            evaluator = self.evaluator(builder)
             given = tuple(evaluator.given(argument) for argument in clause.arguments)
             matched = match_arguments("straight_through", ("clip",), given, clause.span)
             clip = matched["clip"].value if "clip" in matched else None
@@ -301,73 +302,7 @@ class Elaborator:
                 )
         return True, None if clip is None else float(clip)
 
-    # ------------------------------------------------------------------------------------------ parameters
-
-    def parameters(
-        self, definition: Definition, given: tuple[Given, ...], span: Span | None
-    ) -> dict[str, Any]:
-        """Match arguments to a definition's parameters, evaluate defaults, check types."""
-        declared = definition.item.parameters
-        names = tuple(parameter.name for parameter in declared)
-        matched = match_arguments(definition.name, names, given, span or definition.span)
-        builder = BlockBuilder(definition.name, definition.module, {}, frozenset())
-        values: dict[str, Any] = {}
-        for parameter in declared:
-            builder.scope = dict(values)
-            values[parameter.name] = self.parameter(definition, parameter, matched, builder, span)
-        return values
-
-    def parameter(
-        self,
-        definition: Definition,
-        parameter: ParameterDeclaration,
-        matched: dict[str, Given],
-        builder: BlockBuilder,
-        span: Span | None,
-    ) -> Any:
-        item = matched.get(parameter.name)
-        if item is None and parameter.default is None:
-            error = MissingArgument(
-                span,
-                (Related(span=parameter.span, label="declared here, without a default"),),
-                callee=definition.name,
-                name=parameter.name,
-                help=f"write `{definition.name}({parameter.name} = ...)`",
-            )
-            raise Refused(error)
-        if item is not None:
-            value, place = item.value, item.span or span
-        else:
-            assert parameter.default is not None
-            value = Evaluator(self, builder).expression(parameter.default)
-            place = parameter.default.span
-        if isinstance(value, NamedSize):
-            value = value.size
-        if value is UNKNOWN:
-            raise Refused
-        return self.check_type(definition, parameter, value, place)
-
-    def check_type(
-        self, definition: Definition, parameter: ParameterDeclaration, value: Any, span: Span | None
-    ) -> Any:
-        written = parameter.type
-        if written is None:
-            return value
-        if written.choices:
-            expected = "one of " + ", ".join(f'"{choice}"' for choice in written.choices)
-            fits = value in written.choices
-        elif written.name in PARAMETER_TYPES:
-            expected, kinds = PARAMETER_TYPES[written.name]
-            fits = isinstance(value, kinds) and (isinstance(value, bool) == (written.name == "bool"))
-        else:
-            raise Refused(NotTensorType(written.span, name=written.name))
-        if not fits:
-            why = f"`{parameter.name}` must be {expected}"
-            related = (Related(span=parameter.span, label="declared here"),)
-            raise Refused(
-                WrongArgument(span, related, callee=definition.name, why=why, found=describe(value))
-            )
-        return value
+    # ------------------------------------------------------------------------------------------------ lets
 
     def constant(self, module: Module, constant: Constant) -> Any:
         """Return the value of a `let`."""
@@ -381,7 +316,7 @@ class Elaborator:
             self._open_lets.append(constant)
             try:
                 builder = BlockBuilder(constant.name, module, {}, frozenset())
-                self.lets[key] = Evaluator(self, builder).expression(constant.value)
+                self.lets[key] = self.evaluator(builder).expression(constant.value)
             except Refused as refused:
                 self.lets[key] = UNKNOWN  # said once, however often it is used
                 if refused.error is not None:
@@ -391,27 +326,6 @@ class Elaborator:
         if self.lets[key] is UNKNOWN:
             raise Refused
         return self.lets[key]
-
-
-PARAMETER_TYPES: dict[str, tuple[str, Any]] = {
-    "int": ("a whole number", int | Dim),
-    "real": ("a number", int | float),
-    "bool": ("true or false", bool),
-    "text": ("a text in quotes", str),
-    "layer": ("a layer", Layer),
-    "network": ("a network", Layer),
-    "activation": ("an activation", Layer),
-    "list": ("a list", tuple),
-}
-
-
-def check_overrides(definition: Definition, parameters: Mapping[str, Any]) -> Error | None:
-    """Return the error of a parameter given from outside that the network does not have."""
-    names = tuple(parameter.name for parameter in definition.item.parameters)
-    for name in parameters:
-        if name not in names:
-            return unknown_argument(definition.name, name, names, definition.span)
-    return None
 
 
 def _key(definition: Definition, arguments: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
@@ -246,7 +247,7 @@ class Fitter:
             overrides = {n: Given(name=n, value=v, expression=None) for n, v in self.parameters.items()}
             matched |= {name: item for name, item in overrides.items() if name in names}
         complete = tuple(item.replace(name=name) for name, item in matched.items())
-        self.elaborator.parameters(definition, complete, expression.span)  # here, where it is written
+        bind_parameters(self.elaborator, definition, complete, expression.span)  # here, where it is written
         return Network(definition, {name: item.value for name, item in matched.items()})
 
     def graph(self, network: Network, sizes: Mapping[str, Size], span: Span | None) -> Graph | None:

@@ -14,7 +14,7 @@ from nnspec.dsl.syntax import Argument, Expression, Index, Interval
 
 if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
-    from nnspec.compiler.evaluate import Evaluator
+    from nnspec.compiler.evaluate_expression import ExpressionEvaluator
 
 OPERATIONS = {
     "+": "add",
@@ -80,7 +80,7 @@ def _constant(side: Any, operator: str, reverse: bool, span: Span | None) -> tup
     )
 
 
-def apply_index(evaluator: Evaluator, value: Value, expression: Index) -> Any:
+def apply_index(evaluator: ExpressionEvaluator, value: Value, expression: Index) -> Any:
     """`x[i]` drops an axis, `x[a..b]` keeps the entries a to b of it; `T = ..` names the axis."""
     result: Any = value
     # From the last axis to the first, so that a dropped axis does not renumber those still to come.
@@ -95,7 +95,7 @@ def apply_index(evaluator: Evaluator, value: Value, expression: Index) -> Any:
     return result
 
 
-def _index_arguments(evaluator: Evaluator, item: Argument) -> tuple[str, tuple[tuple[str, Any], ...]]:
+def _index_arguments(evaluator: ExpressionEvaluator, item: Argument) -> tuple[str, tuple[tuple[str, Any], ...]]:
     written = item.value
     if isinstance(written, Interval):
         start = 0 if written.start is None else _whole(evaluator, written.start)
@@ -104,7 +104,7 @@ def _index_arguments(evaluator: Evaluator, item: Argument) -> tuple[str, tuple[t
     return "select", (("index", _whole(evaluator, written)),)
 
 
-def _whole(evaluator: Evaluator, expression: Expression) -> Any:
+def _whole(evaluator: ExpressionEvaluator, expression: Expression) -> Any:
     value = evaluator.expression(expression)
     if not isinstance(value, int) or isinstance(value, bool):
         why = "an entry is chosen by a whole number that is known while compiling"

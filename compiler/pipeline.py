@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
-from nnspec.compiler.elaborate import check_overrides, elaborate, evaluate_lets
+from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.parameters import check_overrides
 from nnspec.compiler.typing import type_graph
 from nnspec.compiler.unread import warn_of_unread
 from nnspec.dsl.bind import bind

@@ -15,7 +15,7 @@ from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
-from nnspec.dsl.syntax import Expression, Lambda, Step
+from nnspec.dsl.syntax import Argument, Expression, Lambda, Step
 
 
 class Value:
@@ -124,3 +124,10 @@ def describe(value: Any) -> str:
             return f"the dimension {value}"
         case _:
             return "a value"
+
+
+def source_text(expression: Expression | Argument) -> str:
+    """Return an expression as it is written, on one line and not too long, for a message."""
+    span = expression.span
+    text = " ".join(span.text.split()) if span else ""
+    return text if len(text) <= 60 else text[:57] + "..."
