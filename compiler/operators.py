@@ -95,7 +95,9 @@ def apply_index(evaluator: ExpressionEvaluator, value: Value, expression: Index)
     return result
 
 
-def _index_arguments(evaluator: ExpressionEvaluator, item: Argument) -> tuple[str, tuple[tuple[str, Any], ...]]:
+def _index_arguments(
+    evaluator: ExpressionEvaluator, item: Argument
+) -> tuple[str, tuple[tuple[str, Any], ...]]:
     written = item.value
     if isinstance(written, Interval):
         start = 0 if written.start is None else _whole(evaluator, written.start)
