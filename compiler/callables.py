@@ -193,7 +193,7 @@ class Callables:
         """The block of a definition or an anonymous chain with these arguments."""
         target = layer.target
         if isinstance(target, Definition):
-            if target.kind not in ("layer", "network"):
+            if target.kind not in ("layer", "network", "activation"):
                 found = f"a {target.kind}"
                 raise Refused(NotALayer(layer.span or span, name=layer.name, found=found))
             return self.elaborator.instantiate(target, layer.given, layer.name, span)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nnspec.compiler.activations import activation_block
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import Callables, match_arguments
 from nnspec.compiler.constraints.registry import constraint_maps
@@ -40,6 +41,7 @@ from nnspec.dsl.errors.names import (
 )
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
+    ActivationDefinition,
     CallOf,
     Constrain,
     ConstraintDefinition,
@@ -171,6 +173,8 @@ class Elaborator:
         item = definition.item
         if isinstance(item, NetworkDefinition) and item.base is not None:
             return self.derived(definition, item, item.base, arguments)
+        if isinstance(item, ActivationDefinition):
+            return self.activation(definition, item, arguments)
         if not isinstance(item, LayerDefinition | NetworkDefinition):
             raise Refused
         builder = BlockBuilder(item.name, definition.module, dict(arguments), _value_names(item.body))
@@ -184,6 +188,17 @@ class Elaborator:
             self.measure(block, definition.span)
         broken, self.failed = self.failed, self.failed or before
         return None if broken else block
+
+    def activation(
+        self, definition: Definition, item: ActivationDefinition, arguments: dict[str, Any]
+    ) -> Block | None:
+        try:
+            return activation_block(self, definition, item, arguments)
+        except Refused as refused:  # said once, however often it is used
+            self.failed = True
+            if refused.error is not None:
+                self.report(refused.error)
+            return None
 
     def check_shared(self, builder: BlockBuilder) -> None:
         called = {statement.child for statement, _, _ in builder.body if isinstance(statement, Call)}

@@ -198,9 +198,17 @@ class Block(Node):
     laws: tuple[Law, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()  # the parameter values it was made with, for display
     inline: bool = False  # the body of a repeat: it may speak of the enclosing block's dimensions
+    function: bool = False  # an activation: of one tensor, and its children hold nothing but what it learns
     doc: str | None = None
     types: tuple[tuple[str, Type], ...] = ()  # filled by typing: every value of the block
     span: Span | None = None
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether it is a function that stores nothing, which is emitted as a plain function."""
+        return self.function and all(
+            isinstance(i, Block) and i.is_pure for child in self.children for i in child.instances
+        )
 
     def child(self, name: str) -> Child:
         return next(child for child in self.children if child.name == name)

@@ -30,6 +30,7 @@ from nnspec.compiler.ir import (
 from nnspec.compiler.typing_primitives import PrimitiveTyper, resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
+from nnspec.dsl.errors.definitions import ActivationShape
 from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
@@ -114,6 +115,7 @@ class _BlockTyper:
             for value in statement.outputs:
                 self.check_ascription(ascribed.get(value))
         self.check_outputs()
+        self.check_function()
         self.check_laws()
         self.check_ties()
         return self.finish()
@@ -250,6 +252,20 @@ class _BlockTyper:
                 self.failed = True
             else:
                 self.types[port.value] = with_names(port.declared, actual)
+
+    def check_function(self) -> None:
+        """An activation gives what it takes."""
+        if not self.source.function:
+            return
+        taken, given = (self.types.get(port.value) for port in (*self.source.inputs, *self.source.outputs))
+        if taken is None or given is None or (taken.shape, taken.dtype) == (given.shape, given.dtype):
+            return
+        self.failed = True
+        span = self.source.outputs[0].span
+        error = ActivationShape(
+            span, self.typer.related(), name=self.source.name, expected=str(taken), found=str(given)
+        )
+        self.typer.bag.add(error)
 
     def ascription_mismatch(self, name: str, declared: Type, actual: Type, span: Span | None) -> None:
         related = tuple(r for r in self.typer.related(actual) if r.span is not span)

@@ -30,7 +30,6 @@ from nnspec.dsl.syntax import (
 )
 
 _LATER: dict[type[Item], str] = {
-    ActivationDefinition: "activations defined in the language",
     RuleDefinition: "learning rules written as equations",
     DynamicsDefinition: "dynamics",
 }
@@ -104,6 +103,8 @@ def _declare_item(module: Module, item: Item, bag: Bag) -> None:
             _declare(module, item.name, Definition("layer", item, module), _head(item), bag)
         case NetworkDefinition():
             _declare(module, item.name, Definition("network", item, module), _head(item), bag)
+        case ActivationDefinition():
+            _declare(module, item.name, Definition("activation", item, module), _head(item), bag)
         case ConstraintDefinition():
             _declare(module, item.name, Definition("constraint", item, module), _head(item), bag)
         case ExperimentDefinition():

@@ -1,4 +1,4 @@
-"""Looks up every name in one body: a layer, a network, a constraint or a `let`.
+"""Looks up every name in one body: a layer, a network, an activation, a constraint or a `let`.
 
 In: a definition with its module's names, and the catalog. Out: diagnostics only; the body itself goes on
 to `elaborate` as it stands.
@@ -18,6 +18,7 @@ from nnspec.dsl.errors.arguments import (
     OutputWithoutValue,
     WrongParameterType,
 )
+from nnspec.dsl.errors.definitions import ActivationArity
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
     DimensionLooksMisspelt,
@@ -29,6 +30,7 @@ from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
+    ActivationDefinition,
     Assignment,
     Binary,
     CallOf,
@@ -80,6 +82,8 @@ class BodyBinder(ExpressionBinder):
                 self.ports(item.name, item.body, item.name_span)
             case NetworkDefinition() as item:
                 self.network(item)
+            case ActivationDefinition() as item:
+                self.activation(item)
             case ConstraintDefinition() as item:
                 self.constraint(item)
             case ExperimentDefinition():
@@ -142,6 +146,12 @@ class BodyBinder(ExpressionBinder):
         else:
             return
         self.bag.add(WrongParameterType(written.span, name=written.name, why=what, help=help_text))
+
+    def activation(self, item: ActivationDefinition) -> None:
+        self.parameters(item.parameters)
+        if len(item.function.parameters) != 1:
+            self.bag.add(ActivationArity(item.function.span, name=item.name))
+        self.expression(item.function)
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)

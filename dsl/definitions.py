@@ -13,6 +13,7 @@ from nnspec.dsl.catalog import Catalog, Entry
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Source, Span
 from nnspec.dsl.syntax import (
+    ActivationDefinition,
     ConstraintDefinition,
     ExperimentDefinition,
     Expression,
@@ -21,11 +22,13 @@ from nnspec.dsl.syntax import (
     NetworkDefinition,
 )
 
-Body: TypeAlias = "LayerDefinition | NetworkDefinition | ConstraintDefinition | ExperimentDefinition"
+Body: TypeAlias = (
+    "LayerDefinition | NetworkDefinition | ActivationDefinition | ConstraintDefinition | ExperimentDefinition"
+)
 
 
 class Definition:
-    """A layer, network, constraint or experiment of a module. Compared by identity."""
+    """A layer, network, activation, constraint or experiment of a module. Compared by identity."""
 
     def __init__(self, kind: str, item: Body, module: Module) -> None:
         self.kind = kind

@@ -76,10 +76,18 @@ class _Around(dict[str, str]):
 class Body:
     """Writes the body of one block."""
 
-    def __init__(self, block: Block, form: Form, taken: set[str], mapped: Callable[[WeightMap], str]) -> None:
+    def __init__(
+        self,
+        block: Block,
+        form: Form,
+        taken: set[str],
+        mapped: Callable[[WeightMap], str],
+        function: Callable[[Block], str],
+    ) -> None:
         self.block = block
         self.form = form
         self.mapped = mapped  # gives the name of the function of a constraint
+        self.function = function  # gives the name of the function of an activation
         self.names = Names(taken)
         self.types = dict(block.types)
         self.children = {child.name: child for child in block.children}
@@ -183,6 +191,8 @@ class Body:
         self, owner: str, instance: Instance, inputs: tuple[str, ...], inline: bool = False
     ) -> str:
         if not isinstance(instance, Primitive):
+            if instance.is_pure:
+                return f"{self.function(instance)}({', '.join(inputs)})"
             return self.form.block_call(owner, instance, inputs)
         rule = operation(instance.operation)
         if is_plain(instance) and rule.module(site_of(instance)) is not None:

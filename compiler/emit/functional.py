@@ -8,6 +8,7 @@ Assumes a typed graph. Imports no torch.
 from __future__ import annotations
 
 from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines
 from nnspec.compiler.emit.torch import heading, returned_type
@@ -19,7 +20,7 @@ def emit_functional(graph: Graph) -> str:
     """Return Python source whose `forward(parameters, *inputs, training=False)` is the network."""
     writer = _Writer()
     writer.root(graph.root)
-    written = [*writer.maps.lines, *writer.lines]
+    written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
     doc = f"{heading(graph)}\n\nA pure function of the parameters, by state-dict key."
     about = "\n".join(line.text for line in docstring(doc))
     top = "\n".join(imports("\n".join(line.code for line in written)))
@@ -61,6 +62,7 @@ class _Writer:
     def __init__(self) -> None:
         self.names = Names(EMITTED_WORDS | {"forward"})
         self.maps = Maps(self.names)
+        self.functions = Functions(self.names)
         self.lines: list[Line] = []
         self._by_identity: dict[int, str] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
@@ -93,14 +95,18 @@ class _Writer:
         for child in block.children:
             for instance in child.instances:
                 self._prepare(instance)
-        body = Body(block, FunctionForm(self, root), self.names.taken, self.maps.function)
+        form = FunctionForm(self, root)
+        body = Body(block, form, self.names.taken, self.maps.function, self.functions.function)
         about = docstring(block.doc) if block.doc else []
         return body, [*about, *body.returning()]
 
     def _prepare(self, instance: Instance) -> None:
         """Write what an instance needs first, so that its names are taken before ours."""
         if isinstance(instance, Block):
-            self.function_of(instance)
+            if instance.is_pure:
+                self.functions.function(instance)
+            else:
+                self.function_of(instance)
             return
         for weight in instance.weights:
             for item in weight.maps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
 from nnspec.compiler.ir import WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
@@ -20,15 +21,23 @@ class MapForm(Form):
     batched = False
     training = "False"
 
+    def owner(self, child: str) -> str:
+        return child
+
 
 class Maps:
     """Writes each different map once."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
-        self.lines: list[Line] = []
+        self.functions = Functions(names, batched=False)
+        self._lines: list[Line] = []
         self._by_identity: dict[int, tuple[str, WeightMap]] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
+
+    @property
+    def lines(self) -> list[Line]:
+        return [*self.functions.lines, *self._lines]
 
     def function(self, item: WeightMap) -> str:
         """Return the name of the function of a map, written on first use."""
@@ -37,7 +46,7 @@ class Maps:
         return self._by_identity[id(item)][0]
 
     def _write(self, item: WeightMap) -> str:
-        body, argument = _body(item)
+        body, argument = self._body(item)
         window = _window(item)
         key = (variable(item.name), str(window), argument, *(line.code for line in body))
         if key not in self._by_text:
@@ -46,10 +55,20 @@ class Maps:
             about = docstring(item.block.doc or _summary(item.name, window))
             if window is None:
                 head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
-                self.lines += [*lines("", ""), *head, *indent([*about, *body])]
+                self._lines += [*lines("", ""), *head, *indent([*about, *body])]
             else:
                 self._straight_through(item, name, about, body, argument, window)
         return self._by_text[key]
+
+    def _body(self, item: WeightMap) -> tuple[list[Line], str]:
+        """Return the lines of the function and the name of its argument."""
+        body = Body(item.block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
+        argument, result = body.inputs[0], item.block.outputs[0].value
+        if body.types[result].dtype == "real":
+            return body.returning(), argument
+        # Truth values are weights of 0 and 1.
+        written = body.write()
+        return [*written, *lines(f"return {body.outputs[0]}.to({argument}.dtype)")], argument
 
     def _straight_through(
         self, item: WeightMap, name: str, about: list[Line], body: list[Line], argument: str, window: float
@@ -71,7 +90,7 @@ class Maps:
             *lines("", "@staticmethod", "def backward(ctx, gradient):"),
             *indent(lines(*passed)),
         ]
-        self.lines += [
+        self._lines += [
             *lines("", "", f"class {owner}(torch.autograd.Function):"),
             *indent(inside),
             *lines("", "", f"{name} = {owner}.apply"),
@@ -90,17 +109,6 @@ def _summary(name: str, window: float | None) -> str:
         return f"The constraint {name}: stored weight to effective weight."
     where = "everywhere" if math.isinf(window) else f"where |w| <= {window:g}"
     return f"The constraint {name}; gradients pass straight through {where}."
-
-
-def _body(item: WeightMap) -> tuple[list[Line], str]:
-    """Return the lines of the function and the name of its argument."""
-    body = Body(item.block, MapForm(), set(EMITTED_WORDS), _no_maps)
-    argument, result = body.inputs[0], item.block.outputs[0].value
-    if body.types[result].dtype == "real":
-        return body.returning(), argument
-    # Truth values are weights of 0 and 1.
-    written = body.write()
-    return [*written, *lines(f"return {body.outputs[0]}.to({argument}.dtype)")], argument
 
 
 def _no_maps(item: WeightMap) -> str:

@@ -7,6 +7,7 @@ are those of the spec, made safe; equal blocks share a class. Assumes a typed gr
 from __future__ import annotations
 
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
+from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
 from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
@@ -18,9 +19,10 @@ def emit(graph: Graph) -> str:
     """Return the source of a Python module whose last class is the network."""
     writer = _Writer()
     writer.class_of(graph.root)
-    code = "\n".join(line.text for line in [*writer.maps.lines, *writer.lines])
+    written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
+    code = "\n".join(line.text for line in written)
     about = "\n".join(line.text for line in docstring(heading(graph)))
-    top = "\n".join(imports("\n".join(line.code for line in [*writer.maps.lines, *writer.lines])))
+    top = "\n".join(imports("\n".join(line.code for line in written)))
     return f"{about}\n\n{top}\n{code}\n"
 
 
@@ -66,6 +68,7 @@ class _Writer:
     def __init__(self) -> None:
         self.names = Names(EMITTED_WORDS)
         self.maps = Maps(self.names)
+        self.functions = Functions(self.names)
         self.lines: list[Line] = []
         self._by_identity: dict[int, str] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
@@ -92,7 +95,10 @@ class _Writer:
     def _prepare(self, instance: Instance) -> None:
         """Write what an instance needs first, so that its names are taken before ours."""
         if isinstance(instance, Block):
-            self.class_of(instance)
+            if instance.is_pure:
+                self.functions.function(instance)
+            else:
+                self.class_of(instance)
             return
         for weight in instance.weights:
             for item in weight.maps:
@@ -121,13 +127,13 @@ class _Writer:
     def _construct(self, instance: Instance) -> str | None:
         """Return the constructor; None for what stores nothing and is written out where it is used."""
         if isinstance(instance, Block):
-            return f"{self.class_of(instance)}()"
+            return None if instance.is_pure else f"{self.class_of(instance)}()"
         if not is_plain(instance) and not any(weight.stored for weight in instance.weights):
             return None
         return operation(instance.operation).module(site_of(instance))
 
     def _forward(self, block: Block) -> list[Line]:
-        body = Body(block, ModuleForm(), self.names.taken, self.maps.function)
+        body = Body(block, ModuleForm(), self.names.taken, self.maps.function, self.functions.function)
         written = body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))
