@@ -56,13 +56,29 @@ class Type(Node):
         return f"{self.dtype}[{inside}]" if self.axes else self.dtype
 
 
+class Init(Node):
+    """How a stored tensor begins: a word of `compiler/initializers` with complete, sorted arguments."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    span: Span | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+
 class Tensor(Node):
-    """A stored tensor of an instance; `kind` is "learned" or "buffer"."""
+    """A stored tensor of an instance; `kind` is "learned", "buffer" or "frozen".
+
+    `init` is None where it begins as torch's own module does.
+    """
 
     name: str
     shape: tuple[Size, ...]
     kind: str = "learned"
     dtype: str = "real"
+    init: Init | None = None
 
 
 class WeightMap(Node):
@@ -114,6 +130,7 @@ class Primitive(Node):
     operation: str
     arguments: tuple[tuple[str, Any], ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    inits: tuple[tuple[str, Init], ...] = ()  # laid by `initialize`: how its tensors begin, by name
     weights: tuple[Weight, ...] = ()
     inputs: tuple[Type, ...] = ()  # filled by typing for instances (children)
     outputs: tuple[Type, ...] = ()

@@ -47,7 +47,9 @@ class PrimitiveTyper:
         try:
             outputs = self.reasoned(rule, rule.shape(site), span)
             site = site.replace(outputs=outputs)
-            site = site.replace(tensors=rule.tensors(site))
+            inits = dict(primitive.inits)
+            tensors = tuple(t.replace(init=inits.get(t.name, t.init)) for t in rule.tensors(site))
+            site = site.replace(tensors=tensors)
         except ShapeProblem as problem:
             self.shape_problem(rule, problem, inputs, span)
             return None
