@@ -137,13 +137,13 @@ def one(data: Batch, batch: int | None, epochs: int) -> Callable[[], None]:
 
 
 def prepared(text: str) -> Plan:
-    return prepare(experiment(text), Path("."), "cpu").replace(steps=1 << 40)
+    return prepare(experiment(text), Path("."), "cpu").endless()
 
 
 def small(batch: int | None, epochs: int) -> list[object]:
     text = XOR.replace("BATCH", "none" if batch is None else str(batch)).replace("EPOCHS", str(epochs))
     plan = prepared(text)
-    stack = Stack(plan, plan.experiment.seeds)
+    stack = Stack(plan, plan.trials)
     times = seconds(
         {
             "ours": lambda: [stack.epoch() for _ in range(epochs)],
@@ -154,7 +154,11 @@ def small(batch: int | None, epochs: int) -> list[object]:
         ROUNDS,
     )
     ours, baddbmm, einsum, apart = (value / epochs * 1e3 for value in times.values())
-    name = "all 32 rows, one step" if batch is None else f"{plan.steps_per_epoch} steps of {batch} rows"
+    name = (
+        "all 32 rows, one step"
+        if batch is None
+        else f"{plan.phases[0].steps_per_epoch} steps of {batch} rows"
+    )
     cells = [f"{ours:.2f} ms", f"{baddbmm:.2f} ms", f"**{ours / baddbmm:.2f}**", f"{einsum:.2f} ms"]
     return [
         name,
@@ -189,7 +193,7 @@ def whole(epochs: int) -> str:
 
 def size(width: int, count: int) -> list[object]:
     plan = prepared(DIGITS.replace("WIDTH", str(width)).replace("COUNT", str(count - 1)))
-    stack, learner = Stack(plan, plan.experiment.seeds), Learner(plan, 0)
+    stack, learner = Stack(plan, plan.trials), Learner(plan, plan.trials[0])
     times = seconds({"at once": stack.epoch, "one": learner.epoch}, 5)
     gain = times["one"] * count / times["at once"]
     return [f"{parameter_count(plan.graph):,}", count, f"{gain:.2f}"]

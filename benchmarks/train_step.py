@@ -100,7 +100,7 @@ def by_hand(net: nn.Module, data: Batch, fused: bool) -> Callable[[], None]:
 
 def ours(plan: Plan) -> Callable[[], object]:
     """Return an epoch of a learner: as many steps."""
-    return Learner(plan.replace(steps=1 << 40), 0).epoch
+    return Learner(plan.endless(), plan.trials[0]).epoch
 
 
 def update(net: nn.Module, data: Batch, fused: bool) -> Callable[[], None]:
@@ -119,7 +119,7 @@ def update(net: nn.Module, data: Batch, fused: bool) -> Callable[[], None]:
 def measure(name: str, text: str, twin: Callable[[], nn.Module], file: Path) -> list[str]:
     spec = (text + EXPERIMENT).replace("DATA", file.name)
     plan = prepare(experiment(spec), file.parent, "cpu")
-    assert plan.steps_per_epoch == STEPS
+    assert plan.phases[0].steps_per_epoch == STEPS
     alternatives = {
         "ours": ours(plan),
         "by hand": by_hand(twin(), plan.train, fused=True),

@@ -28,6 +28,19 @@ class Choice(Node):
         return self.options[name]
 
 
+class Group(Node):
+    """Parameters that learn in a way of their own: a `train` block. None: as the experiment says."""
+
+    name: str = ""  # its selector, as written
+    keys: tuple[str, ...] | None = None  # state-dict keys; None: all that is learned
+    loss: Choice | None = None
+    rule: Choice | None = None
+    optimizer: Choice | None = None
+    schedule: Choice | None = None
+    every: int = 1  # steps from one of its own to the next
+    during: tuple[float, float] = (0.0, 1.0)  # the fraction of a stage in which it learns
+
+
 class Experiment(Node):
     """One experiment of a file."""
 
@@ -49,6 +62,10 @@ class Experiment(Node):
     precision: str = "float32"  # float32, float64, bfloat16 (mixed)
     stop: Choice | None = None  # early stopping
     save: str = "last"  # "last" or "best"
+    stages: tuple[Choice, ...] = ()  # family "stage", selectors as state-dict keys; (): one `fit`
+    groups: tuple[Group, ...] = ()  # `train` blocks; (): everything learns alike
+    restarts: int = 1  # initialisations of each seed, of which one is kept
+    select: Choice | None = None  # which: `min` or `max` of a score on a part
     doc: str | None = None
     span: Span | None = None
 

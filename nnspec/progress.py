@@ -30,7 +30,8 @@ def progress(title: str) -> Generator[Callable[[Told], None] | None]:
 
 
 def _now(told: Told) -> str:
-    seeds = f"seed {told.seeds[0]}" if len(told.seeds) == 1 else f"{len(told.seeds)} seeds at once"
+    several = f"{told.networks} {'seeds' if told.networks == len(told.seeds) else 'networks'} at once"
+    seeds = f"seed {told.seeds[0]}" if told.networks == 1 else several
     losses = [row["loss"] for row in told.rows if isinstance(row.get("loss"), float)]
     loss = f", loss {sum(losses) / len(losses):.4g}" if losses else ""
     return f"{seeds}, epoch {told.epoch} of {told.epochs}{loss}"

@@ -9,7 +9,8 @@ from nnspec.compiler.rules.rule import Rule
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.runtime.learner import Batch, Learner
+    from nnspec.compiler.runtime.group import LearningGroup
+    from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.streams import Streams
 
 
@@ -21,10 +22,10 @@ class Backprop(Rule):
     follows_gradient = True
     example = "learn = backprop"
 
-    def step(self, run: Learner, batch: Batch, streams: Streams) -> Tensor:
+    def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         run.optimizer.zero_grad(set_to_none=True)
         loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
-        loss.backward()
+        loss.backward(inputs=run.parameters if run.apart else None)
         run.optimizer.step()
         return loss.detach()
 

@@ -1,7 +1,7 @@
 """What a learning rule is: one class that owns its step.
 
-A rule states its word and arguments, and what it asks of a network. `step` is given a learner (network,
-loss, optimizer), one batch and the run's streams, changes the parameters once, and returns the batch's
+A rule states its word and arguments, and what it asks of a network. `step` is given a group (network,
+parameters, loss, optimizer), one batch and the run's streams, changes the parameters once, and returns the batch's
 loss on the device, without waiting for it. Nothing here imports torch.
 """
 
@@ -14,7 +14,8 @@ from nnspec.compiler.runtime.component import Component
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.runtime.learner import Batch, Learner
+    from nnspec.compiler.runtime.group import LearningGroup
+    from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.streams import Streams
 
 
@@ -26,6 +27,6 @@ class Rule(Component):
     # Many networks at once: the direction is the gradient of the batch's mean loss, and nothing is drawn.
     follows_gradient: ClassVar[bool] = False
 
-    def step(self, run: Learner, batch: Batch, streams: Streams) -> Tensor:
+    def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         """Change the parameters once; return the mean loss of the batch, detached and on the device."""
         raise TypeError(f"{self.name} has no step")

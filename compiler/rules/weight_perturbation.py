@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from nnspec.compiler.runtime.learner import Batch, Learner
+    from nnspec.compiler.runtime.group import LearningGroup
+    from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.streams import Streams
 
     Loss = Callable[[Batch], Tensor]
@@ -37,7 +38,7 @@ class WeightPerturbation(Rule):
     )
     example = "learn = weight_perturbation(sigma = 0.001, samples = 8)"
 
-    def step(self, run: Learner, batch: Batch, streams: Streams) -> Tensor:
+    def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         import torch
 
         with torch.no_grad():
@@ -47,7 +48,7 @@ class WeightPerturbation(Rule):
         run.optimizer.step()
         return loss
 
-    def directions(self, run: Learner, batch: Batch, streams: Streams) -> tuple[list[Tensor], Tensor]:
+    def directions(self, run: LearningGroup, batch: Batch, streams: Streams) -> tuple[list[Tensor], Tensor]:
         """Return an estimate of the gradient, and the loss: the mean of those that were measured."""
         import torch
 
@@ -84,7 +85,7 @@ def _shift(parameters: Sequence[Tensor], stored: list[Tensor], noise: list[Tenso
 
 
 @contextmanager
-def _same_draws(run: Learner) -> Generator[Loss]:
+def _same_draws(run: LearningGroup) -> Generator[Loss]:
     """Yield the loss as a function of the batch that draws the same numbers at every call.
 
     Otherwise the difference of two dropout masks, over sigma, would drown the slope. Running statistics

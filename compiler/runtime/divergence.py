@@ -1,6 +1,6 @@
 """Where a loss stopped being finite: the last epochs are replayed from the last sound snapshot.
 
-In: a plan, the snapshot of one seed, and how many steps later its loss was no longer finite. Out: words that
+In: a plan, the snapshot of one trial, and how many steps later its loss was no longer finite. Out: words that
 name the first value which was not.
 """
 
@@ -12,14 +12,15 @@ from typing import Any, cast
 from nnspec.compiler.runtime.checkpoint import Snapshot
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Batch, Plan
+from nnspec.compiler.runtime.trials import Trial
 
 
-def locate(plan: Plan, seed: int, snapshot: Snapshot, steps: int) -> str:
+def locate(plan: Plan, trial: Trial, snapshot: Snapshot, steps: int) -> str:
     """Return where the first value that is not finite appeared, in the last of these steps."""
-    learner = Learner(plan, seed)
+    learner = Learner(plan, trial)
     learner.restore(snapshot)
     learner.network.train()
-    batches = chain.from_iterable(learner.batches(plan.steps_per_epoch) for _ in repeat(None))
+    batches = chain.from_iterable(learner.batches(learner.phase.steps_per_epoch) for _ in repeat(None))
     for batch in islice(batches, steps - 1):
         learner.learn(batch)
     return _parameter(learner) or _forward(learner, next(batches)) or "first in the loss"
@@ -49,13 +50,15 @@ def _forward(learner: Learner, batch: Batch) -> str | None:
     handles: list[Any] = [module.register_forward_hook(watch(name)) for name, module in modules]
     try:
         with torch.no_grad():
-            loss = learner.mean_loss(batch)
+            losses = [group.mean_loss(batch) for group in learner.groups]
     finally:
         for handle in handles:
             handle.remove()
     if found:
         return f"first in the output of `{found[0]}`"
-    return None if _is_finite(loss) else "first in the loss, or behind the last layer with weights"
+    return (
+        None if all(map(_is_finite, losses)) else "first in the loss, or behind the last layer with weights"
+    )
 
 
 def _is_finite(values: Any) -> bool:

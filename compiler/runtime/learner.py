@@ -1,92 +1,105 @@
-"""One network that learns: its module, optimizer and streams, an epoch at a time.
+"""One network that learns: its module, the groups of its parameters and its streams, an epoch at a time.
 
-In: a plan and a seed. A rule's step is given the learner and sees `network`, `parameters`, `optimizer`,
-`options` and `mean_loss`. Nothing in an epoch waits for the device; losses are read when it ends.
+In: a plan and a trial. Nothing in an epoch waits for the device; losses are read when it ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.rules.registry import rule
-from nnspec.compiler.runtime import losses, optimizers
+from nnspec.compiler.runtime import masks
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions
+from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.plan import Batch, Plan
-from nnspec.compiler.runtime.streams import Streams, global_states, set_global_states
+from nnspec.compiler.runtime.streams import Streams
+from nnspec.compiler.runtime.trials import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.runtime.stack import Stack
+    from nnspec.compiler.runtime.stages import Phase
 
 __all__ = ["Batch", "Learner"]
 
 
 class Learner:
-    """A network in training."""
+    """A network in training. It begins at the start of the first phase."""
 
-    def __init__(self, plan: Plan, seed: int) -> None:
+    def __init__(self, plan: Plan, trial: Trial) -> None:
         experiment = plan.experiment
         self.plan = plan
-        self.seeds = (seed,)
-        self.streams = Streams(seed, experiment.seed_mode, plan.device)
+        self.trials = (trial,)
+        self.streams = Streams(trial, experiment.seed_mode, plan.device)
         self.streams.begin("init")
         self.network = plan.make().to(device=plan.device, dtype=plan.dtype)
         self.streams.begin("forward")
-        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = optimizers.build(experiment.optimizer, self.parameters, plan.device.type)
-        self.rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
-        self.rule = rule(experiment.rule.name)
-        self.options = experiment.rule.options
-        self.loss = losses.mean(experiment.loss)
+        self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
         self.scorer = Scorer(experiment.loss, experiment.metrics)
+        self.masks: dict[str, Tensor] = {}
         self.step = 0
         self.best: dict[str, Tensor] = {}
+        self.enter(0)
 
-    # ------------------------------------------------------------------------------------ what rules see
+    # ------------------------------------------------------------------------------------------- a phase
 
-    def mean_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch, of which the rule may take the gradient."""
-        if self.mixed:
-            with self._precision():
-                return self.loss(self.network(*batch.inputs), batch.target)
-        return self.loss(self.network(*batch.inputs), batch.target)
+    def enter(self, number: int) -> None:
+        """Begin a phase: do what comes before it, and make its optimizers."""
+        self._prepare(number)
+        for stage in self.phase.before:
+            self.masks = masks.prune(stage, self.learned, self.masks, self.streams.generator("prune"))
+        masks.lay(self.learned, self.masks)
 
-    def draws(self) -> dict[str, Tensor]:
-        """Return where the forward's random numbers stand, for `draw_again`."""
-        return global_states(self.plan.device)
-
-    def draw_again(self, states: dict[str, Tensor]) -> None:
-        """Let the next forward draw what it drew when `draws` was called."""
-        set_global_states(self.plan.device, states)
+    def _prepare(self, number: int) -> None:
+        self.phase_number = number
+        self.phase = self.plan.phases[number]
+        self.phase_step = 0
+        members = members_of(self.learned, self.phase)
+        together = {name for own in members for name in own}
+        for name, parameter in self.learned.items():
+            parameter.requires_grad_(name in together)
+        self.groups = [
+            LearningGroup(self, group, self.phase, own)
+            for group, own in zip(self.phase.groups, members, strict=True)
+            if own
+        ]
 
     # ------------------------------------------------------------------------------------------ an epoch
 
     def epoch(self) -> Tensor:
-        """Train an epoch, or what is left of the steps; return the losses (step, 1) on the device."""
+        """Train an epoch, or what is left of the phase; return the losses (step, 1) on the device."""
         import torch
 
         self.network.train()
-        count = min(self.plan.steps_per_epoch, self.plan.steps - self.step)
+        count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
         found = [self.learn(batch) for batch in self.batches(count)]
         return torch.stack(found).unsqueeze(1)
 
     def learn(self, batch: Batch) -> Tensor:
-        """Make one step of the rule, at the learning rate of the schedule."""
-        factor = self.plan.factor
-        if factor is not None:
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * factor(self.step)
+        """Let every group whose turn it is make a step; return the mean of their losses."""
+        import torch
+
+        due = [group for group in self.groups if group.pace.due(self.phase_step)]
+        losses = [group.learn(batch, self.phase_step) for group in due]
         self.step += 1
-        return self.rule.step(self, batch, self.streams)
+        self.phase_step += 1
+        if self.masks:
+            masks.lay(self.learned, self.masks)
+        if len(losses) == 1:
+            return losses[0]
+        if losses:
+            return torch.stack(losses).mean()
+        with torch.no_grad():
+            return self.groups[0].mean_loss(batch)
 
     def batches(self, count: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, in its own order."""
-        part, size = self.plan.train, self.plan.experiment.batch
+        part, size = self.plan.train, self.phase.batch
         if size is None:  # all rows at once: their order is of no account
             yield from (part for _ in range(count))
         elif not self.plan.experiment.shuffle:
@@ -102,7 +115,7 @@ class Learner:
         import torch
 
         self.network.eval()
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.precision():
             return {name: [self.scorer.scores(self.network, part)] for name, part in self.plan.parts.items()}
 
     def tables(self, choice: Choice | None) -> list[tuple[Any, Any]]:
@@ -111,7 +124,7 @@ class Learner:
 
         self.network.eval()
         part = self.plan.parts[self.plan.held_out]
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.precision():
             return [(confusion(self.network, part, choice), predictions(self.network, part))]
 
     def keep_best(self) -> None:
@@ -123,7 +136,8 @@ class Learner:
         if self.best:
             self.network.load_state_dict(self.best)
 
-    def _precision(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context in which forwards run: that of mixed precision, where it is asked for."""
         import torch
 
         if self.mixed:
@@ -137,16 +151,42 @@ class Learner:
         tensors = {f"model.{name}": t.clone() for name, t in self.network.state_dict().items()}
         tensors |= {f"best.{name}": t.clone() for name, t in self.best.items()}
         tensors |= {f"streams.{name}": t for name, t in self.streams.states().items()}
-        kept = optimizer_snapshot(self.optimizer.state_dict())
-        tensors |= {f"optimizer.{name}": t for name, t in kept.tensors.items()}
-        return Snapshot(tensors, {"step": self.step, "seeds": list(self.seeds), "optimizer": kept.data})
+        tensors |= {f"mask.{name}": t for name, t in self.masks.items()}
+        optimizers: list[Any] = []
+        for number, group in enumerate(self.groups):
+            kept = optimizer_snapshot(group.optimizer.state_dict())
+            tensors |= {f"optimizer.{number}.{name}": t for name, t in kept.tensors.items()}
+            optimizers.append(kept.data)
+        return Snapshot(tensors, {**where(self), "optimizers": optimizers})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot of this very plan was captured."""
+        self._prepare(snapshot.data["phase"])
         self.network.load_state_dict(snapshot.under("model."))
         place = self.plan.device
         self.best = {name: tensor.to(place) for name, tensor in snapshot.under("best.").items()}
-        kept = Snapshot(snapshot.under("optimizer."), snapshot.data["optimizer"])
-        self.optimizer.load_state_dict(optimizer_state(self.optimizer.state_dict(), kept))
+        self.masks = {name: tensor.to(place) for name, tensor in snapshot.under("mask.").items()}
+        for number, (group, data) in enumerate(zip(self.groups, snapshot.data["optimizers"], strict=True)):
+            kept = Snapshot(snapshot.under(f"optimizer.{number}."), data)
+            group.optimizer.load_state_dict(optimizer_state(group.optimizer.state_dict(), kept))
         self.streams.restore(snapshot.under("streams."))
-        self.step = snapshot.data["step"]
+        self.step, self.phase_step = snapshot.data["step"], snapshot.data["phase_step"]
+
+
+def members_of(learned: Mapping[str, Tensor], phase: Phase) -> list[dict[str, Tensor]]:
+    """Return the parameters that each group of a phase teaches; with `train` blocks, others are frozen."""
+    free = {name: tensor for name, tensor in learned.items() if name not in phase.frozen}
+    return [
+        {name: tensor for name, tensor in free.items() if group.keys is None or name in group.keys}
+        for group in phase.groups
+    ]
+
+
+def where(learner: Learner | Stack) -> dict[str, Any]:
+    """Return which networks these are, and how far they have come."""
+    return {
+        "trials": [list(trial) for trial in learner.trials],
+        "phase": learner.phase_number,
+        "step": learner.step,
+        "phase_step": learner.phase_step,
+    }

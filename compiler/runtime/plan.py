@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.feeding import feed
 from nnspec.compiler.flat import flatten
-from nnspec.compiler.ir import Graph, instances
+from nnspec.compiler.ir import Graph
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.runtime import data, schedules, stops
+from nnspec.compiler.runtime import data, stops
 from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
+from nnspec.compiler.runtime.stages import Phase, phases
+from nnspec.compiler.runtime.trials import Trial, trials
+from nnspec.compiler.tensors import tensors
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.runs import BatchOfOne, NothingToJudgeBy
 from nnspec.dsl.node import Node
@@ -60,14 +63,24 @@ class Plan(Node):
     train: Batch
     validation: Batch | None
     test: Batch | None
-    epochs: int
-    steps: int  # in all; the last epoch may be cut short
-    steps_per_epoch: int
-    factor: Callable[[int], float] | None  # on the learning rate; None: no schedule
+    phases: tuple[Phase, ...]
 
     @property
     def graph(self) -> Graph:
         return self.experiment.graph
+
+    def endless(self) -> Plan:
+        """Return the plan of a first phase that never ends, to measure its steps."""
+        return self.replace(phases=(self.phases[0].replace(steps=1 << 40),))
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return trials(self.experiment)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
 
     @property
     def target(self) -> Field:
@@ -97,8 +110,9 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
     experiment, splits = feed(experiment, splits)
     names = [port.name for port in experiment.graph.root.inputs]
     train = _on_device(splits.train, names, place)
-    epochs, steps, steps_per_epoch = _length(experiment, train.rows)
-    _check_batches(experiment, train.rows)
+    found = phases(experiment, train.rows)
+    for phase in found:
+        _check_batches(experiment, phase.batch or train.rows, train.rows)
     _check_watch(experiment, splits.validation)
     return Plan(
         experiment=experiment,
@@ -110,10 +124,7 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
         train=train,
         validation=None if splits.validation is None else _on_device(splits.validation, names, place),
         test=None if splits.test is None else _on_device(splits.test, names, place),
-        epochs=epochs,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        factor=schedules.build(experiment.schedule, steps) if experiment.schedule else None,
+        phases=found,
     )
 
 
@@ -121,9 +132,7 @@ def parameter_count(graph: Graph) -> int:
     """Return how many numbers a network learns."""
     return sum(
         math.prod(int(str(size)) for size in tensor.shape)
-        for located in instances(graph.root)
-        for weight in located.primitive.weights
-        for tensor in weight.stored
+        for _, tensor in tensors(graph)
         if tensor.kind == "learned"
     )
 
@@ -142,17 +151,7 @@ def _on_device(part: Part, names: list[str], device: torch.device) -> Batch:
     return Batch(tuple(part.inputs[name].to(device) for name in names), part.targets.to(device))
 
 
-def _length(experiment: Experiment, rows: int) -> tuple[int, int, int]:
-    """Return epochs, steps in all, and steps an epoch."""
-    steps_per_epoch = math.ceil(rows / (experiment.batch or rows))
-    if experiment.steps is not None:
-        return math.ceil(experiment.steps / steps_per_epoch), experiment.steps, steps_per_epoch
-    epochs = experiment.epochs or 0
-    return epochs, epochs * steps_per_epoch, steps_per_epoch
-
-
-def _check_batches(experiment: Experiment, rows: int) -> None:
-    batch = experiment.batch or rows
+def _check_batches(experiment: Experiment, batch: int, rows: int) -> None:
     if rows % batch == 1 and batch_coupled(experiment.graph):
         better = next((size for size in range(batch + 1, rows) if rows % size != 1), rows)
         raise RunError(BatchOfOne(experiment.span, rows=rows, batch=batch, better=better))

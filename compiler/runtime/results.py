@@ -14,7 +14,7 @@ from nnspec.dsl.node import Node
 
 
 class SeedResult(Node):
-    """One seed's training. `metrics` has `loss` and the metrics on the held-out part by their plain names,
+    """One training of a seed. `metrics` has `loss` and the metrics on the held-out part by their plain names,
     and on every part as `train.loss`, `test.accuracy`."""
 
     seed: int
@@ -25,6 +25,7 @@ class SeedResult(Node):
     confusion: tuple[tuple[int, ...], ...] | None = None  # on the held-out part
     predictions: tuple[tuple[float, float], ...] = ()  # target and output, where both are single numbers
     problem: str | None = None  # why it diverged
+    restart: int = 0  # which of the seed's initialisations
 
 
 class RunResult(Node):
@@ -34,13 +35,15 @@ class RunResult(Node):
     path: Path
     identity: str
     held_out: str  # the part that `metrics` without a prefix are of
-    seeds: tuple[SeedResult, ...]
-    history: tuple[dict[str, Any], ...]  # rows of metrics.jsonl: seed, epoch, step, loss, scores by part
+    seeds: tuple[SeedResult, ...]  # of each seed the restart that was selected
+    # Rows of metrics.jsonl: seed, perhaps restart and stage, epoch, step, loss, scores by part.
+    history: tuple[dict[str, Any], ...]
     settings: dict[str, Any]
     environment: dict[str, Any]
     data: str = ""  # the hash of the data
     class_names: tuple[str, ...] = ()
     problems: tuple[Error, ...] = ()  # a seed that diverged gives one; the command line then exits with 3
+    trials: tuple[SeedResult, ...] = ()  # every restart of every seed, where there are several
     replaced: bool = False  # an earlier run of the same name was overwritten
     resumed: bool = False
 
@@ -59,13 +62,24 @@ class RunResult(Node):
             found[name] = math.sqrt(spread / (len(values) - 1)) if len(values) > 1 else 0.0
         return found
 
+    @property
+    def kept_history(self) -> tuple[dict[str, Any], ...]:
+        """The rows of the selected restarts alone."""
+        kept = {own.seed: own.restart for own in self.seeds}
+        return tuple(row for row in self.history if row.get("restart", 0) == kept.get(row["seed"]))
+
     def json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
         return {
-            "seeds": [{"seed": own.seed, "metrics": finite(own.metrics)} for own in self.seeds],
+            "seeds": [self._seed(own) for own in self.seeds],
             "mean": finite(self.mean),
             "run": str(self.path),
         }
+
+    def _seed(self, own: SeedResult) -> dict[str, Any]:
+        found: dict[str, Any] = {"seed": own.seed, "metrics": finite(own.metrics)}
+        others = [finite(trial.metrics) for trial in self.trials if trial.seed == own.seed]
+        return found | ({"restart": own.restart, "restarts": others} if len(others) > 1 else {})
 
     def _columns(self) -> dict[str, list[float]]:
         sound = [own.metrics for own in self.seeds if own.status != "diverged"]
@@ -77,8 +91,9 @@ class Progress(Node):
     """Where a run stands, told after each epoch that is measured."""
 
     seeds: tuple[int, ...]  # those in training now
-    finished: int  # seeds that are done
-    count: int  # seeds in all
+    networks: int  # in training now: one for each restart of these seeds that is left
+    finished: int  # networks that are done
+    count: int  # networks in all
     epoch: int
     epochs: int
     rows: tuple[dict[str, Any], ...]  # the history's new rows
@@ -86,7 +101,7 @@ class Progress(Node):
     @property
     def fraction(self) -> float:
         """The part of the whole run that is done, from 0 to 1."""
-        return (self.finished + len(self.seeds) * self.epoch / max(1, self.epochs)) / self.count
+        return (self.finished + self.networks * self.epoch / max(1, self.epochs)) / self.count
 
 
 def flat_metrics(scores: dict[str, dict[str, float]], held_out: str) -> dict[str, float]:

@@ -3,7 +3,8 @@
     runs/<experiment>-<12 digits of the identity>/
       run.json              settings, environment, status, results; replaced in one step
       metrics.jsonl         a line for each measured epoch of each seed, in the order they were written
-      seed-<k>/checkpoint.safetensors     or stack.safetensors for seeds trained at once
+      seed-<k>/checkpoint.safetensors     or stack.safetensors for trials trained at once;
+                                          seed-<k>.<r> for a restart
       lock                  held while the run is trained
 
 A run is named by what its numbers depend on: the typed network, the experiment's fields, the data, the
@@ -27,6 +28,7 @@ from nnspec.compiler.runtime.device import describe
 from nnspec.compiler.runtime.lock import Lock
 from nnspec.compiler.runtime.plan import Plan
 from nnspec.compiler.runtime.stack import alone
+from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.runs import NoSuchRun
 
@@ -153,31 +155,43 @@ class RunFolder:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
             file.flush()
 
-    def forget_after(self, epochs: dict[int, int]) -> None:
-        """Drop the rows of these seeds that are later than an epoch: they will come again."""
-        kept = [row for row in read_history(self.path) if row["epoch"] <= epochs.get(row["seed"], 1 << 62)]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
+    def forget_after(self, places: dict[Trial, tuple[int, int]]) -> None:
+        """Drop the rows of these trials that are later than a stage and epoch: they will come again."""
+        end = (1 << 62, 0)
+
+        def kept(row: dict[str, Any]) -> bool:
+            trial = Trial(row["seed"], row.get("restart", 0))
+            return (row.get("stage", 1), row["epoch"]) <= places.get(trial, end)
+
+        rows = [row for row in read_history(self.path) if kept(row)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
         write_bytes(self.path / "metrics.jsonl", text.encode())
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write the checkpoint of the seeds that a snapshot holds."""
-        write_snapshot(self._file(snapshot.data["seeds"]), snapshot)
+        """Write the checkpoint of the trials that a snapshot holds."""
+        write_snapshot(self._file(trials_in(snapshot)), snapshot)
 
-    def saved(self, seeds: tuple[int, ...]) -> Snapshot | None:
-        """Return the checkpoint of these seeds, None if none was written."""
-        path = self._file(seeds)
+    def saved(self, trials: tuple[Trial, ...]) -> Snapshot | None:
+        """Return the checkpoint of these trials, None if none was written."""
+        path = self._file(trials)
         if not path.exists():
             return None
         snapshot = read_snapshot(path)
-        return snapshot if snapshot.data.get("seeds") == list(seeds) else None
+        return snapshot if trials_in(snapshot) == trials else None
 
-    def _file(self, seeds: Iterable[int]) -> Path:
-        listed = list(seeds)
-        if len(listed) == 1:
-            return self.path / f"seed-{listed[0]}" / _CHECKPOINT
-        return self.path / _STACK
+    def _file(self, trials: tuple[Trial, ...]) -> Path:
+        return _checkpoint(self.path, trials[0]) if len(trials) == 1 else self.path / _STACK
+
+
+def trials_in(snapshot: Snapshot) -> tuple[Trial, ...]:
+    """Return the trials that a snapshot is of."""
+    return tuple(Trial(*trial) for trial in snapshot.data.get("trials", ()))
+
+
+def _checkpoint(path: Path, trial: Trial) -> Path:
+    return path / f"seed-{trial.name}" / _CHECKPOINT
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -204,16 +218,18 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def load_state(path: Path, seed: int) -> dict[str, Tensor]:
-    """Return the trained weights of one seed of a run: the best ones, if those were kept."""
-    own, stack = path / f"seed-{seed}" / _CHECKPOINT, path / _STACK
+    """Return the trained weights of one seed of a run: of the restart selected, the best if those were kept."""
+    chosen: dict[str, int] = (read_record(path) or {}).get("selected", {})
+    trial = Trial(seed, chosen.get(str(seed), 0))
+    own, stack = _checkpoint(path, trial), path / _STACK
     if own.exists():
         snapshot = read_snapshot(own)
     elif stack.exists():
         snapshot = read_snapshot(stack)
-        seeds = snapshot.data["seeds"]
-        if seed not in seeds:
+        trials = trials_in(snapshot)
+        if trial not in trials:
             raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
-        snapshot = alone(snapshot, seeds.index(seed))
+        snapshot = alone(snapshot, trials.index(trial))
     else:
         raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
     return snapshot.under("best.") or snapshot.under("model.")

@@ -1,76 +1,102 @@
-"""Many networks that learn at once: the seeds of one experiment, stacked along a new first axis.
+"""Many networks that learn at once: the trials of one experiment, stacked along a new first axis.
 
-Each seed has its own initialisation and its own order of the data, and its numbers are those it would have
-alone, to rounding; they never depend on its company. Only where that is exact: the rule follows the
-gradient, a forward draws nothing, rows of a batch do not see each other, nothing is stored but what is
-learned, and the optimizer works on each number by itself.
+Each trial has its own initialisation and its own order of the data, and its numbers are those it would have
+alone, to rounding; they never depend on its company. Only where that is exact: the rules follow the
+gradient, a forward draws nothing, rows of a batch do not see each other, nothing is stored but parameters,
+and the optimizers work on each number by itself.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import instances
+from nnspec.compiler.experiment import Group
 from nnspec.compiler.rules.registry import rule
-from nnspec.compiler.runtime import losses, optimizers
+from nnspec.compiler.runtime import losses, masks, optimizers
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions, stacked_losses
+from nnspec.compiler.runtime.group import Pace, chosen
+from nnspec.compiler.runtime.learner import members_of, where
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
 from nnspec.compiler.runtime.stacked_forward import stacked, traced
 from nnspec.compiler.runtime.streams import Streams
+from nnspec.compiler.runtime.trials import Trial
+from nnspec.compiler.tensors import learned_keys, tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
     from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.runtime.stages import Phase
 
 # Above this many parameters a network keeps a core busy by itself (measured: benchmarks/seeds.py).
 SMALL = 30_000
 
 
 def stackable(plan: Plan, small: int = SMALL) -> bool:
-    """Return whether the seeds of an experiment can be trained at once, and gain by it."""
+    """Return whether the trials of an experiment can be trained at once, and gain by it."""
     experiment = plan.experiment
+    groups = [group for phase in plan.phases for group in phase.groups]
     return (
-        len(experiment.seeds) > 1
-        and rule(experiment.rule.name).follows_gradient
+        len(plan.trials) > 1
+        and all(rule(chosen(group.rule).name).follows_gradient for group in groups)
         and experiment.stop is None
         and experiment.save == "last"
         and experiment.precision != "bfloat16"
-        and optimizers.elementwise(experiment.optimizer)
+        and all(optimizers.elementwise(chosen(group.optimizer)) for group in groups)
         and parameter_count(plan.graph) <= small
-        and _only_learns(plan)
+        and _only_parameters(plan)
         and not draws(plan.graph)
         and not batch_coupled(plan.graph)
     )
 
 
-def _only_learns(plan: Plan) -> bool:
-    weights = (weight for located in instances(plan.graph.root) for weight in located.primitive.weights)
-    return all(tensor.kind == "learned" for weight in weights for tensor in weight.stored)
+def _only_parameters(plan: Plan) -> bool:
+    return all(tensor.kind != "buffer" for _, tensor in tensors(plan.graph))
+
+
+class StackedGroup:
+    """A group of every network of a stack: parameters with one axis more, one optimizer for all."""
+
+    def __init__(self, stack: Stack, group: Group, phase: Phase, parameters: dict[str, Tensor]) -> None:
+        self.stack = stack
+        self.parameters = list(parameters.values())
+        self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, stack.plan.device.type)
+        self.pace = Pace(group, phase, self.optimizer)
+        self.per_sample = losses.build(chosen(group.loss))
+
+    def learn(self, batch: Batch, step: int) -> Tensor:
+        """Make one step of every network; return the loss of each."""
+        stack = self.stack
+        self.pace.set_rates(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        found: Any = stack.mean_losses(self.per_sample, batch)
+        found.backward(stack.ones, inputs=self.parameters)
+        self.optimizer.step()
+        return found.detach()
 
 
 class Stack:
     """Networks in training at once; the same face as a `Learner`."""
 
-    def __init__(self, plan: Plan, seeds: tuple[int, ...]) -> None:
+    def __init__(self, plan: Plan, trials: tuple[Trial, ...]) -> None:
         from nnspec.compiler.emit.load import function
 
         experiment = plan.experiment
         self.plan = plan
-        self.seeds = seeds
-        self.streams = [Streams(seed, experiment.seed_mode, plan.device) for seed in seeds]
+        self.trials = trials
+        self.streams = [Streams(trial, experiment.seed_mode, plan.device) for trial in trials]
         self.state = self._initial()
-        self.optimizer = optimizers.build(experiment.optimizer, self.state.values(), plan.device.type)
-        self.rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
-        self.per_sample = losses.build(experiment.loss)
+        self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.graph)
         self.scorer = Scorer(experiment.loss, experiment.metrics)
+        self.masks: dict[str, Tensor] = {}
         self.step = 0
         self._forwards: dict[tuple[int, ...], Callable[..., Tensor]] = {}
-        self._ones = next(iter(self.state.values())).new_ones(len(seeds))
+        self.ones = next(iter(self.state.values())).new_ones(len(trials))
+        self.enter(0)
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the stacked states; each network is initialised as it would be alone."""
@@ -82,36 +108,71 @@ class Stack:
             states.append(self.plan.make().state_dict())
             streams.leave_global()
         together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        return {
-            name: tensor.to(self.plan.device, self.plan.dtype).requires_grad_()
-            for name, tensor in together.items()
-        }
+        place, dtype = self.plan.device, self.plan.dtype
+        return {name: tensor.to(place, dtype) for name, tensor in together.items()}
+
+    # ------------------------------------------------------------------------------------------- a phase
+
+    def enter(self, number: int) -> None:
+        """Begin a phase: do what comes before it, and make its optimizers."""
+        import torch
+
+        self._prepare(number)
+        for stage in self.phase.before:
+            found = [
+                masks.prune(stage, _one(self.learned, i), _one(self.masks, i), streams.generator("prune"))
+                for i, streams in enumerate(self.streams)
+            ]
+            self.masks = {name: torch.stack([own[name] for own in found]) for name in found[0]}
+        masks.lay(self.learned, self.masks)
+
+    def _prepare(self, number: int) -> None:
+        self.phase_number = number
+        self.phase = self.plan.phases[number]
+        self.phase_step = 0
+        members = members_of(self.learned, self.phase)
+        together = {name for own in members for name in own}
+        for name, parameter in self.learned.items():
+            parameter.requires_grad_(name in together)
+        self.groups = [
+            StackedGroup(self, group, self.phase, own)
+            for group, own in zip(self.phase.groups, members, strict=True)
+            if own
+        ]
 
     # ------------------------------------------------------------------------------------------ an epoch
 
     def epoch(self) -> Tensor:
-        """Train an epoch, or what is left of the steps; return the losses (step, seed) on the device."""
+        """Train an epoch, or what is left of the phase; return the losses (step, trial) on the device."""
         import torch
 
-        count = min(self.plan.steps_per_epoch, self.plan.steps - self.step)
+        count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
         return torch.stack([self.learn(batch) for batch in self._batches(count)])
 
     def learn(self, batch: Batch) -> Tensor:
-        """Make one step of every network; return the loss of each."""
-        factor = self.plan.factor
-        if factor is not None:
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * factor(self.step)
+        """Let every group whose turn it is make a step; return the mean of their losses, of each network."""
+        import torch
+
+        due = [group for group in self.groups if group.pace.due(self.phase_step)]
+        found = [group.learn(batch, self.phase_step) for group in due]
         self.step += 1
-        self.optimizer.zero_grad(set_to_none=True)
+        self.phase_step += 1
+        if self.masks:
+            masks.lay(self.learned, self.masks)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            return torch.stack(found).mean(0)
+        with torch.no_grad():
+            return self.mean_losses(self.groups[0].per_sample, batch)
+
+    def mean_losses(self, per_sample: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """Return the mean loss of each network on a batch."""
         output = self._forward(batch)(self.state, *batch.inputs)
         target = batch.target
         if not self._own_rows:
-            target = target.expand(len(self.seeds), *target.shape)
-        found: Any = stacked_losses(self.per_sample, output, target).mean(1)
-        found.backward(self._ones)
-        self.optimizer.step()
-        return found.detach()
+            target = target.expand(len(self.trials), *target.shape)
+        return stacked_losses(per_sample, output, target).mean(1)
 
     def _forward(self, batch: Batch) -> Callable[..., Tensor]:
         """Return the forward for batches of this shape, traced when the first one comes."""
@@ -124,13 +185,13 @@ class Stack:
     @property
     def _own_rows(self) -> bool:
         """Whether each network has rows of its own in a batch."""
-        return self.plan.experiment.shuffle and self.plan.experiment.batch is not None
+        return self.plan.experiment.shuffle and self.phase.batch is not None
 
     def _batches(self, count: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch: rows that all share, or (seed, row, ...) in each seed's own order."""
+        """Yield the batches of an epoch: rows that all share, or (trial, row, ...) in each one's own order."""
         import torch
 
-        part, size = self.plan.train, self.plan.experiment.batch
+        part, size = self.plan.train, self.phase.batch
         if size is None:
             yield from (part for _ in range(count))
         elif not self._own_rows:
@@ -162,8 +223,8 @@ class Stack:
         part = self.plan.parts[self.plan.held_out]
         found: list[tuple[Any, Any]] = []
         with torch.no_grad():
-            for index in range(len(self.seeds)):
-                own = {name: tensor[index] for name, tensor in self.state.items()}
+            for index in range(len(self.trials)):
+                own = _one(self.state, index)
 
                 def forward(*inputs: Tensor, own: dict[str, Tensor] = own) -> Tensor:
                     return self.function(own, *inputs, training=False)
@@ -178,36 +239,40 @@ class Stack:
         import torch
 
         tensors = {f"model.{name}": tensor.detach().clone() for name, tensor in self.state.items()}
-        kept = optimizer_snapshot(self.optimizer.state_dict())
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in kept.tensors.items()}
-        if self._own_rows:
-            states = [_shuffle(streams).get_state() for streams in self.streams]
-            tensors[self._shuffle_key] = torch.stack(states)
-        return Snapshot(tensors, {"step": self.step, "seeds": list(self.seeds), "optimizer": kept.data})
+        tensors |= {f"mask.{name}": tensor for name, tensor in self.masks.items()}
+        kept: list[Any] = []
+        for number, group in enumerate(self.groups):
+            own = optimizer_snapshot(group.optimizer.state_dict())
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in own.tensors.items()}
+            kept.append(own.data)
+        states = [streams.own_states() for streams in self.streams]
+        for name in states[0]:
+            tensors[f"streams.{name}"] = torch.stack([own[name] for own in states])
+        return Snapshot(tensors, {**where(self), "optimizers": kept})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot was captured."""
         import torch
 
+        self._prepare(snapshot.data["phase"])
         with torch.no_grad():
             for name, tensor in snapshot.under("model.").items():
                 self.state[name].copy_(tensor)
-        kept = Snapshot(snapshot.under("optimizer."), snapshot.data["optimizer"])
-        self.optimizer.load_state_dict(optimizer_state(self.optimizer.state_dict(), kept))
-        shuffle = snapshot.tensors.get(self._shuffle_key)
-        if shuffle is not None:
-            for streams, state in zip(self.streams, shuffle, strict=True):
-                _shuffle(streams).set_state(state.clone())  # torch reads past a row of a larger tensor
-        self.step = snapshot.data["step"]
-
-    @property
-    def _shuffle_key(self) -> str:
-        """The name under which a learner finds the state of its shuffles."""
-        return "streams.torch.cpu" if self.plan.experiment.seed_mode == "torch" else "streams.shuffle"
+        place = self.plan.device
+        self.masks = {name: tensor.to(place) for name, tensor in snapshot.under("mask.").items()}
+        for number, (group, data) in enumerate(zip(self.groups, snapshot.data["optimizers"], strict=True)):
+            kept = Snapshot(snapshot.under(f"optimizer.{number}."), data)
+            group.optimizer.load_state_dict(optimizer_state(group.optimizer.state_dict(), kept))
+        states = snapshot.under("streams.")
+        for index, streams in enumerate(self.streams):
+            # Copies: torch reads past a row of a larger tensor.
+            streams.restore_own({name: tensor[index].clone() for name, tensor in states.items()})
+        self.step, self.phase_step = snapshot.data["step"], snapshot.data["phase_step"]
 
 
-def _shuffle(streams: Streams) -> Any:
-    return streams.generator("shuffle")
+def _one(state: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    """Return one network's share of stacked tensors."""
+    return {name: tensor[index] for name, tensor in state.items()}
 
 
 def alone(snapshot: Snapshot, index: int) -> Snapshot:
@@ -215,7 +280,11 @@ def alone(snapshot: Snapshot, index: int) -> Snapshot:
 
     The optimizer counts steps for all networks together: a tensor without axes belongs to each.
     """
-    model = {f"model.{name}": tensor[index] for name, tensor in snapshot.under("model.").items()}
+    own = {
+        f"{kind}.{name}": tensor[index]
+        for kind in ("model", "mask")
+        for name, tensor in snapshot.under(f"{kind}.").items()
+    }
     optimizer = {
         f"optimizer.{name}": tensor[index] if tensor.dim() else tensor
         for name, tensor in snapshot.under("optimizer.").items()
@@ -223,5 +292,5 @@ def alone(snapshot: Snapshot, index: int) -> Snapshot:
     streams = {
         f"streams.{name}": tensor[index].clone() for name, tensor in snapshot.under("streams.").items()
     }
-    data = {**snapshot.data, "seeds": [snapshot.data["seeds"][index]]}
-    return Snapshot(model | optimizer | streams, data)
+    data = {**snapshot.data, "trials": [snapshot.data["trials"][index]]}
+    return Snapshot(own | optimizer | streams, data)

@@ -1,6 +1,6 @@
 """The random streams of one training.
 
-In `streams` mode each name has its own generator, seeded from the run's one seed; torch's global
+In `streams` mode each name has its own generator, seeded from the trial's seed and restart; torch's global
 generators, from which initialisation and dropout draw, are seeded from the streams "init" and "forward".
 In `torch` mode they are seeded once with the seed itself and everything draws from them, as in a plain
 script. `kept_generators` leaves torch as it was found.
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime.seeds import stream_seed
+from nnspec.compiler.runtime.trials import Trial
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,8 @@ _GLOBAL = "torch."  # the global generators' place among the states
 class Streams:
     """Named generators on the CPU; `device` says which global generator a forward draws from."""
 
-    def __init__(self, seed: int, mode: str, device: torch.device) -> None:
-        self.seed = seed
+    def __init__(self, trial: Trial, mode: str, device: torch.device) -> None:
+        self.trial = trial
         self.mode = mode
         self.device = device
         self._generators: dict[str, torch.Generator] = {}
@@ -37,9 +38,16 @@ class Streams:
 
         seed_all: Any = getattr(torch, "manual_seed")  # noqa: B009 its own types are partly unknown
         if self.mode == "streams":
-            seed_all(stream_seed(self.seed, name))
+            seed_all(self._seed(name))
         elif name == "init":
-            seed_all(self.seed)
+            seed_all(self._seed(None))
+
+    def _seed(self, name: str | None) -> int:
+        """Return the seed of a stream, or (None) the one that everything draws from in `torch` mode."""
+        seed, restart = self.trial
+        if name is None:
+            return stream_seed(seed, f"restart {restart}") if restart else seed
+        return stream_seed(seed, f"{name}, restart {restart}" if restart else name)
 
     def generator(self, name: str) -> torch.Generator | None:
         """Return the generator of a stream; None stands for torch's global one."""
@@ -48,7 +56,7 @@ class Streams:
         if self.mode == "torch":
             return self._own
         if name not in self._generators:
-            self._generators[name] = torch.Generator().manual_seed(stream_seed(self.seed, name))
+            self._generators[name] = torch.Generator().manual_seed(self._seed(name))
         return self._generators[name]
 
     def leave_global(self) -> None:
@@ -92,6 +100,21 @@ class Streams:
                     generator.set_state(state)
         kinds = {name.removeprefix(_GLOBAL): s for name, s in states.items() if name.startswith(_GLOBAL)}
         set_global_states(self.device, kinds)
+
+    # Of trainings that take turns, whose global generators stand for nothing.
+
+    def own_states(self) -> dict[str, Tensor]:
+        """Return the states of the generators that are this training's own, under the names of `states`."""
+        if self._own is not None:
+            return {_GLOBAL + "cpu": self._own.get_state()}
+        return {name: generator.get_state() for name, generator in self._generators.items()}
+
+    def restore_own(self, states: dict[str, Tensor]) -> None:
+        """Set the generators to states that `own_states` returned."""
+        for name, state in states.items():
+            generator = self._own if name.startswith(_GLOBAL) else self.generator(name)
+            if generator is not None:
+                generator.set_state(state)
 
 
 def global_states(device: torch.device) -> dict[str, Tensor]:

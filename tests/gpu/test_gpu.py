@@ -67,7 +67,7 @@ def test_data_and_parameters_live_on_the_device(tmp_path: Path) -> None:
     from nnspec.compiler.runtime.plan import prepare
 
     plan = prepare(experiment(), tmp_path, "cuda")
-    learner = Learner(plan, 0)
+    learner = Learner(plan, plan.trials[0])
     assert {p.device.type for p in learner.network.parameters()} == {"cuda"}
     assert {t.device.type for t in (*plan.train.inputs, plan.train.target)} == {"cuda"}
     assert learner.epoch().device.type == "cuda"
@@ -114,7 +114,7 @@ def test_peak_memory_stays_near_what_the_tensors_need(tmp_path: Path) -> None:
 
     plan = prepare(experiment(), tmp_path, "cuda")
     data = sum(t.nbytes for part in plan.parts.values() for t in (*part.inputs, part.target))
-    learner = Learner(plan, 0)
+    learner = Learner(plan, plan.trials[0])
     weights = sum(p.nbytes for p in learner.network.parameters())
     learner.epoch()
     torch.cuda.synchronize()

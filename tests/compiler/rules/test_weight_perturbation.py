@@ -13,6 +13,7 @@ from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.pipeline import check
 from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.rules.weight_perturbation import WeightPerturbation
+from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Plan, prepare
 from nnspec.compiler.runtime.train import train
@@ -40,18 +41,18 @@ def planned(**facts: str) -> Plan:
     return prepare(own, Path("."), "cpu")
 
 
-def direction_and_gradient(plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Learner]:
-    learner = Learner(plan, 0)
-    learner.network.train()
+def direction_and_gradient(plan: Plan) -> tuple[torch.Tensor, torch.Tensor, LearningGroup]:
+    group = Learner(plan, plan.trials[0]).groups[0]
+    group.network.train()
     perturbation = rule("weight_perturbation")
     assert isinstance(perturbation, WeightPerturbation)
-    before = learner.draws()
+    before = group.draws()
     with torch.no_grad():
-        found, _ = perturbation.directions(learner, plan.train, learner.streams)
-    learner.draw_again(before)
-    learner.mean_loss(plan.train).backward()
-    gradient = [p.grad for p in learner.parameters if p.grad is not None]
-    return torch.cat([v.flatten() for v in found]), torch.cat([v.flatten() for v in gradient]), learner
+        found, _ = perturbation.directions(group, plan.train, group.learner.streams)
+    group.draw_again(before)
+    group.mean_loss(plan.train).backward()
+    gradient = [p.grad for p in group.parameters if p.grad is not None]
+    return torch.cat([v.flatten() for v in found]), torch.cat([v.flatten() for v in gradient]), group
 
 
 @pytest.mark.parametrize("facts", [{"antithetic": "true"}, {"antithetic": "false"}])
@@ -65,15 +66,15 @@ def test_average_direction_is_the_gradient(facts: dict[str, str], extra: str) ->
 
 def test_weights_are_where_they_were() -> None:
     plan = planned(antithetic="true")
-    before = Learner(plan, 0)
+    before = Learner(plan, plan.trials[0]).groups[0]
     _, _, after = direction_and_gradient(plan)
     assert all(torch.equal(a, b) for a, b in zip(before.parameters, after.parameters, strict=True))
 
 
 def test_running_statistics_move_once() -> None:
     plan = planned(antithetic="true", extra="-> batchnorm")
-    _, _, learner = direction_and_gradient(plan)  # one step's directions, and one forward for the gradient
-    counts = [b for name, b in learner.network.named_buffers() if name.endswith("num_batches_tracked")]
+    _, _, group = direction_and_gradient(plan)  # one step's directions, and one forward for the gradient
+    counts = [b for name, b in group.network.named_buffers() if name.endswith("num_batches_tracked")]
     assert [int(count) for count in counts] == [2]
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nnspec.compiler.experiment import Experiment
-from nnspec.compiler.runtime import checkpoint, train
+from nnspec.compiler.runtime import checkpoint, training
 from nnspec.compiler.runtime.lock import Lock
 from nnspec.compiler.runtime.results import Progress, RunResult
 from nnspec.compiler.runtime.runs import load_state, read_history
@@ -87,10 +87,10 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from nnspec.compiler.pipeline import check
-from nnspec.compiler.runtime import train
+from nnspec.compiler.runtime import train, training
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
-train.CHECKPOINT_SECONDS = 0.0
+training.CHECKPOINT_SECONDS = 0.0
 told = []
 def die(progress):
     told.append(progress)
@@ -175,7 +175,7 @@ def test_disk_full_keeps_the_last_checkpoint(
 ) -> None:
     own = digits("epochs = 4")
     whole = trained(own, out=tmp_path / "whole")
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     flush, saved = os.fsync, []
 
     def full(descriptor: int) -> None:

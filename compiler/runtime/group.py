@@ -1,0 +1,90 @@
+"""Parameters that learn together: what the step of a rule is given.
+
+In: a learner, a complete group of the phase that it is in. A rule sees `network`, `parameters`, `optimizer`,
+`options`, `mean_loss`, `draws` and `draw_again`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.experiment import Choice, Group
+from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.runtime import losses, optimizers, schedules
+from nnspec.compiler.runtime.streams import global_states, set_global_states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from nnspec.compiler.runtime.learner import Learner
+    from nnspec.compiler.runtime.plan import Batch
+    from nnspec.compiler.runtime.stages import Phase
+
+
+class Pace:
+    """When a group steps, and at which learning rates."""
+
+    def __init__(self, group: Group, phase: Phase, optimizer: Any) -> None:
+        self.group = group
+        self.steps = phase.steps
+        self.optimizer = optimizer
+        self.rates: list[float] = [part["lr"] for part in optimizer.param_groups]
+        build = None if group.schedule is None else schedules.build(group.schedule, phase.steps)
+        self.factor: Callable[[int], float] | None = build
+
+    def due(self, step: int) -> bool:
+        """Return whether the group learns at a step of the phase, counted from 0."""
+        first, last = self.group.during
+        return step % self.group.every == 0 and first * self.steps <= step < last * self.steps
+
+    def set_rates(self, step: int) -> None:
+        """Give the optimizer the learning rates of a step of the phase."""
+        if self.factor is not None:
+            for part, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                part["lr"] = rate * self.factor(step)
+
+
+class LearningGroup:
+    """A group of one network in training."""
+
+    def __init__(self, learner: Learner, group: Group, phase: Phase, parameters: dict[str, Tensor]) -> None:
+        self.learner = learner
+        self.group = group
+        self.network = learner.network
+        self.names = tuple(parameters)
+        self.parameters = list(parameters.values())
+        self.apart = len(phase.groups) > 1  # the gradient is to be taken for these parameters alone
+        self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, learner.plan.device.type)
+        self.pace = Pace(group, phase, self.optimizer)
+        choice = chosen(group.rule)
+        self.rule = rule(choice.name)
+        self.options = choice.options
+        self.loss = losses.mean(chosen(group.loss))
+
+    def learn(self, batch: Batch, step: int) -> Tensor:
+        """Make one step of the rule; return the loss."""
+        self.pace.set_rates(step)
+        return self.rule.step(self, batch, self.learner.streams)
+
+    def mean_loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, of which the rule may take the gradient."""
+        if self.learner.mixed:
+            with self.learner.precision():
+                return self.loss(self.network(*batch.inputs), batch.target)
+        return self.loss(self.network(*batch.inputs), batch.target)
+
+    def draws(self) -> dict[str, Tensor]:
+        """Return where the forward's random numbers stand, for `draw_again`."""
+        return global_states(self.learner.plan.device)
+
+    def draw_again(self, states: dict[str, Tensor]) -> None:
+        """Let the next forward draw what it drew when `draws` was called."""
+        set_global_states(self.learner.plan.device, states)
+
+
+def chosen(choice: Choice | None) -> Choice:
+    """Return a choice of a complete group."""
+    assert choice is not None
+    return choice
