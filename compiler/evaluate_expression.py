@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
-from nnspec.compiler.operators import apply_index, apply_operator, negate_tensor
+from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
 from nnspec.compiler.values import (
     UNKNOWN,
     Anonymous,
@@ -146,7 +146,7 @@ class ExpressionEvaluator:
         value = self.expression(expression.operand)
         if isinstance(value, Value):
             if expression.operator == "not":
-                raise Refused(NotBuiltYet(expression.span, what="`not` on tensors"))
+                return invert_tensor(self.elaborator, self.builder, value, expression.span)
             if expression.operator == "+":
                 return value
             return negate_tensor(self.elaborator, self.builder, value, expression.span)

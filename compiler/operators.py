@@ -29,6 +29,8 @@ OPERATIONS = {
     "<=": "less_equal",
     ">": "greater",
     ">=": "greater_equal",
+    "and": "logical_and",
+    "or": "logical_or",
 }
 
 
@@ -50,6 +52,11 @@ def apply_operator(
 def negate_tensor(elaborator: Elaborator, builder: BlockBuilder, value: Value, span: Span | None) -> Any:
     """Return -value."""
     return apply_named(elaborator, builder, "negate", (value,), (), span)
+
+
+def invert_tensor(elaborator: Elaborator, builder: BlockBuilder, value: Value, span: Span | None) -> Any:
+    """Return not value."""
+    return apply_named(elaborator, builder, "logical_not", (value,), (), span)
 
 
 def apply_named(

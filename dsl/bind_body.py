@@ -239,9 +239,6 @@ class BodyBinder(ExpressionBinder):
         if written.name == "graph":
             self.bag.add(NotBuiltYet(written.span, what="graph-shaped data"))
             return
-        if written.name == "complex":
-            self.bag.add(NotBuiltYet(written.span, what="complex numbers"))
-            return
         if written.name not in TENSOR_TYPES:
             self.bag.add(NotTensorType(written.span, name=written.name))
         self.axes(written)

@@ -39,10 +39,6 @@ _OPERATIONS = {
     "einsum": "`einsum`",
     "attention": "attention",
     "rotary": "rotary positions",
-    "stop_gradient": "`stop_gradient`",
-    "straight_through": "`straight_through` on values",
-    "top_k": "`top_k`",
-    "squeeze": "`squeeze`",
     "progress": "`progress`",
     "mask": "masks of ragged axes",
     "length": "lengths of ragged axes",
@@ -52,8 +48,6 @@ _OPERATIONS = {
     "graph_conv": "graph-shaped data",
     "equilibrium": "equilibrium layers",
     "product": "product units",
-    "maximum": "`maximum`",
-    "minimum": "`minimum`",
 }
 
 LATER_WORDS: dict[str, str] = {

@@ -108,7 +108,8 @@ def _example(graph: Graph, batch: int) -> tuple[tuple[Tensor, ...], tuple[dict[i
     """Return inputs of the declared shapes, and which of their dimensions are free."""
     import torch
 
-    kinds = {"real": torch.get_default_dtype(), "int": torch.int64, "bool": torch.bool}
+    real = torch.get_default_dtype()
+    kinds = {"real": real, "int": torch.int64, "bool": torch.bool, "complex": real.to_complex()}
     types = dict(graph.root.types)
     found = [types[port.value] for port in graph.root.inputs]
     names = sorted({name for given in found for size in given.shape for name in symbols(size)})

@@ -66,6 +66,13 @@ def whole(size: Size, what: str, axes: tuple[tuple[int, int], ...] = ()) -> int:
     )
 
 
+_TO_REAL = {
+    "int": "`embedding(count, width)` turns whole numbers into vectors",
+    "bool": "`where(condition, 1, 0)` turns truth values into numbers",
+    "complex": "`abs`, `angle`, `real` and `imag` turn complex numbers into real ones",
+}
+
+
 def real(site: Site, *indices: int) -> None:
     """Refuse inputs that are not real numbers."""
     for index in indices or range(len(site.inputs)):
@@ -75,9 +82,19 @@ def real(site: Site, *indices: int) -> None:
                 "works on real numbers",
                 expected=str(given.replace(dtype="real")),
                 found=str(given),
-                help="`embedding(count, width)` turns whole numbers into vectors"
-                if given.dtype == "int"
-                else "`where(condition, 1, 0)` turns truth values into numbers",
+                help=_TO_REAL.get(given.dtype),
+            )
+
+
+def ordered(site: Site) -> None:
+    """Refuse inputs whose numbers have no order: complex numbers and truth values."""
+    for given in site.inputs:
+        if given.dtype not in ("real", "int"):
+            raise ShapeProblem(
+                "compares numbers",
+                expected=str(given.replace(dtype="real")),
+                found=str(given),
+                help=_TO_REAL.get(given.dtype),
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.arithmetic import CONSTANT, entrywise_terms, operands, sides
-from nnspec.compiler.operations.axes import aligned, broadcast, elements
+from nnspec.compiler.operations.axes import aligned, broadcast, elements, ordered
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
 from nnspec.compiler.relations import Elementwise as ElementwiseRelation
 from nnspec.compiler.relations import Relation
@@ -28,6 +28,8 @@ class Comparison(Operation):
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         sides(site, self.symbol)
+        if self.symbol not in ("==", "!=") and any(given.dtype == "complex" for given in site.inputs):
+            ordered(site)
         return (Type(axes=broadcast(site), dtype="bool"),)
 
     def cost(self, site: Site) -> Cost:

@@ -18,13 +18,15 @@ class Elementwise(Operation):
 
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
-    piece. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
+    piece. `complex` is the kind of number that it gives for a complex one, None that it takes none. `work`
+    is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
     parity: str
     degree: float | str | None
     work: int
     complete: bool
+    complex: str | None
     torch: str
 
     def __init__(
@@ -38,6 +40,7 @@ class Elementwise(Operation):
         work: int = 1,
         complete: bool = False,
         arguments: tuple[Argument, ...] = (),
+        complex: str | None = None,
     ) -> None:
         self.name = name  # type: ignore[misc]
         self.torch = torch
@@ -45,11 +48,15 @@ class Elementwise(Operation):
         self.parity = parity
         self.degree = degree
         self.work = work
+        self.complex = complex
         self.complete = complete
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
 
     def shape(self, site: Site) -> tuple[Type, ...]:
+        given = site.inputs[0]
+        if given.dtype == "complex" and self.complex is not None:
+            return (given.replace(dtype=self.complex),)
         if self.degree != "linear":
             real(site)
         return site.inputs
@@ -87,7 +94,9 @@ OPERATIONS = (
         work=2,
         arguments=(_SLOPE,),
     ),
-    Elementwise("tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4, complete=True),
+    Elementwise(
+        "tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4, complete=True, complex="complex"
+    ),
     Elementwise(
         "sigmoid",
         "torch.sigmoid({x})",
@@ -115,15 +124,26 @@ OPERATIONS = (
         work=4,
         arguments=(_ALPHA,),
     ),
-    Elementwise("sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4, complete=True),
-    Elementwise("cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4, complete=True),
-    Elementwise("exp", "torch.exp({x})", "y = exp(x).", work=4),
-    Elementwise("log", "torch.log({x})", "The natural logarithm: y = log(x).", work=4),
-    Elementwise("abs", "torch.abs({x})", "The absolute value: y = |x|.", parity="even", degree=1),
+    Elementwise(
+        "sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4, complete=True, complex="complex"
+    ),
+    Elementwise(
+        "cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4, complete=True, complex="complex"
+    ),
+    Elementwise("exp", "torch.exp({x})", "y = exp(x).", work=4, complex="complex"),
+    Elementwise("log", "torch.log({x})", "The natural logarithm: y = log(x).", work=4, complex="complex"),
+    Elementwise(
+        "abs", "torch.abs({x})", "The absolute value: y = |x|.", parity="even", degree=1, complex="real"
+    ),
     Elementwise("sign", "torch.sign({x})", "y = 1, 0 or -1, the sign of x.", parity="odd", degree=0),
     Elementwise(
         "erf", "torch.erf({x})", "The error function: y = erf(x).", parity="odd", work=4, complete=True
     ),
-    Elementwise("square", "torch.square({x})", "y = x^2.", parity="even", degree=2),
-    Elementwise("sqrt", "torch.sqrt({x})", "The square root: y = sqrt(x), for x >= 0.", degree=0.5),
+    Elementwise("square", "torch.square({x})", "y = x^2.", parity="even", degree=2, complex="complex"),
+    Elementwise(
+        "sqrt", "torch.sqrt({x})", "The square root: y = sqrt(x), for x >= 0.", degree=0.5, complex="complex"
+    ),
+    Elementwise("round", "torch.round({x})", "The nearest whole number, of two the even one.", parity="odd"),
+    Elementwise("floor", "torch.floor({x})", "The largest whole number that is not above x."),
+    Elementwise("ceil", "torch.ceil({x})", "The smallest whole number that is not below x."),
 )

@@ -1,13 +1,14 @@
-"""`sum` and `mean` over axes."""
+"""Reductions over axes: `sum`, `mean`, `max`, `min`, `variance`, `norm`."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from nnspec.compiler.ir import Type
-from nnspec.compiler.operations.axes import dimension, elements, positions, product
+from nnspec.compiler.operations.axes import dimension, elements, ordered, positions, product, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site
-from nnspec.compiler.relations import Contract, Relation, Term, axes_of
+from nnspec.compiler.relations import Contract, Elementwise, Middle, Relation, Term, axes_of
+from nnspec.compiler.relations import Sum as SumRelation
 from nnspec.dsl.catalog import Argument
 
 _AXIS = Argument(
@@ -51,11 +52,15 @@ class Reduction(Operation):
         return f"{text}.{self.torch}(dim={dims[0] if len(dims) == 1 else tuple(dims)})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
+        given, out = self.terms(site)
+        return (Contract(terms=(given,), output=out, ones=self.ones(site, positions(site, site["axis"]))),)
+
+    def terms(self, site: Site) -> tuple[Term, Term]:
+        """Return the input, and the output without the labels of the axes that are gone."""
         labels = axes_of(len(site.inputs[0].axes))
         gone = positions(site, site["axis"])
         kept = tuple(label for place, label in enumerate(labels) if place not in gone)
-        given, out = Term(tensor="in0", labels=labels), Term(tensor="out0", labels=kept)
-        return (Contract(terms=(given,), output=out, ones=self.ones(site, gone)),)
+        return Term(tensor="in0", labels=labels), Term(tensor="out0", labels=kept)
 
     def ones(self, site: Site, gone: tuple[int, ...]) -> float | None:
         """Return what ones give, None if a size is not known."""
@@ -91,4 +96,107 @@ class Mean(Reduction):
         return text if site.inputs[0].dtype in ("real", "complex") else f"{text}.to({weights['dtype']})"
 
 
-OPERATIONS = (Sum(), Mean())
+class Extreme(Reduction):
+    """The largest or the smallest number along axes."""
+
+    def __init__(self, name: str, doc: str) -> None:
+        self.name = name  # type: ignore[misc]
+        self.torch = f"a{name}"  # type: ignore[misc]
+        self.doc = doc  # type: ignore[misc]
+        self.example = f"top = x -> {name}(axis = -1)"  # type: ignore[misc]
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        ordered(site)
+        return super().shape(site)
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        # A symmetric function of the entries, as is a sum of functions of each: what permutes or scales all.
+        given, out = self.terms(site)
+        each = given.replace(tensor="each")
+        return (
+            Middle(tensor="each", shape=site.inputs[0].shape),
+            Elementwise(terms=(given,), output=each, degree=1.0),
+            Contract(terms=(each,), output=out, uniform=False),
+        )
+
+
+class Variance(Reduction):
+    name = "variance"
+    torch = "var"
+    doc = "The variance over axes: the mean of the squared distance from the mean (n, not n - 1, below)."
+    example = "spread = x -> variance(axis = -1)"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        real(site)
+        return super().shape(site)
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=4 * elements(site.inputs[0]))
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        if not positions(site, site["axis"]):
+            return f"torch.zeros_like({inputs[0]})"
+        text = super().call(site, inputs, weights)
+        return f"{text[:-1]}correction=0)" if text.endswith("()") else f"{text[:-1]}, correction=0)"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        given, out = self.terms(site)
+        shape = site.inputs[0].shape
+        mean, apart, square = (
+            out.replace(tensor="mean"),
+            given.replace(tensor="apart"),
+            given.replace(tensor="square"),
+        )
+        return (
+            Middle(tensor="mean", shape=site.outputs[0].shape),
+            Middle(tensor="apart", shape=shape),
+            Middle(tensor="square", shape=shape),
+            Contract(terms=(given,), output=mean, ones=1.0),
+            SumRelation(terms=(given, mean), output=apart, coefficients=(1.0, -1.0)),
+            Elementwise(terms=(apart,), output=square, parity="even", degree=2.0),
+            Contract(terms=(square,), output=out, ones=1.0),
+        )
+
+
+class Norm(Reduction):
+    name = "norm"
+    doc = "The length over axes: the square root of the sum of squares, also of complex numbers."
+    example = "length = x -> norm(axis = -1)"
+
+    def shape(self, site: Site) -> tuple[Type, ...]:
+        if site.inputs[0].dtype != "complex":
+            real(site)
+        return super().shape(site)
+
+    def dtype(self, site: Site) -> str:
+        return "real"
+
+    def cost(self, site: Site) -> Cost:
+        return Cost(flops=2 * elements(site.inputs[0]))
+
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        if not positions(site, site["axis"]):
+            return f"{inputs[0]}.abs()"
+        dims = [dimension(site, axis) for axis in sorted(positions(site, site["axis"]))]
+        return f"torch.linalg.vector_norm({inputs[0]}, dim={dims[0] if len(dims) == 1 else tuple(dims)})"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        given, out = self.terms(site)
+        square, total = given.replace(tensor="square"), out.replace(tensor="total")
+        return (
+            Middle(tensor="square", shape=site.inputs[0].shape),
+            Middle(tensor="total", shape=site.outputs[0].shape),
+            Elementwise(terms=(given,), output=square, parity="even", degree=2.0),
+            Contract(terms=(square,), output=total, uniform=False),
+            Elementwise(terms=(total,), output=out, degree=0.5),
+        )
+
+
+OPERATIONS = (
+    Sum(),
+    Mean(),
+    Extreme("max", "The largest number over axes. Of several values, entry by entry, it is `maximum`."),
+    Extreme("min", "The smallest number over axes. Of several values, entry by entry, it is `minimum`."),
+    Variance(),
+    Norm(),
+)

@@ -119,10 +119,12 @@ def random_inputs(graph: Graph, group: SymmetryGroup, count: int, seed: int) -> 
     for port in graph.root.inputs:
         kind = types[port.value]
         shape = (count, *(size if isinstance(size, int) else 3 for size in kind.shape))
-        if kind.dtype == "real":
-            made.append(1.5 * torch.randn(shape, generator=random, dtype=torch.float64))
+        if kind.dtype in ("real", "complex"):
+            number = torch.float64 if kind.dtype == "real" else torch.complex128
+            made.append(1.5 * torch.randn(shape, generator=random, dtype=number))
         else:
-            made.append(torch.randint(0, rows, shape, generator=random))
+            drawn = torch.randint(0, 2 if kind.dtype == "bool" else rows, shape, generator=random)
+            made.append(drawn.bool() if kind.dtype == "bool" else drawn)
     return tuple(made)
 
 
@@ -144,7 +146,8 @@ def _outputs(found: Any) -> Tensor:
     import torch
 
     listed = cast("tuple[Any, ...]", found if isinstance(found, tuple) else (found,))
-    return torch.cat([item.reshape(item.shape[0], -1) for item in listed], dim=1)
+    plain = [torch.view_as_real(item) if item.is_complex() else item for item in listed]
+    return torch.cat([item.reshape(item.shape[0], -1) for item in plain], dim=1)
 
 
 def largest_error(

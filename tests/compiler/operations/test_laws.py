@@ -157,10 +157,48 @@ def _batchnorm(draw: Draw) -> Case:
     return {"affine": draw.random() < 0.7, "momentum": draw.choice([0.1, 0.3])}, [shape]
 
 
+def _extreme(draw: Draw) -> Case:
+    shape = _vector(draw)
+    kind = draw.choice(["real", "int"])
+    how = draw.randrange(3)
+    if how == 0:
+        return {"bound": draw.choice([0, 2, 0.5])}, [(shape, kind)]
+    return {}, [(shape[-1:] if how == 1 else shape, kind), *[(shape, kind)] * draw.randint(1, 2)]
+
+
+def _clamp(draw: Draw) -> Case:
+    arguments = draw.choice([{"low": 0}, {"high": 0.5}, {"low": -1, "high": 1}, {"low": 0.2, "high": 0.4}])
+    return arguments, [(_vector(draw), draw.choice(["real", "int"]))]
+
+
+def _largest(draw: Draw) -> Case:
+    case = _reduce(draw)
+    return case[0], [(case[1][0][0], draw.choice(["real", "int"]))]
+
+
+def _squeeze(draw: Draw) -> Case:
+    shape = list(_vector(draw))
+    shape.insert(draw.randrange(len(shape) + 1), 1)
+    place = shape.index(1)
+    return {"axis": draw.choice([None, place, (place,), place - len(shape)])}, [tuple(shape)]
+
+
+def _top(draw: Draw) -> Case:
+    shape = _vector(draw)
+    axis = draw.randrange(-len(shape), len(shape))
+    return {"k": draw.randint(1, shape[axis]), "axis": axis}, [(shape, draw.choice(["real", "int"]))]
+
+
+def _along(draw: Draw) -> Case:
+    shape = _vector(draw)
+    return {"axis": draw.randrange(-len(shape), len(shape))}, [(shape, draw.choice(["real", "int"]))]
+
+
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 FUNCTIONS = (
     *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
     *("exp", "log", "abs", "sign", "erf", "square", "sqrt"),
+    *("round", "floor", "ceil"),
 )
 CASES: dict[str, Callable[[Draw], Case]] = {
     "dense": lambda d: ({"units": d.randint(1, 7), "bias": d.random() < 0.5}, [_vector(d)]),
@@ -186,6 +224,26 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "embedding": lambda d: ({"count": 7, "width": d.randint(1, 5)}, [(_vector(d), "int")]),
     "matmul": _matmul,
     "where": _where,
+    "maximum": _extreme,
+    "minimum": _extreme,
+    "clamp": _clamp,
+    "max": _largest,
+    "min": _largest,
+    "variance": lambda d: (_reduce(d)[0] | {"axis": -1}, [_vector(d)]),
+    "norm": lambda d: ({"axis": d.choice([None, -1, 0])}, [(_vector(d), d.choice(["real", "complex"]))]),
+    "argmax": _along,
+    "argmin": _along,
+    "cumsum": _along,
+    "top_k": _top,
+    "squeeze": _squeeze,
+    "unsqueeze": lambda d: (lambda s: ({"axis": d.randrange(-len(s) - 1, len(s) + 1)}, [s]))(_vector(d)),
+    "logical_and": lambda d: (lambda s: ({}, [(s, "bool"), (s[-1:], "bool")]))(_vector(d)),
+    "logical_or": lambda d: (lambda s: ({}, [(s, "bool"), (s, "bool")]))(_vector(d)),
+    "logical_not": lambda d: ({}, [(_vector(d), "bool")]),
+    "stop_gradient": lambda d: ({}, [(_vector(d), d.choice(sorted(KINDS)))]),
+    "straight_through": lambda d: (lambda s: ({}, [s, s]))(_vector(d)),
+    "complex": lambda d: (lambda s: ({}, [s, s[-1:]]))(_vector(d)),
+    **{name: lambda d: ({}, [(_vector(d), "complex")]) for name in ("real", "imag", "conj", "angle")},
     "negate": lambda d: ({}, [(_vector(d), d.choice(["real", "bool", "int"]))]),
     "leaky_relu": lambda d: ({"slope": d.choice([0.01, 0.3])}, [_vector(d)]),
     "elu": lambda d: ({"alpha": d.choice([1.0, 0.5])}, [_vector(d)]),
@@ -194,7 +252,7 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     **{name: _pairwise for name in ("add", "subtract", "multiply", "divide", "power", *COMPARISONS)},
     **{name: lambda d: ({}, [_vector(d)]) for name in FUNCTIONS},
 }
-KINDS = {"real": torch.float32, "int": torch.int64, "bool": torch.bool}
+KINDS = {"real": torch.float32, "int": torch.int64, "bool": torch.bool, "complex": torch.complex64}
 
 
 def _typed(name: str, case: Case) -> tuple[Graph, Primitive]:
@@ -239,9 +297,8 @@ def _tensors(primitive: Primitive, batch: int = 4) -> list[torch.Tensor]:
     for given in primitive.inputs:
         shape: Any = (batch, *given.shape)
         positive = torch.rand(shape) + 0.1  # log and powers need positive numbers
-        made.append(
-            {"real": positive, "int": torch.randint(0, 7, shape), "bool": positive > 0.6}[given.dtype]
-        )
+        kinds = {"real": positive, "int": torch.randint(0, 7, shape), "bool": positive > 0.6}
+        made.append({**kinds, "complex": torch.complex(positive, torch.randn(shape))}[given.dtype])
     return made
 
 
@@ -275,6 +332,30 @@ def test_torch_agrees_with_the_rules(name: str) -> None:
         again = function(graph)(state, *inputs)
         pure: list[torch.Tensor] = list(again) if isinstance(again, tuple) else [again]
         assert all(torch.equal(a, b) for a, b in zip(results, pure, strict=True)), case
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_the_rules_let_through_torch_computes(name: str) -> None:
+    """Inputs of every kind of number: either a diagnostic, or torch gives the kind that was promised."""
+    draw = random.Random(name + "kinds")
+    torch.manual_seed(0)
+    for kind in KINDS:
+        for _ in range(4):
+            arguments, given = CASES[name](draw)
+            shapes = [item[0] if item and isinstance(item[-1], str) else item for item in given]
+            if name == "where":
+                continue  # its condition is of one kind
+            try:
+                graph, primitive = _typed(name, (arguments, [(shape, kind) for shape in shapes]))
+            except AssertionError:
+                continue
+            found = module(graph).eval()(*_tensors(primitive))
+            results: list[torch.Tensor] = list(found) if isinstance(found, tuple) else [found]
+            assert [r.dtype for r in results] == [KINDS[t.dtype] for t in primitive.outputs], (
+                arguments,
+                kind,
+            )
+            assert [_shape(r) for r in results] == [t.shape for t in primitive.outputs], (arguments, kind)
 
 
 @pytest.mark.parametrize("name", ["dense", "conv2d", "matmul"])

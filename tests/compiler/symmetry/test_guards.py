@@ -61,6 +61,39 @@ SPECS = {
     "embedding": "network n {\n  input t: int[3]\n  output y = t -> embedding(7, 4) -> dense(5) -> tanh -> dense(2)\n}\n",
 }
 
+# Every word between a map and a map: what the relations claim must hold, whatever they leave unclaimed.
+WORDS = {
+    "maximum": "maximum(x -> dense(5), x -> dense(5))",
+    "minimum with 0": "minimum(x -> dense(5), 0)",
+    "maximum with 1": "maximum(x -> dense(5), 1)",
+    "clamp": "x -> dense(5) -> clamp(-1, 1)",
+    "clamp below": "x -> dense(5) -> clamp(0)",
+    "round": "(x -> dense(5)) + (x -> dense(5) -> round)",
+    "max": "x -> dense(20) -> reshape([5, 4]) -> max(axis = -1)",
+    "min": "x -> dense(20) -> reshape([4, 5]) -> min(axis = 0)",
+    "variance": "x -> dense(20) -> reshape([5, 4]) -> variance(axis = -1)",
+    "norm": "x -> dense(20) -> reshape([5, 4]) -> norm(axis = -1)",
+    "norm of all": "x -> dense(5) -> norm -> unsqueeze",
+    "argmax": "where((x -> dense(20) -> reshape([5, 4]) -> argmax(axis = -1)) > 1, x -> dense(5), 0)",
+    "top_k": "top -> flatten",
+    "cumsum": "x -> dense(20) -> reshape([5, 4]) -> cumsum -> tanh -> flatten",
+    "cumsum of a linear map": "x -> dense(20) -> reshape([4, 5]) -> cumsum(axis = 0) -> flatten",
+    "squeeze": "x -> dense(5) -> unsqueeze(-1) -> dense(3) -> tanh -> dense(1) -> squeeze",
+    "stop_gradient": "(x -> dense(5)) + (x -> dense(5) -> stop_gradient)",
+    "straight_through": "straight_through(sign(a), tanh(a))",
+    "logic": "where((x -> dense(5)) > 0 and not (x -> dense(5)) > 1, x -> dense(5), 0)",
+    "complex": "complex(x -> dense(5), x -> dense(5)) -> abs",
+    "complex parts": "complex(x -> dense(5), x -> dense(5)) -> exp -> [real, imag] -> concat",
+    "complex product": "complex(x -> dense(5), x -> dense(5)) * complex(x -> dense(5), x -> dense(5)) -> imag",
+}
+BEFORE = {
+    "top_k": "top, places = x -> dense(20) -> reshape([4, 5]) -> top_k(2, axis = 0)\n  ",
+    "straight_through": "a = x -> dense(5)\n  ",
+}
+SPECS |= {
+    name: net(f"{BEFORE.get(name, '')}h = {text}\n  output y = h -> dense(3)") for name, text in WORDS.items()
+}
+
 
 @pytest.mark.parametrize("name", SPECS)
 def test_generators_change_no_output_and_the_dimension_is_at_most_the_nullity(
