@@ -1,0 +1,124 @@
+"""What a constraint is: one class that says everything about one word after `constrain`.
+
+A subclass in a file of this folder states its signature, what it comes to for a weight of a known shape
+(`part`), and what it can say of a weight that exists (`project`, `residual`, `free`). Its torch functions
+stand in `compiler/constraints/code`, as text that emission writes out and as Python that runs. Nothing
+here imports torch when it is loaded.
+
+Kinds, in the one order in which they are applied:
+
+    structure   how entries depend on fewer numbers: low_rank, symmetric, circulant, equivariant
+    manifold    a smooth set: orthogonal, spectral, normalized
+    values      which numbers an entry may be: binary, quantize
+    topology    which entries there are: sparse, mask, kst
+    projection  brings the stored weight back after each step: nonnegative, max_norm
+    penalty     adds to the loss: l1, group_lasso
+    frozen      not learned
+    tie         another instance's weight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nnspec.compiler.ir import Part
+from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+KINDS = ("tie", "structure", "manifold", "values", "topology", "projection", "penalty", "frozen")
+
+
+class Misfit(Exception):
+    """Raised where a constraint cannot hold on a weight of this shape."""
+
+    def __init__(self, why: str, help: str | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.help = help
+
+
+class WeightSite(Node):
+    """The weight that a constraint is laid on, with the arguments it was given (complete, validated)."""
+
+    name: str  # "weight"
+    shape: tuple[Size, ...]  # of the effective weight
+    operation: str
+    options: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.options[name]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape in numbers; Misfit where a size is only a symbol."""
+        if not all(isinstance(size, int) for size in self.shape):
+            raise Misfit("its sizes must be numbers", help="make the symbolic size a parameter")
+        return tuple(size for size in self.shape if isinstance(size, int))
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """The weight as a matrix: outputs by everything else, as `weight.flatten(1)`."""
+        if len(self.shape) < 2:
+            raise Misfit(f"a weight of {len(self.shape)} axes is no matrix")
+        rows, *others = self.sizes
+        return rows, prod(others)
+
+
+class Constraint:
+    """Base of every constraint."""
+
+    name: ClassVar[str]
+    doc: ClassVar[str]
+    kind: ClassVar[str]  # one of KINDS
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+    example: ClassVar[str] = ""
+    # Other constraints or kinds that cannot stand on the same weight, each with the reason.
+    refuses: ClassVar[Mapping[str, str]] = {}
+    # What may act on rows and on columns, each side by itself, and lead from the set to itself:
+    # "permutations", "signs" (one a row or column), "scales" (positive), "matrices" (invertible).
+    keeps: ClassVar[tuple[str, ...]] = ()
+
+    def entry(self) -> Entry:
+        """Return the catalog entry."""
+        return Entry(
+            name=self.name, family="constraint", doc=self.doc, arguments=self.arguments, example=self.example
+        )
+
+    def part(self, site: WeightSite, span: Span | None) -> Part:
+        """Return what the constraint comes to for this weight, or raise Misfit."""
+        raise TypeError(f"{self.name} has no part")
+
+    # ------------------------------------------------------------------- about a weight that exists (torch)
+
+    def project(self, site: WeightSite, weight: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
+        """Return a member of the set near an effective weight; the nearest one where that is known.
+
+        `kept` are the buffers that the constraint stores, by the end of their names ("mask").
+        """
+        raise TypeError(f"{self.name} has no projection")
+
+    def residual(self, site: WeightSite, weight: Tensor, kept: Mapping[str, Tensor]) -> float:
+        """Return how far a weight is from obeying: the distance to its projection over its own norm."""
+        import torch
+
+        norm = float(torch.linalg.vector_norm(weight))
+        away = float(torch.linalg.vector_norm(weight - self.project(site, weight, kept)))
+        return away / norm if norm else away
+
+    def free(self, site: WeightSite) -> int:
+        """Return how many numbers say which member of the set it is: its dimension (0 if it is discrete)."""
+        return prod(site.sizes)
+
+    def sample(self, site: WeightSite, generator: Generator, kept: Mapping[str, Tensor]) -> Tensor:
+        """Return a random member: the projection of a matrix of independent normal numbers."""
+        import torch
+
+        drawn = torch.randn(*site.sizes, generator=generator, dtype=torch.float64)
+        return self.project(site, drawn, kept)
