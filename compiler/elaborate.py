@@ -12,10 +12,10 @@ from typing import Any
 
 from nnspec.compiler.activations import activation_block
 from nnspec.compiler.block_builder import BlockBuilder
-from nnspec.compiler.callables import Callables, match_arguments
-from nnspec.compiler.constraints.registry import constraint_maps
+from nnspec.compiler.callables import Callables
+from nnspec.compiler.constraints.registry import laid_constraints
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.ir import Block, Call, Graph, WeightMap
+from nnspec.compiler.ir import Block, Call, Graph
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.selectors import lay
 from nnspec.compiler.values import (
@@ -30,7 +30,6 @@ from nnspec.compiler.values import (
 )
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
-from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.limits import GraphTooLarge, NestingTooDeep
 from nnspec.dsl.errors.names import (
     NeverUsed,
@@ -42,9 +41,7 @@ from nnspec.dsl.errors.names import (
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
-    CallOf,
     Constrain,
-    ConstraintDefinition,
     Expression,
     Lambda,
     LayerDefinition,
@@ -228,8 +225,8 @@ class Elaborator:
             if isinstance(statement, Constrain):
                 try:
                     evaluator = self.evaluator(builder)
-                    maps = constraint_maps(self, evaluator, statement.constraint)
-                    block = lay(block, statement.selector, maps, evaluator)
+                    laid = laid_constraints(self, evaluator, statement.constraint)
+                    block = lay(block, statement.selector, laid, evaluator)
                 except Refused as refused:
                     self.failed = True
                     if refused.error is not None:
@@ -280,42 +277,6 @@ class Elaborator:
         block = builder.finish(inline=True, span=span)
         self.measure(block, span)
         return block
-
-    def constraint_map(
-        self, definition: Definition, given: tuple[Given, ...], span: Span | None
-    ) -> WeightMap:
-        """Return the map of a constraint written in the language."""
-        item = definition.item
-        if definition.broken or not isinstance(item, ConstraintDefinition):
-            raise Refused
-        arguments = bind_parameters(self, definition, given, span)
-        forward = next((c.value for c in item.clauses if c.kind == "forward"), None)
-        if not isinstance(forward, Lambda):
-            raise Refused
-        target = Anonymous(forward, dict(arguments), definition.module)
-        block = self.make_anonymous(target, 1, item.name, span).replace(inline=False)
-        straight, clip = self.gradient(item, arguments, definition.module)
-        return WeightMap(name=item.name, block=block, straight_through=straight, clip=clip, span=span)
-
-    def gradient(
-        self, item: ConstraintDefinition, arguments: dict[str, Any], module: Module
-    ) -> tuple[bool, float | None]:
-        clause = next((c.value for c in item.clauses if c.kind == "gradient"), None)
-        if clause is None:
-            return False, None
-        clip: Any = None
-        if isinstance(clause, CallOf):
-            builder = BlockBuilder(item.name, module, dict(arguments), frozenset())
-            evaluator = self.evaluator(builder)
-            given = tuple(evaluator.given(argument) for argument in clause.arguments)
-            matched = match_arguments("straight_through", ("clip",), given, clause.span)
-            clip = matched["clip"].value if "clip" in matched else None
-            if clip is not None and not (isinstance(clip, int | float) and 0 < clip < float("inf")):
-                why = "`clip` must be a finite number above 0, or none"
-                raise Refused(
-                    WrongArgument(clause.span, callee="straight_through", why=why, found=describe(clip))
-                )
-        return True, None if clip is None else float(clip)
 
     # ------------------------------------------------------------------------------------------------ lets
 

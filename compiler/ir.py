@@ -81,17 +81,59 @@ class Tensor(Node):
     init: Init | None = None
 
 
-class WeightMap(Node):
-    """A constraint as a map: stored tensor -> effective weight, itself a block of one input and output.
+class Code(Node):
+    """A call of a torch function that the library brings along; emission writes the function out.
 
-    `clip` is the half-width of the straight-through window (None: the map's own derivative is used,
-    `inf`: pass every gradient).
+    `file` is a file of `compiler/constraints/code`, `options` are keyword arguments.
+    """
+
+    file: str
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+class WeightMap(Node):
+    """A constraint as a map that gives a weight, run once a forward: `code` of the library, or a `block`.
+
+    The map takes the weight as the maps before it leave it, then the tensors that it stores itself; one
+    that `replaces` the weight stores all it needs and takes nothing else. `start` turns the weight as
+    initialised into the tensors of the map. With `straight_through` the gradient of the effective weight
+    goes to the stored one where |w| <= `clip` (None: everywhere); `gradient` is a block of (w, g) instead.
     """
 
     name: str  # "binary", for display and emitted names
-    block: Block
+    block: Block | None = None
+    code: Code | None = None
+    stored: tuple[Tensor, ...] = ()
+    replaces: bool = False
+    start: Code | None = None
     straight_through: bool = False
     clip: float | None = None
+    gradient: Block | None = None
+    keeps: tuple[str, ...] = ()  # see `Constraint.keeps`; of a block it is derived
+    span: Span | None = None
+
+
+class Projection(Node):
+    """A constraint that brings the stored weight back after each step: weight -> weight."""
+
+    name: str
+    block: Block | None = None
+    code: Code | None = None
+    span: Span | None = None
+
+
+class Penalty(Node):
+    """A constraint that costs: `value` of a weight is added to the loss.
+
+    With `proximal`, a function of (weight, step), the step of the optimizer is followed by the proximal
+    map of step * value instead, which gives exact zeros where the value has a kink.
+    """
+
+    name: str
+    block: Block | None = None
+    value: Code | None = None
+    proximal: Code | None = None
     span: Span | None = None
 
 
@@ -104,21 +146,35 @@ class Tie(Node):
     span: Span | None = None
 
 
+class Frozen(Node):
+    """The weight stays as it begins."""
+
+    span: Span | None = None
+
+
+Part: TypeAlias = "WeightMap | Projection | Penalty | Tie | Frozen"
+
+
 class Weight(Node):
-    """Stored tensors, a map, and the effective weight that the operation sees."""
+    """Stored tensors, maps, and the effective weight that the operation sees."""
 
     name: str  # "weight", "bias", "running_mean"
-    stored: tuple[Tensor, ...]  # one for now; none when tied
+    stored: tuple[Tensor, ...]  # none when tied
     shape: tuple[Size, ...]  # of the effective weight
-    maps: tuple[WeightMap, ...] = ()
+    maps: tuple[WeightMap, ...] = ()  # in the order in which they are applied
     tie: Tie | None = None
+    projections: tuple[Projection, ...] = ()
+    penalties: tuple[Penalty, ...] = ()
+    init: Init | None = None  # of the effective weight, before the constraints
 
 
 class Constraint(Node):
-    """A constraint laid on one weight of a primitive, before shapes are known."""
+    """A constraint laid on one weight of a primitive; what it comes to is known with the shape."""
 
     weight: str
-    map: WeightMap | Tie
+    rule: Any  # a `constraints.constraint.Constraint`
+    options: tuple[tuple[str, Any], ...] = ()
+    span: Span | None = None
 
 
 class Primitive(Node):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, Tie, WeightMap
+from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, describe
 from nnspec.dsl.diagnostics import Error
@@ -26,11 +26,11 @@ Pattern: TypeAlias = "tuple[Part, ...]"
 State: TypeAlias = "frozenset[tuple[int, Pattern]]"  # which selection, and what is left of its pattern
 
 
-def lay(block: Block, selector: Selector, maps: tuple[WeightMap | Tie, ...], evaluator: Evaluator) -> Block:
-    """Return the block with these maps on every weight selected; a selection of nothing is an error."""
+def lay(block: Block, selector: Selector, laid: tuple[Constraint, ...], evaluator: Evaluator) -> Block:
+    """Return the block with these constraints on every weight selected; a selection of nothing is an error."""
     chosen = _Choice(selector.chosen, evaluator)
     excepted = _Choice(selector.excepted, evaluator)
-    result = _Layer(chosen, excepted, maps).block(block, chosen.start, excepted.start)
+    result = _Layer(chosen, excepted, laid).block(block, chosen.start, excepted.start)
     for choice in (chosen, excepted):
         for number, selection in enumerate(choice.selections):
             if number not in choice.used:
@@ -96,10 +96,10 @@ def _operation_and_weight(selection: Selection, pattern: Pattern) -> tuple[str, 
 
 
 class _Layer:
-    def __init__(self, chosen: _Choice, excepted: _Choice, maps: tuple[WeightMap | Tie, ...]) -> None:
+    def __init__(self, chosen: _Choice, excepted: _Choice, laid: tuple[Constraint, ...]) -> None:
         self.chosen = chosen
         self.excepted = excepted
-        self.maps = maps
+        self.laid = laid
         self.known: dict[Any, Instance] = {}
 
     def block(self, block: Block, state: State, excepted: State) -> Block:
@@ -131,8 +131,10 @@ class _Layer:
             spared = self.excepted.matches(primitive.operation, weight, excepted)
             if spared or not self.chosen.matches(primitive.operation, weight, state):
                 continue
-            constraints = [c for c in constraints if c.weight != weight]
-            constraints.extend(Constraint(weight=weight, map=item) for item in self.maps)
+            # To freeze a weight says nothing of what it may be.
+            if any(item.rule.kind != "frozen" for item in self.laid):
+                constraints = [c for c in constraints if c.weight != weight or c.rule.kind == "frozen"]
+            constraints.extend(item.replace(weight=weight) for item in self.laid)
         if constraints == list(primitive.constraints):
             return primitive
         return primitive.replace(constraints=tuple(constraints))

@@ -27,7 +27,8 @@ from nnspec.compiler.ir import (
     Type,
     Weight,
 )
-from nnspec.compiler.typing_primitives import PrimitiveTyper, resolve
+from nnspec.compiler.typing_primitives import PrimitiveTyper
+from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
 from nnspec.dsl.errors.definitions import ActivationShape

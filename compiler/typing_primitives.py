@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnspec.compiler.arithmetic import LARGEST
-from nnspec.compiler.declared import shape_text
-from nnspec.compiler.ir import Axis, Primitive, Reason, Tie, Type, Weight, WeightMap
+from nnspec.compiler.ir import Primitive, Reason, Type, Weight
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.values import entries
-from nnspec.dsl.dimensions import Dim, Size, substitute
+from nnspec.compiler.typing_weights import constrained_weight
+from nnspec.compiler.values import resolve
+from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.limits import TensorTooLarge
-from nnspec.dsl.errors.shapes import ConstraintShape, EmptySize, ShapeMismatch
+from nnspec.dsl.errors.shapes import EmptySize, ShapeMismatch
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
@@ -115,44 +115,7 @@ class PrimitiveTyper:
         self.typer.bag.add(EmptySize(span, related, what=f"an axis after `{rule.name}`", size=size))
 
     def weights(self, primitive: Primitive, site: Site, span: Span | None) -> tuple[Weight, ...] | None:
-        made: list[Weight] = []
-        for tensor in site.tensors:
-            laid = [c.map for c in primitive.constraints if c.weight == tensor.name]
-            tie = next((m for m in laid if isinstance(m, Tie)), None)
-            maps: list[WeightMap] = []
-            for item in laid:
-                if isinstance(item, Tie):
-                    continue
-                typed = self.weight_map(item, tensor.shape)
-                if typed is None:
-                    return None
-                maps.append(typed)
-            stored = () if tie else (tensor,)
-            made.append(
-                Weight(name=tensor.name, stored=stored, shape=tensor.shape, maps=tuple(maps), tie=tie)
-            )
-        return tuple(made)
-
-    def weight_map(self, item: WeightMap, shape: tuple[Size, ...]) -> WeightMap | None:
-        weight = Type(axes=tuple(Axis(size=size) for size in shape))
-        self.typer.uses.append((item.name, item.span))
-        block, outputs = self.typer.block(item.block, (weight,))
-        self.typer.uses.pop()
-        if block is None or outputs is None:
-            return None
-        found = outputs[0]
-        if found.shape != shape or found.dtype != weight.dtype:
-            kind = "" if found.dtype == weight.dtype else f"{found.dtype}"
-            shown = kind + shape_text(found.shape)
-            error = ConstraintShape(item.span, name=item.name, expected=shape_text(shape), found=shown)
-            self.typer.bag.add(error)
-            return None
-        return item.replace(block=block)
-
-
-def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
-    """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
-    if isinstance(value, Dim):
-        return substitute(value, sizes)
-    listed = entries(value)
-    return value if listed is None else tuple(resolve(item, sizes) for item in listed)
+        made = [
+            constrained_weight(self.typer, tensor, primitive, self.sizes, span) for tensor in site.tensors
+        ]
+        return None if None in made else tuple(weight for weight in made if weight is not None)

@@ -7,12 +7,13 @@ Beside them stand tensors (`Value`, a name in a block) and layers given some of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Error
-from nnspec.dsl.dimensions import Dim
+from nnspec.dsl.dimensions import Dim, Size, substitute
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import Argument, Expression, Lambda, Step
@@ -91,6 +92,14 @@ UNKNOWN = Unknown()
 def entries(value: Any) -> tuple[Any, ...] | None:
     """Return the entries of a list value, None for any other value."""
     return cast("tuple[Any, ...]", value) if isinstance(value, tuple) else None
+
+
+def resolve(value: Any, sizes: Mapping[str, Size]) -> Any:
+    """Replace symbolic dimensions inside an argument by the sizes they are bound to."""
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    listed = entries(value)
+    return value if listed is None else tuple(resolve(item, sizes) for item in listed)
 
 
 def tensors(value: Any) -> tuple[Value, ...]:

@@ -40,8 +40,9 @@ def _blocks(block: Block, seen: dict[int, Block]) -> Iterator[Block]:
     yield block
     for primitive in _primitives(block):
         for weight in primitive.weights:
-            for item in weight.maps:
-                yield from _blocks(item.block, seen)
+            for item in (*weight.maps, *weight.projections):
+                if item.block is not None:
+                    yield from _blocks(item.block, seen)
     for child in block.children:
         for instance in child.instances:
             if isinstance(instance, Block):

@@ -7,19 +7,25 @@ initialisation does produce, to zero. The gradient passes straight through to th
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.constraints.constraint import Constraint, WeightSite
 from nnspec.compiler.ir import Apply, Block, Port, Primitive, WeightMap
 from nnspec.compiler.operations.registry import operation
-from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
+if TYPE_CHECKING:
+    import torch
 
-class Binary:
+
+class Binary(Constraint):
     """Weights in {-1, +1} with a straight-through gradient."""
 
     name = "binary"
     doc = "Weights are -1 or +1, `where(w >= 0, 1, -1)`; the gradient passes where |w| <= clip."
+    kind = "values"
     arguments = (
         Argument(
             name="clip",
@@ -30,14 +36,11 @@ class Binary:
             nullable=True,
         ),
     )
+    keeps = ("permutations", "signs")
 
-    def entry(self) -> Entry:
-        """Return the catalog entry."""
-        return Entry(name=self.name, family="constraint", doc=self.doc, arguments=self.arguments)
-
-    def map(self, arguments: dict[str, Any], span: Span | None) -> WeightMap:
+    def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the map from stored to effective weight."""
-        clip = arguments["clip"]
+        clip = site["clip"]
         return WeightMap(
             name=self.name,
             block=_sign_block(),
@@ -45,6 +48,18 @@ class Binary:
             clip=None if clip is None else float(clip),
             span=span,
         )
+
+    def project(
+        self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the nearest member."""
+        import torch
+
+        return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
+
+    def free(self, site: WeightSite) -> int:
+        """Return 0: the set is finite."""
+        return 0
 
 
 def _sign_block() -> Block:

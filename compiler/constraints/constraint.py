@@ -28,9 +28,12 @@ from nnspec.dsl.catalog import Argument, Entry
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
+from nnspec.dsl.syntax import Argument as WrittenArgument
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+    from nnspec.compiler.evaluate import Evaluator
 
 KINDS = ("tie", "structure", "manifold", "values", "topology", "projection", "penalty", "frozen")
 
@@ -49,11 +52,14 @@ class WeightSite(Node):
 
     name: str  # "weight"
     shape: tuple[Size, ...]  # of the effective weight
-    operation: str
     options: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
         return self.options[name]
+
+    def stored(self, what: str) -> str:
+        """Return the name of a tensor that a constraint stores for this weight: `weight_mask`."""
+        return f"{self.name}_{what}"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -90,6 +96,14 @@ class Constraint:
         return Entry(
             name=self.name, family="constraint", doc=self.doc, arguments=self.arguments, example=self.example
         )
+
+    def use(
+        self, evaluator: Evaluator, arguments: tuple[WrittenArgument, ...], span: Span | None
+    ) -> dict[str, Any]:
+        """Return the complete, validated arguments of a call; overridden where they are no plain values."""
+        from nnspec.compiler.constraints.arguments import validated
+
+        return validated(self.entry(), evaluator, arguments, span)
 
     def part(self, site: WeightSite, span: Span | None) -> Part:
         """Return what the constraint comes to for this weight, or raise Misfit."""

@@ -1,19 +1,20 @@
-"""The constraints of the library, and what a `constrain` line's expression means.
-
-A constraint is a map from the stored tensor to the effective weight, itself a block of the graph.
-"""
+"""The constraints of the library, and what a `constrain` line's expression means."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 from nnspec.compiler.constraints.binary import Binary
+from nnspec.compiler.constraints.constraint import KINDS, Constraint
+from nnspec.compiler.constraints.frozen import Frozen
+from nnspec.compiler.constraints.low_rank import LowRank
 from nnspec.compiler.constraints.tied import Tied
-from nnspec.compiler.ir import Tie, WeightMap
-from nnspec.compiler.values import Given, Layer, Refused, describe
-from nnspec.dsl.catalog import Entry, validate
+from nnspec.compiler.constraints.written import Written
+from nnspec.compiler.ir import Constraint as Laid
+from nnspec.compiler.values import Layer, Refused
+from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
-from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.names import NotAConstraint
 from nnspec.dsl.errors.selectors import ConflictingConstraints
 from nnspec.dsl.syntax import Binary as BinaryExpression
@@ -23,7 +24,26 @@ if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
     from nnspec.compiler.evaluate import Evaluator
 
-_CONSTRAINTS: dict[str, Any] = {rule.name: rule for rule in (Binary(), Tied())}
+_CONSTRAINTS: dict[str, Constraint] = {rule.name: rule for rule in (Binary(), Tied(), LowRank(), Frozen())}
+
+# Kinds of which a weight may have several; those of one kind are applied in the order written.
+_SEVERAL = ("topology", "projection", "penalty")
+_REPEATED = {
+    "tie": "a weight is stored in one place",
+    "structure": "each says which numbers the weight is made of",
+    "manifold": "the second would undo the first",
+    "values": "the second would undo the first",
+    "frozen": "it is said twice",
+}
+# Kinds that cannot stand together, whatever the constraints.
+_KINDS_REFUSED = {
+    ("tie", kind): "the other instance stores the weight; constrain it there"
+    for kind in KINDS
+    if kind not in ("tie",)
+} | {
+    ("manifold", "values"): "rounding the entries leaves the set that the first asks for",
+    ("manifold", "topology"): "setting entries to zero leaves the set that the first asks for",
+}
 
 
 def entries() -> tuple[Entry, ...]:
@@ -31,17 +51,39 @@ def entries() -> tuple[Entry, ...]:
     return tuple(rule.entry() for rule in _CONSTRAINTS.values())
 
 
-def constraint_maps(
+def constraints() -> tuple[Constraint, ...]:
+    """Return the constraints of the library."""
+    return tuple(_CONSTRAINTS.values())
+
+
+def laid_constraints(
     elaborator: Elaborator, evaluator: Evaluator, expression: Expression
-) -> tuple[WeightMap | Tie, ...]:
-    """Return the maps of `a & b(..)`, or raise Refused."""
-    parts = _parts(expression)
-    maps = tuple(_constraint(elaborator, evaluator, part) for part in parts)
-    if len(maps) > 1:
-        first, second = (part.span.text for part in parts[:2])
-        why = "two maps of the whole weight would undo each other"
-        raise Refused(ConflictingConstraints(expression.span, first=first, second=second, why=why))
-    return maps
+) -> tuple[Laid, ...]:
+    """Return the constraints of `a & b(..)` in their canonical order, or raise Refused.
+
+    The weight that each is laid on is left empty; a selector says which ones there are.
+    """
+    found: list[Laid] = []
+    for part in _parts(expression):
+        found += _constraint(elaborator, evaluator, part)
+    ordered = sorted(found, key=lambda laid: KINDS.index(laid.rule.kind))
+    for first, second in combinations(ordered, 2):
+        why = conflict(first.rule, second.rule)
+        if why is not None:
+            names = {"first": first.rule.name, "second": second.rule.name}
+            raise Refused(ConflictingConstraints(expression.span, why=why, **names))
+    return tuple(ordered)
+
+
+def conflict(first: Constraint, second: Constraint) -> str | None:
+    """Return why two constraints, in canonical order, cannot stand on one weight; None if they can."""
+    for one, other in ((first, second), (second, first)):
+        why = one.refuses.get(other.name) or one.refuses.get(other.kind)
+        if why is not None:
+            return why
+    if first.kind == second.kind:
+        return None if first.kind in _SEVERAL else _REPEATED[first.kind]
+    return _KINDS_REFUSED.get((first.kind, second.kind))
 
 
 def _parts(expression: Expression) -> list[Expression]:
@@ -50,7 +92,7 @@ def _parts(expression: Expression) -> list[Expression]:
     return [expression]
 
 
-def _constraint(elaborator: Elaborator, evaluator: Evaluator, expression: Expression) -> WeightMap | Tie:
+def _constraint(elaborator: Elaborator, evaluator: Evaluator, expression: Expression) -> tuple[Laid, ...]:
     function = expression.function if isinstance(expression, CallOf) else expression
     arguments = expression.arguments if isinstance(expression, CallOf) else ()
     if not isinstance(function, Name):
@@ -60,26 +102,11 @@ def _constraint(elaborator: Elaborator, evaluator: Evaluator, expression: Expres
         found = evaluator.builder.module.names.get(function.name)
     if isinstance(found, Definition) and found.kind == "constraint":
         given = tuple(evaluator.given(argument) for argument in arguments)
-        return elaborator.constraint_map(found, given, expression.span)
+        rules = Written.clauses(elaborator, found, given, expression.span)
+        return tuple(Laid(weight="", rule=rule, span=expression.span) for rule in rules)
     rule = _CONSTRAINTS.get(function.name) if isinstance(function, Name) else None
     if rule is None:
         raise Refused(NotAConstraint(function.span, name=function.span.text, kind="value"))
-    if isinstance(rule, Tied):
-        return rule.tie(evaluator, arguments, expression.span)
-    given = tuple(evaluator.given(argument) for argument in arguments)
-    return rule.map(_validated(rule.entry(), given, expression), expression.span)
-
-
-def _validated(entry: Entry, given: tuple[Given, ...], expression: Expression) -> dict[str, Any]:
-    from nnspec.compiler.callables import match_arguments
-
-    matched = match_arguments(entry.name, tuple(a.name for a in entry.arguments), given, expression.span)
-    values = {name: item.value for name, item in matched.items()}
-    arguments, problems = validate(entry, values)
-    if problems:
-        problem = problems[0]
-        item = matched.get(problem.argument)
-        span = item.span if item is not None else expression.span
-        found = describe(values.get(problem.argument))
-        raise Refused(WrongArgument(span, callee=entry.name, why=problem.why, found=found))
-    return arguments
+    options = rule.use(evaluator, arguments, expression.span)
+    laid = Laid(weight="", rule=rule, options=tuple(sorted(options.items())), span=expression.span)
+    return (laid,)

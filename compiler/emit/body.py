@@ -11,7 +11,19 @@ from collections.abc import Callable
 from itertools import chain, count
 
 from nnspec.compiler.emit.text import Line, indent, lines
-from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Tie, Weight, WeightMap
+from nnspec.compiler.ir import (
+    Apply,
+    Block,
+    Call,
+    Child,
+    Code,
+    Instance,
+    Primitive,
+    Tensor,
+    Tie,
+    Weight,
+    WeightMap,
+)
 from nnspec.compiler.naming import Names, attribute, variable
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
@@ -213,17 +225,19 @@ class Body:
         """Return the effective weight: as stored, tied, or through its maps, computed once a forward."""
         if (owner, weight.name) in self.effective:
             return self.effective[owner, weight.name]
-        text = self.tied(weight.tie) if weight.tie else self.stored(owner, weight)
-        for item in weight.maps:
-            text = f"{self.mapped(item)}({text})"
+        text = self.tied(weight.tie) if weight.tie else self.mapped_weight(owner, weight)
         if weight.maps and not inline and self.readers.get((owner_name(owner), weight.name), 0) > 1:
             name = self.names.claim(variable(f"{owner_name(owner)}_{weight.name}"))
             self.lines += lines(f"{name} = {text}")
             text = self.effective[owner, weight.name] = name
         return text
 
-    def stored(self, owner: str, weight: Weight) -> str:
-        return self.form.tensor(owner, weight.name, weight.stored[0].kind)
+    def mapped_weight(self, owner: str, weight: Weight) -> str:
+        def reach(tensor: Tensor) -> str:
+            kind = tensor.kind if not weight.maps else "learned"  # a mask is there in training too
+            return self.form.tensor(owner, tensor.name, kind)
+
+        return effective_text(weight, reach, self.mapped)
 
     def tied(self, tie: Tie) -> str:
         other = self.children[tie.child]
@@ -269,6 +283,28 @@ class Body:
         kept = self.names.taken.difference(self.inputs).union(self.own_names.values())
         candidates = chain("xyzuvw", (f"x_{number}" for number in count(2)))
         return next(name for name in candidates if name not in live and name not in kept)
+
+
+def effective_text(
+    weight: Weight,
+    reach: Callable[[Tensor], str],
+    mapped: Callable[[WeightMap], str],
+    maps: tuple[WeightMap, ...] | None = None,
+) -> str:
+    """Return the expression of a weight after all its maps, or after these first ones."""
+    main = [tensor for tensor in weight.stored if tensor.name == weight.name]
+    text = reach(main[0]) if main else ""
+    for item in weight.maps if maps is None else maps:
+        given = [] if item.replaces else [text]
+        given += [reach(tensor) for tensor in item.stored]
+        text = call_text(mapped(item), given, item.code)
+    return text
+
+
+def call_text(name: str, given: list[str], code: Code | None) -> str:
+    """Return a call with the options of a function of the library."""
+    options = [] if code is None else [f"{key}={value!r}" for key, value in code.options]
+    return f"{name}({', '.join([*given, *options])})"
 
 
 def owner_name(owner: str) -> str:

@@ -113,7 +113,10 @@ class _Writer:
     def map(self, item: WeightMap) -> dict[str, Any]:
         return {
             "name": item.name,
-            "definition": self.instance(item.block),
+            "definition": None if item.block is None else self.instance(item.block),
+            "code": None if item.code is None else item.code.name,
+            "options": {} if item.code is None else {k: plain(v) for k, v in item.code.options},
+            "stored": [tensor.name for tensor in item.stored],
             "straight_through": item.straight_through,
             "clip": plain(item.clip),
         }

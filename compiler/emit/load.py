@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from nnspec.compiler.emit.functional import emit_functional
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import imports
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Graph, WeightMap
+from nnspec.compiler.ir import Code, Graph, Projection, Weight, WeightMap, state_key
 from nnspec.compiler.naming import EMITTED_WORDS, Names
 from nnspec.dsl.dimensions import substitute, symbols
 
@@ -46,13 +47,47 @@ def function(graph: Graph) -> Callable[..., Any]:
     return execute(emit_functional(graph), graph.name)["forward"]
 
 
-def map_function(item: WeightMap) -> Callable[[Tensor], Tensor]:
-    """Return a constraint as a function of the stored weight."""
+def map_function(item: WeightMap) -> Callable[..., Tensor]:
+    """Return a constraint as a function of the weight before it (if it takes one) and what it stores."""
     maps = Maps(Names(EMITTED_WORDS))
     name = maps.function(item)
+    return _from_maps(maps, item.name)[name] if item.code is None else _with_options(maps, item.code, name)
+
+
+def code_function(code: Code) -> Callable[..., Any]:
+    """Return a function of the library, with its options."""
+    maps = Maps(Names(EMITTED_WORDS))
+    return _with_options(maps, code, maps.code(code))
+
+
+def projection_function(item: Projection) -> Callable[[Tensor], Tensor]:
+    """Return a projection as a function of the stored weight."""
+    if item.code is not None:
+        return code_function(item.code)
+    maps = Maps(Names(EMITTED_WORDS))
+    name = maps.projection(item)
+    return _from_maps(maps, item.name)[name]
+
+
+def effective_weight(weight: Weight, path: str, state: State) -> Tensor:
+    """Return a weight as the operation at `path` sees it, from a state dict."""
+    found = state.get(state_key(path, weight.name))
+    for item in weight.maps:
+        stored = [state[state_key(path, tensor.name)] for tensor in item.stored]
+        given = [] if item.replaces or found is None else [found]
+        found = map_function(item)(*given, *stored)
+    if found is None:
+        raise KeyError(state_key(path, weight.name))
+    return found
+
+
+def _with_options(maps: Maps, code: Code, name: str) -> Callable[..., Any]:
+    return partial(_from_maps(maps, name)[name], **dict(code.options))
+
+
+def _from_maps(maps: Maps, title: str) -> dict[str, Any]:
     code = "\n".join(line.text for line in maps.lines)
-    text = "\n".join([*imports(code), code, ""])
-    return execute(text, item.name)[name]
+    return execute("\n".join([*imports(code), code, ""]), title)
 
 
 def initial_state(graph: Graph, seed: int, count: int | None = None) -> State:

@@ -7,11 +7,14 @@ costs less than adding a detached difference, and works under `torch.compile`, e
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 
 from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.code import definitions
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
-from nnspec.compiler.ir import WeightMap
+from nnspec.compiler.ir import Block, Code, Projection, Weight, WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
 
 
@@ -26,49 +29,88 @@ class MapForm(Form):
 
 
 class Maps:
-    """Writes each different map once."""
+    """Writes each different map once, and the functions that the library brings along."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.functions = Functions(names, batched=False)
         self._lines: list[Line] = []
-        self._by_identity: dict[int, tuple[str, WeightMap]] = {}
+        self._by_identity: dict[int, tuple[str, object]] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
+        self._code: dict[tuple[str, str], str] = {}  # (file, name) -> its name here
 
     @property
     def lines(self) -> list[Line]:
         return [*self.functions.lines, *self._lines]
 
+    def prepare(self, weight: Weight) -> None:
+        """Write all that a weight needs."""
+        for item in weight.maps:
+            self.function(item)
+            if item.start is not None:
+                self.code(item.start)
+        for projection in weight.projections:
+            self.projection(projection)
+
     def function(self, item: WeightMap) -> str:
         """Return the name of the function of a map, written on first use."""
+        if item.code is not None:
+            return self.code(item.code)
+        return self._known(item, lambda: self._write(item))
+
+    def projection(self, item: Projection) -> str:
+        """Return the name of the function of a projection, written on first use."""
+        if item.code is not None:
+            return self.code(item.code)
+        return self._known(item, lambda: self._plain(item.name, item.block))
+
+    def code(self, code: Code) -> str:
+        """Return the name of a function of the library, written on first use with what it needs."""
+        if (code.file, code.name) not in self._code:
+            found = definitions(code.file, code.name)
+            new = [item for item in found if (code.file, item.name) not in self._code]
+            for item in new:
+                self._code[code.file, item.name] = self.names.claim(item.name)
+            for item in new:
+                text = item.text
+                for name in (item.name, *item.uses):
+                    text = re.sub(rf"\b{name}\b", self._code[code.file, name], text)
+                self._lines += lines("", "", *text.split("\n"))
+        return self._code[code.file, code.name]
+
+    def _known(self, item: object, write: Callable[[], str]) -> str:
         if id(item) not in self._by_identity:
-            self._by_identity[id(item)] = (self._write(item), item)
+            self._by_identity[id(item)] = (write(), item)
         return self._by_identity[id(item)][0]
 
     def _write(self, item: WeightMap) -> str:
-        body, argument = self._body(item)
         window = _window(item)
+        if window is None:
+            return self._plain(item.name, item.block)
+        assert item.block is not None
+        body, argument = self._body(item.block)
         key = (variable(item.name), str(window), argument, *(line.code for line in body))
         if key not in self._by_text:
-            name = self.names.claim(variable(item.name))
-            self._by_text[key] = name
+            name = self._by_text[key] = self.names.claim(variable(item.name))
             about = docstring(item.block.doc or _summary(item.name, window))
-            if window is None:
-                head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
-                self._lines += [*lines("", ""), *head, *indent([*about, *body])]
-            else:
-                self._straight_through(item, name, about, body, argument, window)
+            self._straight_through(item, name, about, body, argument, window)
         return self._by_text[key]
 
-    def _body(self, item: WeightMap) -> tuple[list[Line], str]:
-        """Return the lines of the function and the name of its argument."""
-        body = Body(item.block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
-        argument, result = body.inputs[0], item.block.outputs[0].value
-        if body.types[result].dtype == "real":
-            return body.returning(), argument
-        # Truth values are weights of 0 and 1.
-        written = body.write()
-        return [*written, *lines(f"return {body.outputs[0]}.to({argument}.dtype)")], argument
+    def _plain(self, title: str, block: Block | None) -> str:
+        assert block is not None
+        body, argument = self._body(block)
+        key = (variable(title), argument, *(line.code for line in body))
+        if key not in self._by_text:
+            name = self._by_text[key] = self.names.claim(variable(title))
+            about = docstring(block.doc or _summary(title, None))
+            head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
+            self._lines += [*lines("", ""), *head, *indent([*about, *body])]
+        return self._by_text[key]
+
+    def _body(self, block: Block) -> tuple[list[Line], str]:
+        """Return the lines of the function of a block, and the name of its argument."""
+        body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
+        return body.returning(), body.inputs[0]
 
     def _straight_through(
         self, item: WeightMap, name: str, about: list[Line], body: list[Line], argument: str, window: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.maps import Maps
+from nnspec.compiler.emit.stored import stored_lines
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
 from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
 from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
@@ -101,8 +102,7 @@ class _Writer:
                 self.class_of(instance)
             return
         for weight in instance.weights:
-            for item in weight.maps:
-                self.maps.function(item)
+            self.maps.prepare(weight)
 
     def _constructor(self, block: Block) -> list[Line]:
         made = [line for child in block.children for line in self._child(child)]
@@ -117,12 +117,24 @@ class _Writer:
         if child.repeated:
             made = [self._construct(instance) or "nn.Identity()" for instance in child.instances]
             first = Line(code=f"{name} = nn.ModuleList({listed(made)})", comment=comment)
-            untied = [_untie(f"{name}[{i}]", x) for i, x in enumerate(child.instances)]
-            return [first, *(line for found in untied for line in found)]
+            return [first, *self._each_stored(name, child.instances)]
         made_one = self._construct(child.instances[0])
         if made_one is None:
             return []
-        return [Line(code=f"{name} = {made_one}", comment=comment), *_untie(name, child.instances[0])]
+        return [Line(code=f"{name} = {made_one}", comment=comment), *self._stored(name, child.instances[0])]
+
+    def _each_stored(self, name: str, instances: tuple[Instance, ...]) -> list[Line]:
+        """Set up the tensors of all copies: in a loop where they are alike."""
+        common = [self._stored("layer", instance) for instance in instances]
+        if len(instances) > 1 and common[0] and all(found == common[0] for found in common):
+            return [*lines(f"for layer in {name}:"), *indent(common[0])]
+        return [line for i, x in enumerate(instances) for line in self._stored(f"{name}[{i}]", x)]
+
+    def _stored(self, name: str, instance: Instance) -> list[Line]:
+        """Set up what an instance stores other than as torch's own module does."""
+        if not isinstance(instance, Primitive) or not any(weight.stored for weight in instance.weights):
+            return []
+        return [line for weight in instance.weights for line in stored_lines(name, weight, self.maps)]
 
     def _construct(self, instance: Instance) -> str | None:
         """Return the constructor; None for what stores nothing and is written out where it is used."""
@@ -144,14 +156,3 @@ class _Writer:
 def returned_type(count: int) -> str:
     """Return the annotation of a function that returns so many tensors."""
     return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
-
-
-def _untie(name: str, instance: Instance) -> list[Line]:
-    """Drop the tensors that an instance does not own because they are another's."""
-    if not isinstance(instance, Primitive) or not any(weight.stored for weight in instance.weights):
-        return []
-    return [
-        Line(code=f"{name}.{weight.name} = None", comment=f"tied to {weight.tie.child}.{weight.tie.weight}")
-        for weight in instance.weights
-        if weight.tie is not None
-    ]

@@ -78,7 +78,7 @@ def cost_table(graph: Graph) -> CostTable:
 
 def _layer(use: Use, seen: set[str]) -> LayerCost:
     primitive = use.primitive
-    stored = [w.stored[0] for _, held in use.weights if (w := held.weight).stored and held.path == use.owner]
+    stored = [t for _, held in use.weights if held.path == use.owner for t in held.weight.stored]
     shared = use.owner in seen
     if use.owner is not None:
         seen.add(use.owner)
@@ -89,7 +89,7 @@ def _layer(use: Use, seen: set[str]) -> LayerCost:
         inputs=primitive.inputs,
         outputs=primitive.outputs,
         parameters=sum(_count(tensor) for tensor in counted if tensor.kind == "learned"),
-        buffers=sum(_count(tensor) for tensor in counted if tensor.kind == "buffer"),
+        buffers=sum(_count(tensor) for tensor in counted if tensor.kind != "learned"),
         bytes=sum(_count(tensor) * _BYTES[tensor.dtype] for tensor in counted),
         flops=_flops(primitive),
         shared=shared,

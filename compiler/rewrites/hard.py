@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import Block, Graph, Instance, Primitive, WeightMap, instances, state_key
+from nnspec.compiler.ir import (
+    Block,
+    Graph,
+    Instance,
+    Primitive,
+    Tensor,
+    Weight,
+    WeightMap,
+    instances,
+    state_key,
+)
 from nnspec.compiler.verify import verify
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
 
 def is_soft(graph: Graph) -> bool:
@@ -31,17 +41,18 @@ def hard(graph: Graph) -> Graph:
     return verify(graph.replace(root=_hard_block(graph.root, {})))
 
 
-def hard_state(graph: Graph, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def hard_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the state of `hard(graph)` that computes what `graph` computes with this state."""
-    from nnspec.compiler.emit.load import map_function
+    from nnspec.compiler.emit.load import effective_weight
 
     found = dict(state)
     for located in instances(graph.root):
         for weight in located.primitive.weights:
             if _is_hardened(weight.maps):
-                key = state_key(located.path, weight.stored[0].name)
-                for item in weight.maps:
-                    found[key] = map_function(item)(found[key]).detach()
+                hardened = effective_weight(weight, located.path, state).detach()
+                for tensor in weight.stored:
+                    found.pop(state_key(located.path, tensor.name), None)
+                found[state_key(located.path, weight.name)] = hardened
     return found
 
 
@@ -68,7 +79,13 @@ def _hard_instance(instance: Instance, known: dict[int, Any]) -> Instance:
 
 
 def _hard_primitive(primitive: Primitive) -> Primitive:
-    weights = tuple(w.replace(maps=()) if _is_hardened(w.maps) else w for w in primitive.weights)
+    weights = tuple(_hard_weight(w) if _is_hardened(w.maps) else w for w in primitive.weights)
     hardened = {w.name for w in primitive.weights if _is_hardened(w.maps)}
     constraints = tuple(c for c in primitive.constraints if c.weight not in hardened)
     return primitive.replace(weights=weights, constraints=constraints)
+
+
+def _hard_weight(weight: Weight) -> Weight:
+    """The weight stored as it is used: no map is left."""
+    kind = "frozen" if any(tensor.kind == "frozen" for tensor in weight.stored) else "learned"
+    return weight.replace(maps=(), stored=(Tensor(name=weight.name, shape=weight.shape, kind=kind),))

@@ -48,8 +48,19 @@ def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
     for item in maps:
         held = found.is_held or item.straight_through
         names = (*found.names, item.name)
-        found = _block(item.block, found).replace(is_free=False, is_held=held, names=names)
+        through = _code(item, found) if item.block is None else _block(item.block, found)
+        found = through.replace(is_free=False, is_held=held, names=names)
     return found
+
+
+def _code(item: WeightMap, given: Action) -> Action:
+    """A map of the library says itself what it lets through; one that stores tensors of its own holds all."""
+    keeps = () if item.stored or item.replaces else item.keeps
+    return given.replace(
+        entrywise=given.entrywise and "permutations" in keeps,
+        parity=given.parity if "signs" in keeps else "none",
+        degree=given.degree if "scales" in keeps else None,
+    )
 
 
 def _block(block: Block, given: Action) -> Action:

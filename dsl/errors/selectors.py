@@ -43,3 +43,22 @@ class WrongEvery(Error):
     help = "write `every dense.weight` for an operation, and a path of instances without `every`"
     explain = """`every dense.weight` selects that weight of all instances of an operation, wherever they stand.
 A path of instance names is written without `every`."""
+
+
+class ConstraintMisfit(Error):
+    code = "N0654"
+    title = "constraint that cannot hold on this weight"
+    message = "`{name}` cannot be laid on `{weight}` of shape {shape}: {why}"
+    label = "laid here"
+    explain = """Each constraint says which weights it can hold on: `symmetric` needs a square matrix,
+`orthogonal` at least a matrix. `nnspec explain NAME` says what a constraint asks for."""
+
+
+class NothingStored(Error):
+    code = "N0655"
+    title = "projection of a weight that is not stored"
+    message = "`{name}` works on the stored weight after each step, and `{other}` stores other numbers"
+    label = "has nothing to work on"
+    help = "use one of the two"
+    explain = """A projection changes the stored weight after each step of the optimizer. A constraint that
+stores something else (two factors, one number an orbit) leaves no stored weight to change."""

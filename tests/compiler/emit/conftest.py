@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nnspec.compiler.constraints.written import Written
 from nnspec.compiler.ir import (
     Apply,
     Axis,
@@ -17,6 +18,7 @@ from nnspec.compiler.ir import (
     Instance,
     Port,
     Primitive,
+    Tie,
     Type,
     WeightMap,
 )
@@ -124,6 +126,11 @@ class Hand:
     network = Network
     primitive = staticmethod(primitive)
     type = staticmethod(tensor_type)
+
+    @staticmethod
+    def laid(part: WeightMap | Tie) -> Constraint:
+        """Return a constraint on `weight` that comes to this, whatever the shape."""
+        return Constraint(weight="weight", rule=Written("written", "values", part))
 
     @staticmethod
     def binary(clip: float | None = 1.0) -> WeightMap:

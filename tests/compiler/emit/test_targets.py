@@ -11,12 +11,12 @@ import torch
 from nnspec.compiler.emit.graph_json import emit_graph, graph_data
 from nnspec.compiler.emit.load import exported, function, initial_state, module
 from nnspec.compiler.emit.targets import KINDS, TABLE, TARGETS, kinds
-from nnspec.compiler.ir import Constraint, Graph
+from nnspec.compiler.ir import Graph
 
 
 def small(hand: Any, kind: str) -> Graph:
     made = {"plain": None, "binary": hand.binary(), "sparse": hand.masked()}[kind]
-    bound = () if made is None else (Constraint(weight="weight", map=made),)
+    bound = () if made is None else (hand.laid(made),)
     b = hand.network("small")
     b.add("fc1", hand.primitive("dense", bound, units=6))
     x = b.op("tanh", b.call("fc1", b.input("x", (4,))))

@@ -16,7 +16,7 @@ from torch import nn
 from nnspec.compiler.emit.functional import emit_functional
 from nnspec.compiler.emit.load import function, initial_state, module
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Constraint, Graph, Tie, instances, state_key
+from nnspec.compiler.ir import Graph, Tie, instances, state_key
 from nnspec.compiler.naming import MODULE_ATTRIBUTES, attribute, variable
 from nnspec.dsl.source import Source, Span
 
@@ -76,7 +76,7 @@ def test_equal_blocks_share_a_class_and_different_ones_do_not(hand: Any) -> None
 
 
 def test_one_instance_of_a_repeat_differs(hand: Any) -> None:
-    binary = Constraint(weight="weight", map=hand.binary())
+    binary = hand.laid(hand.binary())
     plain, bound = hand.primitive("dense", units=4), hand.primitive("dense", (binary,), units=4)
     b = hand.network("uneven")
     b.add("f", plain, bound, plain, repeated=True)
@@ -91,7 +91,7 @@ def test_one_instance_of_a_repeat_differs(hand: Any) -> None:
 
 def test_binary_weights_pass_gradients_straight_through(hand: Any) -> None:
     b = hand.network("hard_net")
-    bound = Constraint(weight="weight", map=hand.binary(clip=1.0))
+    bound = hand.laid(hand.binary(clip=1.0))
     b.add("fc", hand.primitive("dense", (bound,), units=3))
     b.output("y", b.call("fc", b.input("x", (5,))))
     net, x = agree(b.graph(), torch.randn(4, 5)), torch.randn(4, 5)
@@ -108,7 +108,7 @@ def test_binary_weights_pass_gradients_straight_through(hand: Any) -> None:
 
 def test_double_precision_reaches_the_effective_weight(hand: Any) -> None:
     b = hand.network("hard_net")
-    b.add("fc", hand.primitive("dense", (Constraint(weight="weight", map=hand.binary()),), units=3))
+    b.add("fc", hand.primitive("dense", (hand.laid(hand.binary()),), units=3))
     kept = b.op("where", b.op("greater", b.call("fc", b.input("x", (5,))), constant=0), then=1, otherwise=-1)
     b.output("y", b.layer("out", "dense", kept, units=2))
     net = module(b.graph()).double()
@@ -117,7 +117,7 @@ def test_double_precision_reaches_the_effective_weight(hand: Any) -> None:
 
 def test_effective_weight_of_a_shared_child_is_computed_once(hand: Any) -> None:
     b = hand.network("once")
-    bound = Constraint(weight="weight", map=hand.binary())
+    bound = hand.laid(hand.binary())
     b.add("enc", hand.primitive("dense", (bound,), units=6), shared=True)
     b.output("y", b.call("enc", b.op("relu", b.call("enc", b.input("x", (6,))))))
     text = emit(b.graph())
@@ -129,7 +129,7 @@ def test_effective_weight_of_a_shared_child_is_computed_once(hand: Any) -> None:
 def test_tied_transpose_stores_nothing_twice(hand: Any, bias: bool) -> None:
     b = hand.network("tied")
     b.add("enc", hand.primitive("dense", units=3))
-    tie = Constraint(weight="weight", map=Tie(child="enc", weight="weight", transpose=True))
+    tie = hand.laid(Tie(child="enc", weight="weight", transpose=True))
     b.add("dec", hand.primitive("dense", (tie,), units=5, bias=bias))
     b.output("y", b.call("dec", b.op("tanh", b.call("enc", b.input("x", (5,))))))
     graph = b.graph()
@@ -347,9 +347,9 @@ def test_a_symbolic_size_can_be_a_constant(hand: Any) -> None:
 def test_golden_constraints_and_ties(hand: Any, golden: Any) -> None:
     b = hand.network("bound", doc="A binary encoder, used twice, and its transpose.")
     x = b.input("x", (5,))
-    b.add("enc", hand.primitive("dense", (Constraint(weight="weight", map=hand.binary()),), units=5))
+    b.add("enc", hand.primitive("dense", (hand.laid(hand.binary()),), units=5))
     h = b.op("tanh", b.call("enc", b.call("enc", x)), to="h")
-    tie = Constraint(weight="weight", map=Tie(child="enc", weight="weight", transpose=True))
+    tie = hand.laid(Tie(child="enc", weight="weight", transpose=True))
     b.add("dec", hand.primitive("dense", (tie,), units=5))
     b.output("y", b.call("dec", h, to="y"))
     b.output("kept", b.op("where", b.op("greater", h, constant=0), then=1, otherwise=-1))

@@ -1,0 +1,66 @@
+"""`low_rank(rank)`: the weight is a product of two thin matrices, W = L R.
+
+L is [outputs, rank], R is [rank, inputs]. The initial factors are those of the nearest matrix of that rank to
+the initial weight: its truncated singular value decomposition (Eckart and Young, "The approximation of one
+matrix by another of lower rank", Psychometrika 1, 1936), the singular values shared evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.constraints.constraint import Constraint, Misfit, WeightSite
+from nnspec.compiler.ir import Code, Tensor, WeightMap
+from nnspec.dsl.catalog import Argument
+from nnspec.dsl.source import Span
+
+if TYPE_CHECKING:
+    import torch
+
+
+class LowRank(Constraint):
+    name = "low_rank"
+    doc = "The weight is a product of two thin matrices: its rank is at most `rank`."
+    kind = "structure"
+    arguments = (Argument(name="rank", kind="int", doc="the largest rank", at_least=1),)
+    keeps = ("permutations", "signs", "scales", "matrices")
+    example = "constrain fc1.weight: low_rank(8)"
+
+    def part(self, site: WeightSite, span: Span | None) -> WeightMap:
+        """Return the product of the factors."""
+        rows, columns = _matrix(site)
+        rank = site["rank"]
+        if rank > min(rows, columns):
+            raise Misfit(f"its rank is at most {min(rows, columns)} as it is, so `rank` is below that")
+        return WeightMap(
+            name=self.name,
+            code=Code(file="low_rank", name="low_rank"),
+            stored=(
+                Tensor(name=site.stored("left"), shape=(rows, rank)),
+                Tensor(name=site.stored("right"), shape=(rank, columns)),
+            ),
+            replaces=True,
+            start=Code(file="low_rank", name="low_rank_factors", options=(("rank", rank),)),
+            keeps=self.keeps,
+            span=span,
+        )
+
+    def project(
+        self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the nearest matrix of the rank."""
+        from nnspec.compiler.constraints.code.low_rank import low_rank, low_rank_factors
+
+        return low_rank(*low_rank_factors(weight, site["rank"]))
+
+    def free(self, site: WeightSite) -> int:
+        """Return the dimension of the matrices of that rank: r (m + n - r)."""
+        rows, columns = _matrix(site)
+        return site["rank"] * (rows + columns - site["rank"])
+
+
+def _matrix(site: WeightSite) -> tuple[int, int]:
+    if len(site.shape) != 2:
+        raise Misfit(f"it is for matrices, and this weight has {len(site.shape)} axes")
+    return site.matrix

@@ -1,0 +1,66 @@
+"""The lines of a constructor that set up what a weight stores under its constraints.
+
+In: the expression that reaches an instance (`self.fc1`) and one of its weights. Out: lines that come after
+the instance has been made as torch makes it, its weight initialised.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.emit.body import call_text, effective_text
+from nnspec.compiler.emit.maps import Maps
+from nnspec.compiler.emit.text import Line, lines
+from nnspec.compiler.ir import Tensor, Weight, WeightMap
+
+
+def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
+    """Return the lines for one weight of an instance."""
+    if weight.tie is not None:
+        comment = f"tied to {weight.tie.child}.{weight.tie.weight}"
+        return [Line(code=f"{owner}.{weight.name} = None", comment=comment)]
+    made: list[Line] = []
+    for index, item in enumerate(weight.maps):
+        made += _started(owner, weight, index, item, maps)
+    main = next((tensor for tensor in weight.stored if tensor.name == weight.name), None)
+    if main is None:
+        return [*made, *lines(f"del {owner}.{weight.name}")]
+    if main.kind == "frozen":
+        made += lines(f"{owner}.{weight.name}.requires_grad_(False)")
+    for item in weight.projections:
+        call = call_text(maps.projection(item), [f"{owner}.{weight.name}.data"], item.code)
+        made += lines(f"{owner}.{weight.name}.data = {call}")
+    return made
+
+
+def _started(owner: str, weight: Weight, index: int, item: WeightMap, maps: Maps) -> list[Line]:
+    """Make the tensors that a map stores, from the weight as the maps before it give it."""
+    if not item.stored:
+        return []
+    if item.start is None:
+        return [
+            line for tensor in item.stored for line in _kept(owner, tensor, f"torch.zeros({_shape(tensor)})")
+        ]
+    before = effective_text(
+        weight.replace(stored=(Tensor(name=weight.name, shape=weight.shape), *weight.stored)),
+        lambda tensor: f"{owner}.{tensor.name}",
+        maps.function,
+        weight.maps[:index],
+    )
+    start = call_text(maps.code(item.start), [before], item.start)
+    if len(item.stored) == 1:
+        return _kept(owner, item.stored[0], start)
+    local = [tensor.name.removeprefix(f"{weight.name}_") for tensor in item.stored]
+    return [
+        *lines(f"{', '.join(local)} = {start}"),
+        *(line for t, name in zip(item.stored, local, strict=True) for line in _kept(owner, t, name)),
+    ]
+
+
+def _kept(owner: str, tensor: Tensor, value: str) -> list[Line]:
+    if tensor.kind == "buffer":
+        return lines(f'{owner}.register_buffer("{tensor.name}", {value})')
+    fixed = ", requires_grad=False" if tensor.kind == "frozen" else ""
+    return lines(f"{owner}.{tensor.name} = nn.Parameter({value}{fixed})")
+
+
+def _shape(tensor: Tensor) -> str:
+    return ", ".join(str(size) for size in tensor.shape) or "()"

@@ -1,0 +1,135 @@
+"""Fits the constraints laid on a weight to its shape: what is stored, and the chain of maps.
+
+In: a tensor of an operation and the constraints laid on it. Out: the `Weight`, or None after a diagnostic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from nnspec.compiler.constraints.constraint import Misfit, WeightSite
+from nnspec.compiler.declared import shape_text
+from nnspec.compiler.ir import (
+    Axis,
+    Block,
+    Constraint,
+    Frozen,
+    Init,
+    Part,
+    Penalty,
+    Primitive,
+    Projection,
+    Tensor,
+    Tie,
+    Type,
+    Weight,
+    WeightMap,
+)
+from nnspec.compiler.values import resolve
+from nnspec.dsl.dimensions import Size
+from nnspec.dsl.errors.selectors import ConstraintMisfit, NothingStored
+from nnspec.dsl.errors.shapes import ConstraintShape
+from nnspec.dsl.source import Span
+
+if TYPE_CHECKING:
+    from nnspec.compiler.typing import Typer
+
+P = TypeVar("P", bound=Part)
+
+
+def constrained_weight(
+    typer: Typer, tensor: Tensor, primitive: Primitive, sizes: Mapping[str, Size], span: Span | None
+) -> Weight | None:
+    """Return a weight under its constraints."""
+    init: Init | None = dict(primitive.inits).get(tensor.name, tensor.init)
+    laid = [constraint for constraint in primitive.constraints if constraint.weight == tensor.name]
+    if not laid:
+        stored = tensor if init is tensor.init else tensor.replace(init=init)
+        return Weight(name=tensor.name, stored=(stored,), shape=tensor.shape, init=init)
+    parts: list[Part] = []
+    for constraint in laid:
+        part = _part(typer, constraint, tensor, sizes, span)
+        if part is None:
+            return None
+        parts.append(part)
+    tie = next(iter(_only(parts, Tie)), None)
+    if tie is not None:
+        return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
+    maps = _only(parts, WeightMap)
+    projections = _only(parts, Projection)
+    changed = next((item for item in maps if item.replaces), None)
+    if changed is not None and projections:
+        typer.bag.add(
+            NothingStored(projections[0].span, typer.related(), name=projections[0].name, other=changed.name)
+        )
+        return None
+    return Weight(
+        name=tensor.name,
+        stored=_stored(tensor.replace(init=init), maps, frozen=bool(_only(parts, Frozen))),
+        shape=tensor.shape,
+        maps=maps,
+        projections=projections,
+        penalties=_only(parts, Penalty),
+        init=init,
+    )
+
+
+def _only(parts: list[Part], kind: type[P]) -> tuple[P, ...]:
+    return tuple(part for part in parts if isinstance(part, kind))
+
+
+def _stored(tensor: Tensor, maps: tuple[WeightMap, ...], frozen: bool) -> tuple[Tensor, ...]:
+    """Return the stored tensors: the weight itself unless a map replaces it, then those of the maps."""
+    found = [] if any(item.replaces for item in maps) else [tensor]
+    found += [own for item in maps for own in item.stored]
+    if not frozen:
+        return tuple(found)
+    return tuple(t.replace(kind="frozen") if t.kind == "learned" else t for t in found)
+
+
+def _part(
+    typer: Typer, constraint: Constraint, tensor: Tensor, sizes: Mapping[str, Size], span: Span | None
+) -> Part | None:
+    """Return what a constraint comes to for this weight, its blocks typed."""
+    rule, where = constraint.rule, constraint.span
+    options = {name: resolve(value, sizes) for name, value in constraint.options}
+    site = WeightSite(name=tensor.name, shape=tensor.shape, options=options)
+    try:
+        if tensor.dtype != "real" or tensor.kind == "buffer":
+            raise Misfit("it is a buffer, which is not learned")
+        part: Part = rule.part(site, where)
+    except Misfit as misfit:
+        typer.bag.add(
+            ConstraintMisfit(
+                where,
+                typer.related(),
+                name=rule.name,
+                weight=tensor.name,
+                shape=shape_text(tensor.shape),
+                why=misfit.why,
+                help=misfit.help,
+            )
+        )
+        return None
+    if isinstance(part, WeightMap | Projection) and part.block is not None:
+        block = _block(typer, part.name, part.block, tensor.shape, part.span)
+        return None if block is None else part.replace(block=block)
+    return part
+
+
+def _block(typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span: Span | None) -> Block | None:
+    """Type the block of a map that takes a weight to one of the same shape."""
+    weight = Type(axes=tuple(Axis(size=size) for size in shape))
+    typer.uses.append((name, span))
+    typed, outputs = typer.block(block, (weight,))
+    typer.uses.pop()
+    if typed is None or outputs is None:
+        return None
+    found = outputs[0]
+    if found.shape == shape and found.dtype == "real":
+        return typed
+    kind = "" if found.dtype == "real" else found.dtype
+    shown = kind + shape_text(found.shape)
+    typer.bag.add(ConstraintShape(span, name=name, expected=shape_text(shape), found=shown))
+    return None
