@@ -1,0 +1,91 @@
+"""What holds for every constraint: stored tensors, the chain of maps, and how lines overlap."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nnspec.compiler.emit.load import effective_weight, function, module
+from nnspec.compiler.ir import Graph, instances
+from nnspec.compiler.pipeline import check
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.source import Source
+
+NET = """
+network net {
+  input  x: real[4]
+  output y: real[3] = x -> dense(16) as fc1 -> tanh -> repeat(3) { dense(16) -> tanh } -> dense(3) as head
+  constrain fc1.weight: low_rank(2)
+  constrain repeat.dense.weight: low_rank(4)
+  constrain head.**: frozen
+}
+"""
+
+
+def graph(text: str) -> Graph:
+    bag = Bag()
+    checked = check(Source("net.nnspec", text), bag)
+    assert not list(bag), list(bag)
+    found = checked.graph(checked.networks()[-1])
+    assert found is not None
+    return found
+
+
+def test_a_constraint_may_store_other_tensors() -> None:
+    torch.manual_seed(0)
+    net = module(graph(NET))
+    assert {name: tuple(t.shape) for name, t in net.state_dict().items() if "fc1" in name} == {
+        "fc1.bias": (16,),
+        "fc1.weight_left": (16, 2),
+        "fc1.weight_right": (2, 4),
+    }
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    assert frozen == ["head.weight", "head.bias"]
+
+
+def test_the_initial_factors_are_the_nearest_matrix() -> None:
+    torch.manual_seed(0)
+    drawn = nn.Linear(4, 16).weight
+    torch.manual_seed(0)
+    net = module(graph(NET))
+    made = net.fc1.weight_left @ net.fc1.weight_right
+    values = torch.linalg.svdvals(drawn)
+    # Eckart and Young: the distance is the norm of the singular values left out.
+    assert torch.allclose((made - drawn).norm(), values[2:].norm(), rtol=1e-5)
+
+
+def test_module_and_function_agree() -> None:
+    typed = graph(NET)
+    net, x = module(typed), torch.randn(5, 4)
+    assert torch.equal(net(x), function(typed)(net.state_dict(), x))
+
+
+def test_effective_weights_come_from_a_state() -> None:
+    typed = graph(NET)
+    state = module(typed).state_dict()
+    fc1 = next(located for located in instances(typed.root) if located.path == "fc1")
+    weight = next(w for w in fc1.primitive.weights if w.name == "weight")
+    expected = state["fc1.weight_left"] @ state["fc1.weight_right"]
+    assert torch.equal(effective_weight(weight, "fc1", state), expected)
+
+
+def test_a_frozen_weight_stays_frozen_under_a_later_line() -> None:
+    typed = graph(NET + "network more = net { constrain head.weight: binary }")
+    assert not module(typed).head.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("fc1.weight: low_rank(5)", "N0654"),
+        ("fc1.bias: low_rank(1)", "N0654"),
+        ("fc1.weight: low_rank(1) & low_rank(2)", "N0652"),
+        ("head.weight: binary & tied(fc1.weight)", "N0652"),
+    ],
+)
+def test_what_cannot_hold_is_refused(line: str, code: str) -> None:
+    bag = Bag()
+    text = NET + f"network more = net {{ constrain {line} }}"
+    check(Source("net.nnspec", text), bag)
+    assert [error.code for error in bag] == [code]
