@@ -18,7 +18,8 @@ def catalog() -> Catalog:
 
     found = Catalog()
     for rule in operations.operations().values():
-        found.add(rule.entry())
+        if rule.written:
+            found.add(rule.entry())
     for module in (constraints, passes, rules, data, losses, metrics, optimizers, schedules, stops):
         for entry in module.entries():
             found.add(entry)

@@ -7,7 +7,7 @@ block, since instances that look alike may be tied or constrained apart. Imports
 
 from __future__ import annotations
 
-from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, Weight
+from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, Weight, instances
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 
@@ -45,6 +45,12 @@ class Use(Node):
     owner: str | None = None
     span: Span | None = None
 
+    @property
+    def word(self) -> str:
+        """The word of the operation, or the name of the activation."""
+        body = self.primitive.options.get("body")
+        return body.name if isinstance(body, Block) else self.primitive.operation
+
 
 class Flat(Node):
     """The uses in order, the values by number, and which values come in and go out."""
@@ -53,6 +59,18 @@ class Flat(Node):
     values: tuple[Value, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+def function_primitive(block: Block) -> Primitive:
+    """Return an activation, a typed block that is a function, as one operation."""
+    types = dict(block.types)
+    return Primitive(
+        operation="function",
+        arguments=(("body", block),),
+        inputs=tuple(types[port.value] for port in block.inputs),
+        outputs=tuple(types[port.value] for port in block.outputs),
+        span=block.span,
+    )
 
 
 def flatten(graph: Graph) -> Flat:
@@ -114,10 +132,24 @@ class _Walker:
         prefix: str,
         span: Span | None,
     ) -> tuple[int, ...]:
+        if isinstance(instance, Block) and instance.function:
+            return self.function(instance, inputs, path, span)
         if isinstance(instance, Block):
             return self.block(instance, inputs, f"{path}.")
         weights = tuple((w.name, _held(w, path, children, prefix)) for w in instance.weights)
         return self.use(path, instance, inputs, weights, path, instance.span or span)
+
+    def function(
+        self, block: Block, inputs: tuple[int, ...], path: str, span: Span | None
+    ) -> tuple[int, ...]:
+        """An activation is one use, of all the parameters inside it."""
+        primitive = function_primitive(block)
+        weights = tuple(
+            (located.path, Held(path=f"{path}.{located.path}", weight=weight))
+            for located in instances(block)
+            for weight in located.primitive.weights
+        )
+        return self.use(path, primitive, inputs, weights, path if weights else None, span)
 
     def use(
         self,

@@ -59,6 +59,15 @@ class Elementwise(Relation):
     complete: bool = False
 
 
+class Choice(Elementwise):
+    """out = the first of two values where the first term holds, the second elsewhere.
+
+    `constants` are the two values; None stands for the next of the terms that follow.
+    """
+
+    constants: tuple[float | None, float | None] = (None, None)
+
+
 class Sum(Relation):
     """out = sum of coefficient * term, stretched over the labels that a term lacks.
 
@@ -156,3 +165,35 @@ def aligned_terms(names: tuple[str, ...], shapes: tuple[tuple[Size, ...], ...]) 
         )
         for name, shape in zip(names, shapes, strict=True)
     )
+
+
+def renamed(relation: Relation, names: dict[str, str]) -> Relation:
+    """Return the relation with other names for its tensors."""
+
+    def term(given: Term) -> Term:
+        return given.replace(tensor=names[given.tensor])
+
+    match relation:
+        case Elementwise() | Sum():
+            return relation.replace(
+                terms=tuple(term(t) for t in relation.terms), output=term(relation.output)
+            )
+        case Contract():
+            bias = None if relation.bias is None else term(relation.bias)
+            terms = tuple(term(t) for t in relation.terms)
+            return relation.replace(terms=terms, output=term(relation.output), bias=bias)
+        case Move() | Softmax():
+            return relation.replace(input=names[relation.input], output=names[relation.output])
+        case Normalize():
+            return relation.replace(
+                input=names[relation.input],
+                output=names[relation.output],
+                mean=None if relation.mean is None else names[relation.mean],
+                variance=None if relation.variance is None else names[relation.variance],
+            )
+        case Part():
+            return relation.replace(whole=names[relation.whole], part=names[relation.part])
+        case Fixed() | Middle():
+            return relation.replace(tensor=names[relation.tensor])
+        case _:
+            raise TypeError(f"no such relation: {type(relation).__name__}")

@@ -169,6 +169,10 @@ class _Drawing:
             self.connect(inputs, node)
             return [(node, given) for given in instance.outputs]
         types = dict(instance.types)
+        if instance.function:
+            node = self.function(instance, caption, functions, level)
+            self.connect(inputs, node)
+            return [(node, types[port.value]) for port in instance.outputs]
         only = self.reading.only_step(instance)
         if only is not None:
             step, child = only
@@ -202,6 +206,15 @@ class _Drawing:
         )
         learned = bool(operation(primitive.operation).owns)
         return self.node(label, level, self.theme.learned if learned else self.theme.plain)
+
+    def function(self, block: Block, caption: Caption, functions: tuple[Apply, ...], level: int) -> str:
+        """An activation that learns."""
+        title = _with_functions(block.name, functions)
+        own = "" if _numberless(caption.title) == block.name else caption.title
+        note = " · ".join(filter(None, (own + caption.times, _parameters(block, caption.copies))))
+        mark = "shared" if caption.shared else ""
+        label = node_label(title, self.theme, note=note, mark=mark)
+        return self.node(label, level, self.theme.learned if not block.is_pure else self.theme.plain)
 
     def folded(self, block: Block, caption: Caption, level: int) -> str:
         """A whole block as one node."""
@@ -270,7 +283,7 @@ def _caption(child: Child, index: int, copies: int) -> Caption:
 
 
 def _with_functions(title: str, functions: tuple[Apply, ...]) -> str:
-    return " · ".join([title, *(function.operation.operation for function in functions)])
+    return " · ".join([title, *(words(function.operation)[0] for function in functions)])
 
 
 def _parameters(instance: Instance, copies: int) -> str:

@@ -40,6 +40,9 @@ def words(primitive: Primitive) -> tuple[str, str]:
         if constant is None:
             return sign, ""
         return (f"{constant} {sign} x" if given.get("reversed") else f"x {sign} {constant}"), ""
+    body = given.get("body")
+    if isinstance(body, Block):
+        return " ".join([body.name, *(value_text(value) for _, value in body.arguments)]), ""
     rule = operation(primitive.operation)
     first, rest = primitive.operation, list[str]()
     for index, argument in enumerate(rule.arguments):
@@ -52,6 +55,11 @@ def words(primitive: Primitive) -> tuple[str, str]:
     if more and not rule.owns and len(first) + len(more) <= _SHORT:
         return f"{first}, {more}" if first != primitive.operation else f"{first} {more}", ""
     return first, more
+
+
+def is_plain(primitive: Primitive) -> bool:
+    """Return whether a function has no settings, or is an activation written in the language."""
+    return "body" in primitive.options or words(primitive) == (primitive.operation, "")
 
 
 def _setting(name: str, value: Any) -> str:

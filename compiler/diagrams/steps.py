@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from math import prod
 
-from nnspec.compiler.diagrams.labels import words
+from nnspec.compiler.diagrams.labels import is_plain
+from nnspec.compiler.flat import function_primitive
 from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Type
 from nnspec.dsl.node import Node
 
@@ -48,12 +49,13 @@ class Reading:
         return self._only[id(block)]
 
     def _find_only_step(self, block: Block) -> tuple[Step, Child | None] | None:
-        if len(block.outputs) != 1 or len(block.children) > 1:
+        children = [child for child in block.children if not _is_pure(child)]
+        if len(block.outputs) != 1 or len(children) > 1:
             return None
         found = self.steps(block)
         if len(found) != 1 or found[0].last != block.outputs[0].value:
             return None
-        child = block.children[0] if block.children else None
+        child = children[0] if children else None
         return (found[0], child) if child is None or self._is_node(child) else None
 
     def _is_node(self, child: Child) -> bool:
@@ -61,7 +63,7 @@ class Reading:
         if child.repeated:
             return False
         instance = child.instances[0]
-        return isinstance(instance, Primitive) or self.only_step(instance) is not None
+        return isinstance(instance, Primitive) or instance.function or self.only_step(instance) is not None
 
 
 def runs(child: Child) -> tuple[tuple[Instance, int], ...]:
@@ -117,10 +119,11 @@ def _same_child(one: Child, other: Child) -> bool:
 def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
     """The steps of a block; `nodes` are the children that are drawn as one node."""
     types, readers = dict(block.types), _readers(block)
+    body = tuple(_as_operation(block, statement) for statement in block.body)
     functions: dict[int, list[Apply]] = {}  # by the place of the statement whose node they stand in
     place: dict[str, int] = {}  # of the statement whose node a value leaves, if functions may join it
     merged: set[int] = set()
-    for index, statement in enumerate(block.body):
+    for index, statement in enumerate(body):
         head = place.get(statement.inputs[0]) if statement.inputs else None
         if head is not None and isinstance(statement, Apply) and _joins(statement, types, readers):
             functions.setdefault(head, []).append(statement)
@@ -130,16 +133,38 @@ def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
             place[statement.outputs[0]] = index
     return tuple(
         Step(statement=statement, functions=tuple(functions.get(index, ())))
-        for index, statement in enumerate(block.body)
+        for index, statement in enumerate(body)
         if index not in merged
     )
+
+
+def _as_operation(block: Block, statement: Apply | Call) -> Apply | Call:
+    """An activation that stores nothing looks like any other function."""
+    if isinstance(statement, Apply):
+        return statement
+    child = block.child(statement.child)
+    instance = child.instances[0]
+    if not isinstance(instance, Block) or not _is_pure(child):
+        return statement
+    return Apply(
+        name=child.name,
+        operation=function_primitive(instance),
+        inputs=statement.inputs,
+        outputs=statement.outputs,
+        span=statement.span,
+    )
+
+
+def _is_pure(child: Child) -> bool:
+    instance = child.instances[0]
+    return not child.repeated and isinstance(instance, Block) and instance.is_pure
 
 
 def _joins(statement: Apply, types: dict[str, Type], readers: dict[str, int]) -> bool:
     """A function without arguments that keeps or flattens the shape, of a value that nothing else reads."""
     if len(statement.inputs) != 1 or len(statement.outputs) != 1 or readers[statement.inputs[0]] != 1:
         return False
-    if words(statement.operation) != (statement.operation.operation, ""):
+    if not is_plain(statement.operation):
         return False
     taken, given = types[statement.inputs[0]].shape, types[statement.outputs[0]].shape
     sizes = [size for size in taken if isinstance(size, int)]

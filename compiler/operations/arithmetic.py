@@ -6,7 +6,8 @@ Two tensors, or one tensor and a constant; `reversed` says that the constant sta
 
 from __future__ import annotations
 
-from typing import ClassVar
+import operator
+from typing import Any, ClassVar
 
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, size_text, whole
@@ -19,6 +20,14 @@ CONSTANT = (
     Argument(name="constant", kind="value", doc="a number in place of the second input", default=None),
     Argument(name="reversed", kind="bool", doc="whether the constant stands on the left", default=False),
 )
+
+COMPUTED = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+}
 
 
 def operands(site: Site, inputs: tuple[str, ...]) -> tuple[str, str]:
@@ -36,6 +45,16 @@ def constant_text(site: Site, name: str) -> str:
     if isinstance(constant, Dim):
         return size_text(constant, site.inputs[0], name, site.batched)
     return f"({constant!r})" if constant < 0 else repr(constant)
+
+
+def number_sides(arguments: dict[str, Any], values: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return left and right of an operation on single numbers."""
+    if len(values) == 2:
+        return values[0], values[1]
+    constant = arguments["constant"]
+    if isinstance(constant, Dim):
+        raise ValueError("a symbolic size is no number")
+    return (constant, values[0]) if arguments["reversed"] else (values[0], constant)
 
 
 def sides(site: Site, symbol: str) -> None:
@@ -86,6 +105,10 @@ class Arithmetic(Operation):
         if all(given.dtype == "bool" for given in site.inputs) and len(inputs) == 2:
             left = f"{left}.long()"
         return f"{left} {self.symbol} {right}"
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        left, right = number_sides(arguments, values)
+        return COMPUTED[self.symbol](left, right)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
@@ -213,6 +236,9 @@ class Negate(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return f"-{inputs[0]}.long()" if site.inputs[0].dtype == "bool" else f"-{inputs[0]}"
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        return -values[0]
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.arithmetic import entrywise_terms
@@ -64,6 +65,11 @@ class Extreme(Operation):
             text = f"{text}.to({weights['dtype']})"
         return f"{text}.clamp({self.method}={bound!r})"
 
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        bound = arguments["bound"]
+        chosen = max if self.name == "maximum" else min
+        return chosen(values if bound is None else (*values, bound))
+
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
         # The part above 0, and that below it, keep a positive scale.
@@ -105,6 +111,11 @@ class Clamp(Operation):
         if low is not None and high is not None:
             return f"{text}.clamp({low!r}, {high!r})"
         return f"{text}.clamp(min={low!r})" if high is None else f"{text}.clamp(max={high!r})"
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        low, high = arguments["low"], arguments["high"]
+        found = values[0] if low is None else max(values[0], low)
+        return found if high is None else min(found, high)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)

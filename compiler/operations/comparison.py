@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
-from nnspec.compiler.operations.arithmetic import CONSTANT, entrywise_terms, operands, sides
+from nnspec.compiler.operations.arithmetic import CONSTANT, entrywise_terms, number_sides, operands, sides
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, ordered
 from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.relations import Choice, Relation
 from nnspec.compiler.relations import Elementwise as ElementwiseRelation
-from nnspec.compiler.relations import Relation
 from nnspec.dsl.catalog import Argument
+
+COMPARED = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 class Comparison(Operation):
@@ -38,6 +48,10 @@ class Comparison(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         left, right = operands(site, inputs)
         return f"{left} {self.symbol} {right}"
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        left, right = number_sides(arguments, values)
+        return COMPARED[self.symbol](left, right)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
@@ -73,6 +87,10 @@ class Where(Operation):
                 expected="where(condition, a, b)",
                 found=f"{len(site.inputs) - 1 + len(numbers)} value(s)",
             )
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
+            raise ShapeProblem(
+                "chooses between tensors and numbers", expected="numbers", found="another value"
+            )
         if site.inputs[0].dtype != "bool":
             raise ShapeProblem(
                 "the condition must be true or false at each entry",
@@ -106,7 +124,7 @@ class Where(Operation):
         condition, *tensors = aligned(site, inputs)
         waiting = iter(tensors)
         values = [
-            next(waiting) if site[name] is None else self.number(site, site[name])
+            next(waiting) if site[name] is None else self.number_text(site, site[name])
             for name in ("then", "otherwise")
         ]
         chosen = f"torch.where({condition}, {', '.join(values)})"
@@ -118,9 +136,17 @@ class Where(Operation):
         then, otherwise = site["then"], site["otherwise"]
         opposite = then is not None and otherwise is not None and then == -otherwise
         parity = "exchange" if opposite else "none"
-        return (ElementwiseRelation(terms=terms, output=out, parity=parity),)
+        return (Choice(terms=terms, output=out, parity=parity, constants=(then, otherwise)),)
 
-    def number(self, site: Site, value: Any) -> str:
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        condition, *tensors = values
+        waiting = iter(tensors)
+        then, otherwise = (
+            next(waiting) if arguments[name] is None else arguments[name] for name in ("then", "otherwise")
+        )
+        return then if condition else otherwise
+
+    def number_text(self, site: Site, value: Any) -> str:
         return repr(float(value)) if self.dtype(site) == "real" else repr(value)
 
 

@@ -5,6 +5,10 @@ A row says how torch computes the function and what symmetries of its input it k
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import elements, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site
@@ -28,11 +32,13 @@ class Elementwise(Operation):
     complete: bool
     complex: str | None
     torch: str
+    at: Callable[..., Any]
 
     def __init__(
         self,
         name: str,
         torch: str,
+        at: Callable[..., Any],
         doc: str,
         *,
         parity: str = "none",
@@ -44,6 +50,7 @@ class Elementwise(Operation):
     ) -> None:
         self.name = name  # type: ignore[misc]
         self.torch = torch
+        self.at = at
         self.doc = doc  # type: ignore[misc]
         self.parity = parity
         self.degree = degree
@@ -67,6 +74,9 @@ class Elementwise(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return self.torch.format(x=inputs[0], **site.arguments)
 
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        return self.at(values[0], **arguments)
+
     def relate(self, site: Site) -> tuple[Relation, ...]:
         shape = site.inputs[0].shape
         given, out = aligned_terms(("in0", "out0"), (shape, shape))
@@ -80,26 +90,42 @@ class Elementwise(Operation):
         )
 
 
+def _sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), without an overflow."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
 _SLOPE = Argument(name="slope", kind="real", doc="the slope below zero", default=0.01)
 _ALPHA = Argument(name="alpha", kind="real", doc="minus the limit at -infinity", default=1.0)
 
 OPERATIONS = (
-    Elementwise("identity", "{x}", "The input itself: y = x.", parity="odd", degree="linear", work=0),
-    Elementwise("relu", "F.relu({x})", "The positive part: y = max(x, 0).", degree=1),
+    Elementwise(
+        "identity", "{x}", lambda x: x, "The input itself: y = x.", parity="odd", degree="linear", work=0
+    ),
+    Elementwise("relu", "F.relu({x})", lambda x: max(x, 0), "The positive part: y = max(x, 0).", degree=1),
     Elementwise(
         "leaky_relu",
         "F.leaky_relu({x}, {slope})",
+        lambda x, slope: x if x > 0 else slope * x,
         "y = x where x > 0, and slope * x elsewhere.",
         degree=1,
         work=2,
         arguments=(_SLOPE,),
     ),
     Elementwise(
-        "tanh", "torch.tanh({x})", "y = tanh(x).", parity="odd", work=4, complete=True, complex="complex"
+        "tanh",
+        "torch.tanh({x})",
+        math.tanh,
+        "y = tanh(x).",
+        parity="odd",
+        work=4,
+        complete=True,
+        complex="complex",
     ),
     Elementwise(
         "sigmoid",
         "torch.sigmoid({x})",
+        _sigmoid,
         "The logistic function: y = 1 / (1 + exp(-x)).",
         work=4,
         complete=True,
@@ -107,43 +133,102 @@ OPERATIONS = (
     Elementwise(
         "hard_sigmoid",
         "torch.clamp({x}, 0, 1)",
+        lambda x: min(max(x, 0), 1),
         """y = min(max(x, 0), 1), the rate of equilibrium propagation's papers.
 
         (The function that some libraries give this name is clamp(x / 6 + 1 / 2, 0, 1).)""",
         work=2,
     ),
     Elementwise(
-        "gelu", "F.gelu({x})", "y = x * Phi(x), Phi the standard normal distribution.", work=6, complete=True
+        "gelu",
+        "F.gelu({x})",
+        lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+        "y = x * Phi(x), Phi the standard normal distribution.",
+        work=6,
+        complete=True,
     ),
-    Elementwise("silu", "F.silu({x})", "y = x * sigmoid(x), also called swish.", work=5, complete=True),
-    Elementwise("softplus", "F.softplus({x})", "y = log(1 + exp(x)).", work=4, complete=True),
+    Elementwise(
+        "silu",
+        "F.silu({x})",
+        lambda x: x * _sigmoid(x),
+        "y = x * sigmoid(x), also called swish.",
+        work=5,
+        complete=True,
+    ),
+    Elementwise(
+        "softplus",
+        "F.softplus({x})",
+        lambda x: max(x, 0) + math.log1p(math.exp(-abs(x))),
+        "y = log(1 + exp(x)).",
+        work=4,
+        complete=True,
+    ),
     Elementwise(
         "elu",
         "F.elu({x}, {alpha})",
+        lambda x, alpha: x if x > 0 else alpha * math.expm1(x),
         "y = x where x > 0, and alpha * (exp(x) - 1) elsewhere.",
         work=4,
         arguments=(_ALPHA,),
     ),
     Elementwise(
-        "sin", "torch.sin({x})", "y = sin(x).", parity="odd", work=4, complete=True, complex="complex"
+        "sin",
+        "torch.sin({x})",
+        math.sin,
+        "y = sin(x).",
+        parity="odd",
+        work=4,
+        complete=True,
+        complex="complex",
     ),
     Elementwise(
-        "cos", "torch.cos({x})", "y = cos(x).", parity="even", work=4, complete=True, complex="complex"
+        "cos",
+        "torch.cos({x})",
+        math.cos,
+        "y = cos(x).",
+        parity="even",
+        work=4,
+        complete=True,
+        complex="complex",
     ),
-    Elementwise("exp", "torch.exp({x})", "y = exp(x).", work=4, complex="complex"),
-    Elementwise("log", "torch.log({x})", "The natural logarithm: y = log(x).", work=4, complex="complex"),
+    Elementwise("exp", "torch.exp({x})", math.exp, "y = exp(x).", work=4, complex="complex"),
     Elementwise(
-        "abs", "torch.abs({x})", "The absolute value: y = |x|.", parity="even", degree=1, complex="real"
+        "log", "torch.log({x})", math.log, "The natural logarithm: y = log(x).", work=4, complex="complex"
     ),
-    Elementwise("sign", "torch.sign({x})", "y = 1, 0 or -1, the sign of x.", parity="odd", degree=0),
     Elementwise(
-        "erf", "torch.erf({x})", "The error function: y = erf(x).", parity="odd", work=4, complete=True
+        "abs", "torch.abs({x})", abs, "The absolute value: y = |x|.", parity="even", degree=1, complex="real"
     ),
-    Elementwise("square", "torch.square({x})", "y = x^2.", parity="even", degree=2, complex="complex"),
     Elementwise(
-        "sqrt", "torch.sqrt({x})", "The square root: y = sqrt(x), for x >= 0.", degree=0.5, complex="complex"
+        "sign",
+        "torch.sign({x})",
+        lambda x: (x > 0) - (x < 0),
+        "y = 1, 0 or -1, the sign of x.",
+        parity="odd",
+        degree=0,
     ),
-    Elementwise("round", "torch.round({x})", "The nearest whole number, of two the even one.", parity="odd"),
-    Elementwise("floor", "torch.floor({x})", "The largest whole number that is not above x."),
-    Elementwise("ceil", "torch.ceil({x})", "The smallest whole number that is not below x."),
+    Elementwise(
+        "erf",
+        "torch.erf({x})",
+        math.erf,
+        "The error function: y = erf(x).",
+        parity="odd",
+        work=4,
+        complete=True,
+    ),
+    Elementwise(
+        "square", "torch.square({x})", lambda x: x * x, "y = x^2.", parity="even", degree=2, complex="complex"
+    ),
+    Elementwise(
+        "sqrt",
+        "torch.sqrt({x})",
+        math.sqrt,
+        "The square root: y = sqrt(x), for x >= 0.",
+        degree=0.5,
+        complex="complex",
+    ),
+    Elementwise(
+        "round", "torch.round({x})", round, "The nearest whole number, of two the even one.", parity="odd"
+    ),
+    Elementwise("floor", "torch.floor({x})", math.floor, "The largest whole number that is not above x."),
+    Elementwise("ceil", "torch.ceil({x})", math.ceil, "The smallest whole number that is not below x."),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.arithmetic import entrywise_terms
 from nnspec.compiler.operations.axes import aligned, broadcast, elements
@@ -43,6 +45,11 @@ class Logic(Operation):
         if len(inputs) == 1:
             return f"{self.symbol}{inputs[0]}"
         return f" {self.symbol} ".join(aligned(site, inputs))
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        if self.word == "not":
+            return not values[0]
+        return all(values) if self.word == "and" else any(values)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)

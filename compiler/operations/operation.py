@@ -70,6 +70,7 @@ class Operation:
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
     draws: ClassVar[bool] = False  # takes random numbers in training
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
+    written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
     example: ClassVar[str] = ""
 
     def outputs(self, arguments: dict[str, Any]) -> int:
@@ -102,6 +103,13 @@ class Operation:
         type of the real values around.
         """
         raise TypeError(f"{self.name} has no call rule")
+
+    def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
+        """Return what a function of entries gives for single numbers (floats, or exact fractions).
+
+        None: there is no such rule. May raise ArithmeticError or ValueError where there is no value.
+        """
+        return None
 
     def relate(self, site: Site) -> tuple[Relation, ...] | None:
         """Return the relations between axes; None means no rule: passes say so and stop."""

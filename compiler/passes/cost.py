@@ -85,7 +85,7 @@ def _layer(use: Use, seen: set[str]) -> LayerCost:
     counted = [] if shared else stored
     return LayerCost(
         path=use.path,
-        operation=primitive.operation,
+        operation=use.word,
         inputs=primitive.inputs,
         outputs=primitive.outputs,
         parameters=sum(_count(tensor) for tensor in counted if tensor.kind == "learned"),

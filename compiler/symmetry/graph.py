@@ -70,7 +70,7 @@ def _add_operations(made: Any, group: SymmetryGroup, wires: dict[Any, str]) -> N
     carriers = group.derivation.related.carriers
     for stated in group.derivation.related.stated:
         node = f"operation {stated.use.path}"
-        made.add_node(node, kind="operation", label=stated.use.primitive.operation)
+        made.add_node(node, kind="operation", label=stated.use.word)
         for term in terms_of(stated.relation):
             if carriers[term.tensor].kind == "weight":
                 made.add_edge(node, f"weight {term.tensor}", label="uses")

@@ -17,7 +17,6 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Contract,
     Elementwise,
-    Fixed,
     Middle,
     Move,
     Normalize,
@@ -26,6 +25,7 @@ from nnspec.compiler.relations import (
     Softmax,
     Sum,
     Term,
+    renamed,
 )
 from nnspec.compiler.symmetry.maps import Action, action_of_maps
 from nnspec.dsl.diagnostics import SpecError
@@ -126,7 +126,7 @@ class _Collector:
             error = NoRule(
                 use.span,
                 pass_name="symmetry",
-                operation=use.primitive.operation,
+                operation=use.word,
                 path=use.path,
                 rule="relations between its axes",
             )
@@ -136,9 +136,9 @@ class _Collector:
                 names[relation.tensor] = self.middle(f"%{index}.{relation.tensor}", relation.shape, use)
         for relation in relations:
             if not isinstance(relation, Middle):
-                renamed = _renamed(relation, names)
-                self.stated.append(Stated(relation=renamed, use=use))
-                self.carry_life(renamed)
+                named = renamed(relation, names)
+                self.stated.append(Stated(relation=named, use=use))
+                self.carry_life(named)
 
     def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:
         self.carriers[name] = Carrier(
@@ -210,38 +210,6 @@ def _needed_uses(flat: Flat, same: list[int]) -> list[int]:
             found.append(index)
             wanted.update(same[number] for number in use.inputs)
     return found[::-1]
-
-
-def _renamed(relation: Relation, names: dict[str, str]) -> Relation:
-    """Return the relation with the network's names for the tensors of the site."""
-
-    def term(given: Term) -> Term:
-        return given.replace(tensor=names[given.tensor])
-
-    match relation:
-        case Elementwise() | Sum():
-            return relation.replace(
-                terms=tuple(term(t) for t in relation.terms), output=term(relation.output)
-            )
-        case Contract():
-            bias = None if relation.bias is None else term(relation.bias)
-            terms = tuple(term(t) for t in relation.terms)
-            return relation.replace(terms=terms, output=term(relation.output), bias=bias)
-        case Move() | Softmax():
-            return relation.replace(input=names[relation.input], output=names[relation.output])
-        case Normalize():
-            return relation.replace(
-                input=names[relation.input],
-                output=names[relation.output],
-                mean=None if relation.mean is None else names[relation.mean],
-                variance=None if relation.variance is None else names[relation.variance],
-            )
-        case Part():
-            return relation.replace(whole=names[relation.whole], part=names[relation.part])
-        case Fixed():
-            return relation.replace(tensor=names[relation.tensor])
-        case _:
-            raise TypeError(f"no such relation: {type(relation).__name__}")
 
 
 def _flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -87,9 +87,7 @@ def _reason(why: Why | None) -> str:
     if why.stated is None:
         return why.text
     use = why.stated.use
-    return (
-        f"{use.primitive.operation} is {why.text}" if why.text.startswith("a") else f"{use.path}: {why.text}"
-    )
+    return f"{use.word} is {why.text}" if why.text.startswith("a") else f"{use.path}: {why.text}"
 
 
 def _line(why: Why) -> int | None:

@@ -23,7 +23,7 @@ def completeness_notes(related: Related, spaces: Spaces, unseen: Unseen) -> tupl
 
 def _functions(related: Related) -> Iterator[str]:
     for stated in related.stated:
-        name = stated.use.primitive.operation
+        name = stated.use.word
         match stated.relation:
             case Elementwise() if not stated.relation.complete:
                 yield f"{name} may hide more (dead or always linear units, other affine symmetries)"

@@ -150,3 +150,15 @@ def test_an_activation_used_twice_is_complained_about_once(refuse: Any) -> None:
 def test_an_activation_cannot_contain_itself(refuse: Any) -> None:
     errors = refuse(network("f", "activation f { x => g(x) }\nactivation g { x => f(x) }\n"))
     assert [error.code for error in errors] == ["N0213"]
+
+
+def test_it_counts_as_one_operation(build: Build) -> None:
+    from nnspec.compiler.passes.cost import cost_table
+    from nnspec.compiler.synapses import synapses
+
+    graph = build(network("dense(4) -> swish(2) -> dense(2)"))
+    layers = {layer.path: (layer.operation, layer.flops) for layer in cost_table(graph).layers}
+    assert layers["swish"] == ("swish", 4 * (1 + 4 + 1))  # two products and a sigmoid for each entry
+    wiring = synapses(graph)
+    first = wiring.synapses[0]
+    assert wiring.flat.values[first.post].name == "swish" and not first.misfits

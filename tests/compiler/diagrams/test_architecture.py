@@ -174,3 +174,23 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         render("digraph {}", "gif", tmp_path / "n.gif")
     assert caught.value.error.code == "N0904"
+
+
+def test_an_activation_of_the_spec_stands_with_what_it_follows(build: Callable[..., Graph]) -> None:
+    text = draw(
+        build("""
+activation bent(slope: real = 0.5) { x => where(x > 0, x, slope * x) }
+
+layer block(width: int) {
+  input  x: real[n]
+  output y = x -> dense(width) -> bent
+}
+
+network n {
+  input  x: real[4]
+  output y = x -> block(8) -> dense(3) -> bent(0.1)
+}
+""")
+    )
+    assert "<b>dense 8 · bent 0.5</b>" in text and "<b>dense 3 · bent 0.1</b>" in text
+    assert "cluster" not in text

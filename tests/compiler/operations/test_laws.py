@@ -307,7 +307,7 @@ def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
 
 
 def test_every_operation_has_a_case() -> None:
-    assert set(CASES) == set(operations())
+    assert set(CASES) == {name for name, rule in operations().items() if rule.written}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
