@@ -16,6 +16,8 @@ from nnspec.compiler.relations import Elementwise as ElementwiseRelation
 from nnspec.compiler.relations import Relation, Sum, aligned_terms
 from nnspec.dsl.catalog import Argument
 
+Number = Callable[[Any], Any] | Callable[[Any, Any], Any]  # of a number, and of an argument if it has one
+
 
 class Elementwise(Operation):
     """y = f(x). `parity` is "odd", "even" or "none".
@@ -32,13 +34,13 @@ class Elementwise(Operation):
     complete: bool
     complex: str | None
     torch: str
-    at: Callable[..., Any]
+    at: Number
 
     def __init__(
         self,
         name: str,
         torch: str,
-        at: Callable[..., Any],
+        at: Number,
         doc: str,
         *,
         parity: str = "none",
@@ -75,7 +77,8 @@ class Elementwise(Operation):
         return self.torch.format(x=inputs[0], **site.arguments)
 
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
-        return self.at(values[0], **arguments)
+        at: Any = self.at
+        return at(values[0], **arguments)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         shape = site.inputs[0].shape
@@ -95,6 +98,14 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
+def _leaky(x: Any, slope: Any) -> Any:
+    return x if x > 0 else slope * x
+
+
+def _exponential(x: Any, alpha: Any) -> Any:
+    return x if x > 0 else alpha * math.expm1(x)
+
+
 _SLOPE = Argument(name="slope", kind="real", doc="the slope below zero", default=0.01)
 _ALPHA = Argument(name="alpha", kind="real", doc="minus the limit at -infinity", default=1.0)
 
@@ -106,7 +117,7 @@ OPERATIONS = (
     Elementwise(
         "leaky_relu",
         "F.leaky_relu({x}, {slope})",
-        lambda x, slope: x if x > 0 else slope * x,
+        _leaky,
         "y = x where x > 0, and slope * x elsewhere.",
         degree=1,
         work=2,
@@ -166,7 +177,7 @@ OPERATIONS = (
     Elementwise(
         "elu",
         "F.elu({x}, {alpha})",
-        lambda x, alpha: x if x > 0 else alpha * math.expm1(x),
+        _exponential,
         "y = x where x > 0, and alpha * (exp(x) - 1) elsewhere.",
         work=4,
         arguments=(_ALPHA,),

@@ -205,7 +205,17 @@ def test_lower_bounds_are_said(build: Build) -> None:
 
 def test_no_operation_is_known_by_name() -> None:
     """Passes ask operations for rules; the words of the language stand in none of them."""
-    own = {"sum", "sign", "identity", "split", "add", "equal", "less", "complex", "real"}  # words of English, too
+    own = {
+        "sum",
+        "sign",
+        "identity",
+        "split",
+        "add",
+        "equal",
+        "less",
+        "complex",
+        "real",
+    }  # words of English, too
     words = {name for name, rule in operations().items() if rule.written} - own
     for package in (nnspec.compiler.symmetry, nnspec.compiler.passes):
         for path in Path(str(package.__file__)).parent.glob("*.py"):
