@@ -6,7 +6,6 @@ Two tensors, or one tensor and a constant; `reversed` says that the constant sta
 
 from __future__ import annotations
 
-import operator
 from typing import Any, ClassVar
 
 from nnspec.compiler.ir import Type
@@ -20,14 +19,6 @@ CONSTANT = (
     Argument(name="constant", kind="value", doc="a number in place of the second input", default=None),
     Argument(name="reversed", kind="bool", doc="whether the constant stands on the left", default=False),
 )
-
-COMPUTED = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": operator.pow,
-}
 
 
 def operands(site: Site, inputs: tuple[str, ...]) -> tuple[str, str]:
@@ -55,6 +46,20 @@ def number_sides(arguments: dict[str, Any], values: tuple[Any, ...]) -> tuple[An
     if isinstance(constant, Dim):
         raise ValueError("a symbolic size is no number")
     return (constant, values[0]) if arguments["reversed"] else (values[0], constant)
+
+
+def _computed(symbol: str, left: Any, right: Any) -> Any:
+    match symbol:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+        case "/":
+            return left / right
+        case _:
+            return left**right
 
 
 def sides(site: Site, symbol: str) -> None:
@@ -108,7 +113,7 @@ class Arithmetic(Operation):
 
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         left, right = number_sides(arguments, values)
-        return COMPUTED[self.symbol](left, right)
+        return _computed(self.symbol, left, right)
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
