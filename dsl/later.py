@@ -53,8 +53,7 @@ _OPERATIONS = {
 LATER_WORDS: dict[str, str] = {
     name: f"the constraint `{name}`"
     for name in (
-        *("ternary", "quantize", "values", "orthogonal", "unitary", "symmetric", "skew", "psd"),
-        *("spectral", "normalized", "circulant", "toeplitz", "sparse", "mask", "kst", "block"),
+        *("unitary", "sparse", "mask", "kst", "block"),
         *("locally_connected", "equivariant", "shared_with", "nonnegative", "max_norm", "box", "simplex"),
         *("l1", "l2", "group_lasso", "near_identity"),
     )

@@ -3,6 +3,11 @@
 The effective weight is `where(w >= 0, 1, -1)`; `sign` would map an exact zero, which random
 initialisation does produce, to zero. The gradient passes straight through to the stored weight where
 |w| <= clip (Hubara et al. 2016, "Binarized Neural Networks", eq. 4).
+
+A scale multiplies the signs: the mean of |w|, over the whole weight or over each channel, which gives the scaled
+signs nearest to w (Rastegari et al. 2016, "XNOR-Net", arXiv:1603.05279), or a learned number that starts there. The
+mean is differentiated by the product rule, with the derivative of the signs as above; the paper keeps of it
+the terms of each entry's own gradient.
 """
 
 from __future__ import annotations
@@ -11,9 +16,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
-from nnspec.compiler.ir import Apply, Block, Port, Primitive, WeightMap
+from nnspec.compiler.constraints.scale import (
+    CLIP,
+    LEARNED,
+    SCALE,
+    clip_of,
+    learned_scale,
+    refuse_lone_learned,
+    scale_axes,
+    scale_count,
+)
+from nnspec.compiler.ir import Apply, Block, Code, Port, Primitive, WeightMap
 from nnspec.compiler.operations.registry import operation
-from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
@@ -24,29 +38,27 @@ class Binary(Constraint):
     """Weights in {-1, +1} with a straight-through gradient."""
 
     name = "binary"
-    doc = "Weights are -1 or +1, `where(w >= 0, 1, -1)`; the gradient passes where |w| <= clip."
+    doc = "Weights are -1 or +1, `where(w >= 0, 1, -1)`, perhaps times a scale; gradients pass where |w| <= clip."
     kind = "values"
-    arguments = (
-        Argument(
-            name="clip",
-            kind="real",
-            doc="half-width of the window in which the gradient passes; none: everywhere",
-            default=1.0,
-            above=0,
-            nullable=True,
-        ),
-    )
+    arguments = (CLIP, SCALE, LEARNED)
     keeps = ("permutations", "signs")
+    example = 'constrain fc1.weight: binary(scale = "channel")'
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the map from stored to effective weight."""
-        clip = site["clip"]
-        return WeightMap(
-            name=self.name,
-            block=_sign_block(),
-            straight_through=True,
-            clip=None if clip is None else float(clip),
-            span=span,
+        refuse_lone_learned(site)
+        clip = clip_of(site)
+        made = WeightMap(name=self.name, straight_through=True, clip=clip, keeps=self.keeps, span=span)
+        if site["scale"] is None:
+            return made.replace(block=_sign_block())
+        axes = (("axes", scale_axes(site)),)
+        if not site["learned"]:
+            options = (*axes, ("clip", clip))
+            return made.replace(code=Code(file="discrete", name="binary_scaled", options=options))
+        return made.replace(
+            code=Code(file="discrete", name="binary_learned", options=(("clip", clip),)),
+            stored=(learned_scale(site),),
+            start=Code(file="discrete", name="mean_size", options=axes),
         )
 
     def project(
@@ -55,11 +67,14 @@ class Binary(Constraint):
         """Return the nearest member."""
         import torch
 
-        return torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
+        signs = torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
+        if site["scale"] is None:
+            return signs
+        return weight.abs().mean(scale_axes(site), keepdim=True) * signs
 
     def free(self, site: WeightSite) -> int:
-        """Return 0: the set is finite."""
-        return 0
+        """Return the number of scales: the rest is discrete."""
+        return scale_count(site)
 
 
 def _sign_block() -> Block:

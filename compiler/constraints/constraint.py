@@ -76,6 +76,22 @@ class WeightSite(Node):
         rows, *others = self.sizes
         return rows, prod(others)
 
+    @property
+    def flat(self) -> tuple[int, int]:
+        """Rows and columns of a weight of two axes; Misfit for a kernel or a vector."""
+        if len(self.shape) != 2:
+            raise Misfit(f"it is for matrices, and this weight has {len(self.shape)} axes")
+        return self.matrix
+
+    @property
+    def square(self) -> int:
+        """The number of rows and of columns of a square matrix; Misfit for any other weight."""
+        rows, columns = self.flat
+        if rows != columns:
+            help = "give the layer as many outputs as inputs"
+            raise Misfit(f"it is for square matrices, and this one is {rows} x {columns}", help=help)
+        return rows
+
 
 class Constraint:
     """Base of every constraint."""
@@ -108,6 +124,10 @@ class Constraint:
     def part(self, site: WeightSite, span: Span | None) -> Part:
         """Return what the constraint comes to for this weight, or raise Misfit."""
         raise TypeError(f"{self.name} has no part")
+
+    def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:
+        """Return why `other`, given `theirs`, cannot stand on the same weight as this one; None if it can."""
+        return self.refuses.get(other.name) or self.refuses.get(other.kind)
 
     # ------------------------------------------------------------------- about a weight that exists (torch)
 

@@ -8,7 +8,7 @@ matrix by another of lower rank", Psychometrika 1, 1936), the singular values sh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nnspec.compiler.constraints.constraint import Constraint, Misfit, WeightSite
 from nnspec.compiler.ir import Code, Tensor, WeightMap
@@ -24,12 +24,17 @@ class LowRank(Constraint):
     doc = "The weight is a product of two thin matrices: its rank is at most `rank`."
     kind = "structure"
     arguments = (Argument(name="rank", kind="int", doc="the largest rank", at_least=1),)
+    refuses: ClassVar[Mapping[str, str]] = {
+        "orthogonal": "an orthogonal matrix has the full rank of its shorter side",
+        "values": "rounding the entries raises the rank",
+        "topology": "setting entries to zero raises the rank",
+    }
     keeps = ("permutations", "signs", "scales", "matrices")
     example = "constrain fc1.weight: low_rank(8)"
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the product of the factors."""
-        rows, columns = _matrix(site)
+        rows, columns = site.flat
         rank = site["rank"]
         if rank > min(rows, columns):
             raise Misfit(f"its rank is at most {min(rows, columns)} as it is, so `rank` is below that")
@@ -56,11 +61,5 @@ class LowRank(Constraint):
 
     def free(self, site: WeightSite) -> int:
         """Return the dimension of the matrices of that rank: r (m + n - r)."""
-        rows, columns = _matrix(site)
+        rows, columns = site.flat
         return site["rank"] * (rows + columns - site["rank"])
-
-
-def _matrix(site: WeightSite) -> tuple[int, int]:
-    if len(site.shape) != 2:
-        raise Misfit(f"it is for matrices, and this weight has {len(site.shape)} axes")
-    return site.matrix

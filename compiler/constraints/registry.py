@@ -9,7 +9,16 @@ from nnspec.compiler.constraints.binary import Binary
 from nnspec.compiler.constraints.constraint import KINDS, Constraint
 from nnspec.compiler.constraints.frozen import Frozen
 from nnspec.compiler.constraints.low_rank import LowRank
+from nnspec.compiler.constraints.normalized import Normalized
+from nnspec.compiler.constraints.orthogonal import Orthogonal
+from nnspec.compiler.constraints.psd import Psd
+from nnspec.compiler.constraints.quantize import Quantize
+from nnspec.compiler.constraints.spectral import Spectral
+from nnspec.compiler.constraints.symmetric import Skew, Symmetric
+from nnspec.compiler.constraints.ternary import Ternary
 from nnspec.compiler.constraints.tied import Tied
+from nnspec.compiler.constraints.toeplitz import Circulant, Toeplitz
+from nnspec.compiler.constraints.values import Values
 from nnspec.compiler.constraints.written import Written
 from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.values import Layer, Refused
@@ -24,7 +33,15 @@ if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
     from nnspec.compiler.evaluate import Evaluator
 
-_CONSTRAINTS: dict[str, Constraint] = {rule.name: rule for rule in (Binary(), Tied(), LowRank(), Frozen())}
+_CONSTRAINTS: dict[str, Constraint] = {
+    rule.name: rule
+    for rule in (
+        *(Binary(), Ternary(), Quantize(), Values()),
+        *(Orthogonal(), Spectral(), Normalized()),
+        *(LowRank(), Symmetric(), Skew(), Psd(), Circulant(), Toeplitz()),
+        *(Frozen(), Tied()),
+    )
+}
 
 # Kinds of which a weight may have several; those of one kind are applied in the order written.
 _SEVERAL = ("topology", "projection", "penalty")
@@ -68,22 +85,23 @@ def laid_constraints(
         found += _constraint(elaborator, evaluator, part)
     ordered = sorted(found, key=lambda laid: KINDS.index(laid.rule.kind))
     for first, second in combinations(ordered, 2):
-        why = conflict(first.rule, second.rule)
+        why = conflict(first, second)
         if why is not None:
             names = {"first": first.rule.name, "second": second.rule.name}
             raise Refused(ConflictingConstraints(expression.span, why=why, **names))
     return tuple(ordered)
 
 
-def conflict(first: Constraint, second: Constraint) -> str | None:
+def conflict(first: Laid, second: Laid) -> str | None:
     """Return why two constraints, in canonical order, cannot stand on one weight; None if they can."""
     for one, other in ((first, second), (second, first)):
-        why = one.refuses.get(other.name) or one.refuses.get(other.kind)
+        why = one.rule.refusal(dict(one.options), other.rule, dict(other.options))
         if why is not None:
             return why
-    if first.kind == second.kind:
-        return None if first.kind in _SEVERAL else _REPEATED[first.kind]
-    return _KINDS_REFUSED.get((first.kind, second.kind))
+    kinds = (first.rule.kind, second.rule.kind)
+    if kinds[0] == kinds[1]:
+        return None if kinds[0] in _SEVERAL else _REPEATED[kinds[0]]
+    return _KINDS_REFUSED.get(kinds)
 
 
 def _parts(expression: Expression) -> list[Expression]:
