@@ -5,7 +5,8 @@ each channel. Without `learned`, s = max |w| / Q in each forward pass, so that t
 the effective weight is s round(w / s), halves to the even neighbour; the gradient passes straight through,
 as the identity. Learned steps are those of Esser et al. 2020 ("Learned step size quantization"): the effective
 weight is s round(clamp(w / s, -Q, Q)), with the derivative of round taken as 1, which gives the gradient of their
-equation 3 (their factor on the step's learning rate is left to the optimizer); s starts as max |w| / Q.
+equation 3 (their factor on the step's learning rate is left to the optimizer). s starts as that one of max |w| / Q,
+max |w| / (Q - 1), .., max |w| which rounds the initial weight least.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Quantize(Constraint):
                 name=self.name,
                 code=Code(file="discrete", name="quantize_learned", options=grid[:1]),
                 stored=(learned_scale(site),),
-                start=Code(file="discrete", name="grid_step", options=grid),
+                start=Code(file="discrete", name="fitting_step", options=grid),
                 straight_through=True,
                 keeps=self.keeps,
                 span=span,
@@ -68,24 +69,11 @@ class Quantize(Constraint):
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         """Return the nearest member whose largest entries are those of the weight."""
-        import torch
+        from nnspec.compiler.constraints.code.discrete import fitting_step, grid_step
 
-        from nnspec.compiler.constraints.code.discrete import grid_step
-
-        levels, axes = _levels(site), scale_axes(site)
-        best = away = None
-        # The largest entry may be any number of learned steps; of others it is the last of the grid.
-        for count in range(levels, 0, -1) if site["learned"] else (levels,):
-            step = grid_step(weight, count, axes)
-            near = step * torch.round(weight / step)
-            distance = (near - weight).square().sum(axes, keepdim=True)
-            if best is None or away is None:
-                best, away = near, distance
-            else:
-                best = torch.where(distance < away, near, best)
-                away = torch.minimum(distance, away)
-        assert best is not None
-        return best
+        find = fitting_step if site["learned"] else grid_step
+        step = find(weight, _levels(site), scale_axes(site))
+        return step * (weight / step).round()
 
     def free(self, site: WeightSite) -> int:
         """Return the number of steps: the rest is discrete."""

@@ -80,6 +80,7 @@ class Ternary(Constraint):
             stored=stored,
             start=start,
             straight_through=True,
+            clip=clip_of(site),
             keeps=self.keeps,
             span=span,
         )

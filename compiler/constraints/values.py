@@ -43,6 +43,7 @@ class Values(Constraint):
             name=self.name,
             code=Code(file="discrete", name="nearest_value", options=options),
             straight_through=True,
+            clip=clip_of(site),
             keeps=(*self.keeps, "signs") if mirrored else self.keeps,
             span=span,
         )

@@ -97,6 +97,19 @@ def quantize(weight: Tensor, levels: int, axes: tuple[int, ...]) -> Tensor:
     return pass_through(weight, step * torch.round(weight / step), None)
 
 
+@torch.no_grad()
+def fitting_step(weight: Tensor, levels: int, axes: tuple[int, ...]) -> Tensor:
+    """The step that rounds the weight least, of those with which the largest |w| is 1 to `levels` steps."""
+    best = grid_step(weight, levels, axes)
+    away = (weight - best * torch.round(weight / best)).square().sum(axes, keepdim=True)
+    for count in range(levels - 1, 0, -1):
+        step = grid_step(weight, count, axes)
+        distance = (weight - step * torch.round(weight / step)).square().sum(axes, keepdim=True)
+        best = torch.where(distance < away, step, best)
+        away = torch.minimum(distance, away)
+    return best
+
+
 def quantize_learned(weight: Tensor, step: Tensor, levels: int) -> Tensor:
     """The nearest multiples of a learned step, -levels to levels of them (Esser et al. 2020, eq. 1 and 2)."""
     count = (weight / step).clamp(-levels, levels)
