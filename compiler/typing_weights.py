@@ -50,9 +50,8 @@ def constrained_weight(
     parts: list[Part] = []
     for constraint in laid:
         part = _part(typer, constraint, tensor, sizes, span)
-        if part is None:
-            return None
-        parts.append(part)
+        if part is not None:  # what is wrong has been said; the shape of the weight is right all the same
+            parts.append(part)
     tie = next(iter(_only(parts, Tie)), None)
     if tie is not None:
         return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
@@ -108,7 +107,7 @@ def _part(
                 weight=tensor.name,
                 shape=shape_text(tensor.shape),
                 why=misfit.why,
-                help=misfit.help,
+                remedy=misfit.help,
             )
         )
         return None

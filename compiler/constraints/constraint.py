@@ -72,7 +72,7 @@ class WeightSite(Node):
     def matrix(self) -> tuple[int, int]:
         """The weight as a matrix: outputs by everything else, as `weight.flatten(1)`."""
         if len(self.shape) < 2:
-            raise Misfit(f"a weight of {len(self.shape)} axes is no matrix")
+            raise Misfit("it is for matrices and kernels, and this weight has one axis")
         rows, *others = self.sizes
         return rows, prod(others)
 

@@ -37,7 +37,7 @@ class LowRank(Constraint):
         rows, columns = site.flat
         rank = site["rank"]
         if rank > min(rows, columns):
-            raise Misfit(f"its rank is at most {min(rows, columns)} as it is, so `rank` is below that")
+            raise Misfit(f"its rank is at most {min(rows, columns)} as it is, so `rank` is no more than that")
         return WeightMap(
             name=self.name,
             code=Code(file="low_rank", name="low_rank"),

@@ -39,6 +39,8 @@ class Orthogonal(Constraint):
         ),
     )
     refuses: ClassVar[Mapping[str, str]] = {
+        "normalized": "the shorter side of an orthogonal matrix has rows or columns of norm 1 as it is",
+        "spectral": "all singular values of an orthogonal matrix are 1",
         "structure": "turning an orthogonal matrix leaves no pattern between its entries in place",
         "values": "rounding the entries would leave rows and columns that are not at right angles",
         "topology": "setting entries to zero would leave rows and columns that are not at right angles",

@@ -29,7 +29,8 @@ class Spectral(Constraint):
     kind = "manifold"
     arguments = (Argument(name="bound", kind="real", doc="the bound", default=1.0, above=0),)
     refuses: ClassVar[Mapping[str, str]] = {
-        "binary": "m x n signs times a have a singular value of at least a times the root of the longer side",
+        "binary": "signs have a singular value of at least the root of the longer side, whatever the bound",
+        "normalized": "dividing rows by their norms can make the largest singular value larger",
         "values": "rounding the entries can make the largest singular value larger",
         "topology": "setting entries to zero can make the largest singular value larger",
     }

@@ -50,6 +50,7 @@ class ConstraintMisfit(Error):
     title = "constraint that cannot hold on this weight"
     message = "`{name}` cannot be laid on `{weight}` of shape {shape}: {why}"
     label = "laid here"
+    help = "{remedy}"
     explain = """Each constraint says which weights it can hold on: `symmetric` needs a square matrix,
 `orthogonal` at least a matrix. `nnspec explain NAME` says what a constraint asks for."""
 
