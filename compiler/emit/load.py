@@ -20,7 +20,6 @@ from nnspec.compiler.emit.text import imports
 from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.ir import Code, Graph, Projection, Weight, WeightMap, state_key
 from nnspec.compiler.naming import EMITTED_WORDS, Names
-from nnspec.dsl.dimensions import substitute, symbols
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -125,39 +124,3 @@ def execute(text: str, name: str) -> dict[str, Any]:
         # `torch.export` and pickling look a class up by the name of its module.
         sys.modules[title] = made
     return sys.modules[title].__dict__
-
-
-def exported(graph: Graph, batch: int = 2) -> Any:
-    """Return the network as a `torch.export` program in evaluation mode, for any batch size.
-
-    Symbolic dimensions of the inputs stay free too.
-    """
-    import torch
-
-    net = module(graph).eval()
-    inputs, shapes = _example(graph, batch)
-    return torch.export.export(net, inputs, dynamic_shapes=shapes)
-
-
-def _example(graph: Graph, batch: int) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
-    """Return inputs of the declared shapes, and which of their dimensions are free."""
-    import torch
-
-    real = torch.get_default_dtype()
-    kinds = {"real": real, "int": torch.int64, "bool": torch.bool, "complex": real.to_complex()}
-    types = dict(graph.root.types)
-    found = [types[port.value] for port in graph.root.inputs]
-    names = sorted({name for given in found for size in given.shape for name in symbols(size)})
-    # Different small primes, so that sizes which differ are not taken to be equal.
-    sizes = {name: number for name, number in zip(names, _PRIMES, strict=False)}
-    inputs: list[Tensor] = []
-    free: list[dict[int, Any]] = []
-    for given in found:
-        shape = [substitute(size, dict(sizes)) for size in given.shape]
-        inputs.append(torch.zeros(batch, *(int(str(size)) for size in shape), dtype=kinds[given.dtype]))
-        open_axes = [place + 1 for place, size in enumerate(given.shape) if not isinstance(size, int)]
-        free.append({axis: torch.export.Dim.AUTO for axis in (0, *open_axes)})
-    return tuple(inputs), tuple(free)
-
-
-_PRIMES = (5, 7, 11, 13, 17, 19, 23, 29)

@@ -110,3 +110,12 @@ class OnlyOneInput(Error):
     title = "standard input with other files"
     message = "`-` stands for the standard input and can be given once"
     explain = """`-` reads one spec from the standard input."""
+
+
+class NeedsPackage(Error):
+    code = "N0995"
+    title = "needs a package that is not installed"
+    message = "{what} needs the package `{package}`"
+    help = 'pip install "nnspec[{extra}]"'
+    explain = """Some outputs are written by packages that most users do not need, so they are not installed with
+nnspec. The message names the one that is missing."""

@@ -8,11 +8,19 @@ from typing import Any
 
 from nnspec import exits
 from nnspec.commands.options import add_spec, open_network
+from nnspec.dsl.diagnostics import RunError
 from nnspec.exits import UsageError
 from nnspec.spec import Network
 from nnspec.terminal import note, write
 
-_ENDINGS = {"torch": ".py", "graph": ".graph.json", "symmetry": ".symmetry.json", "export": ".pt2"}
+_ENDINGS = {
+    "torch": ".py",
+    "graph": ".graph.json",
+    "symmetry": ".symmetry.json",
+    "export": ".pt2",
+    "onnx": ".onnx",
+}
+_BINARY = ("export", "onnx")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -22,17 +30,18 @@ def arguments(parser: ArgumentParser) -> None:
         "--emit",
         choices=tuple(_ENDINGS),
         default="torch",
-        help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON; export: torch.export",
+        help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON; export: torch.export; onnx",
     )
 
 
 def run(options: Namespace) -> int:
-    if options.emit == "export" and options.folder is None:
+    if options.emit in _BINARY and options.folder is None:
         from nnspec.dsl.errors.command_line import NeedsFolder
 
         raise UsageError(NeedsFolder(None, emit=options.emit))
     network = open_network(options)
-    data = _export(network) if options.emit == "export" else _text(network, options.emit).encode("utf-8")
+    binary = options.emit in _BINARY
+    data = _program(network, options.emit) if binary else _text(network, options.emit).encode("utf-8")
     if options.folder is None:
         write(data.decode("utf-8"))
         return exits.OK
@@ -57,12 +66,20 @@ def _text(network: Network, emit: str) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-def _export(network: Network) -> bytes:
+def _program(network: Network, emit: str) -> bytes:
+    from nnspec.compiler.emit.export import exported, onnx_model
+
+    if emit == "onnx":
+        try:
+            return onnx_model(network.graph)
+        except ImportError as failure:
+            from nnspec.dsl.errors.command_line import NeedsPackage
+
+            error = NeedsPackage(None, what="`--emit onnx`", package=failure.name or "onnx", extra="onnx")
+            raise RunError(error) from failure
     import io
 
     import torch
-
-    from nnspec.compiler.emit.load import exported
 
     buffer = io.BytesIO()
     torch.export.save(exported(network.graph), buffer)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from nnspec.compiler.emit.export import exported
 from nnspec.compiler.emit.graph_json import emit_graph, graph_data
-from nnspec.compiler.emit.load import exported, function, initial_state, module
+from nnspec.compiler.emit.load import function, initial_state, module
 from nnspec.compiler.emit.targets import KINDS, TABLE, TARGETS, kinds
 from nnspec.compiler.ir import Graph
 
