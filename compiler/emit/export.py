@@ -43,9 +43,9 @@ def onnx_model(graph: Graph, state: State | None = None) -> bytes:
     import_module("onnxscript")  # first of all, so that it is named if it is missing
     import torch
 
-    write: Any = torch.onnx.export
+    onnx: Any = torch.onnx
     with _quiet():
-        found = write(exported(graph, state=state), dynamo=True, verbose=False)
+        found = onnx.export(exported(graph, state=state), dynamo=True, verbose=False)
     for nodes, ports in (
         (found.model.graph.inputs, graph.root.inputs),
         (found.model.graph.outputs, graph.root.outputs),
