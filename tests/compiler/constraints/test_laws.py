@@ -13,7 +13,8 @@ from torch.nn.functional import conv2d, linear
 
 from nnspec.compiler.constraints.constraint import KINDS
 from nnspec.compiler.constraints.registry import conflict, constraints
-from nnspec.compiler.emit.load import exported, function, module
+from nnspec.compiler.emit.export import exported
+from nnspec.compiler.emit.load import function, module
 from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.ir import Frozen, Penalty, Projection, WeightMap
 
