@@ -101,11 +101,12 @@ class BlockBuilder:
         instances: tuple[Instance, ...],
         span: Span | None,
         repeated: bool = False,
+        flow: str = "chain",
         shared: bool = False,
     ) -> str:
         own = self.instance_name(name)
         self.children.append(
-            Child(name=own, instances=instances, repeated=repeated, shared=shared, span=span)
+            Child(name=own, instances=instances, repeated=repeated, flow=flow, shared=shared, span=span)
         )
         return own
 

@@ -31,6 +31,7 @@ from nnspec.dsl.errors.arguments import (
     DuplicateArgument,
     MissingArgument,
     TooManyArguments,
+    UnlikeCopies,
     WrongArgument,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
@@ -106,25 +107,49 @@ class Callables:
         self,
         builder: BlockBuilder,
         name: str,
-        target: Anonymous,
-        count: int,
+        targets: tuple[Anonymous, ...],
+        flow: str,
         inputs: tuple[Value, ...],
         span: Span | None,
     ) -> Any:
-        """Chain `count` instances of a body, each with weights of its own."""
+        """Apply an instance of each body, each with weights of its own; return what flows on.
+
+        That is one value or a tuple; of a chain that keeps its results and of a fork, a list of one entry
+        an instance, or as many such lists as the body has outputs.
+        """
         self.own(builder, inputs, span)
-        block = self.elaborator.anonymous_block(target, len(inputs), "repeat", span)
-        if len(block.outputs) != len(inputs):
+        word = "fork" if flow == "fork" else "repeat"
+        blocks = self.copies(targets, len(inputs), word, span)
+        outputs = [len(block.outputs) for block in blocks]
+        expected = outputs[0] if flow == "fork" else len(inputs)
+        wrong = next((count for count in outputs if count != expected), None)
+        if wrong is not None and flow == "fork":
+            raise Refused(UnlikeCopies(span, first=expected, other=wrong))
+        if wrong is not None:
             error = WrongInputCount(
                 span,
                 operation="repeat",
-                expected=f"as many values as come out of its body ({len(block.outputs)})",
+                expected=f"as many values as come out of its body ({wrong})",
                 found=str(len(inputs)),
             )
             raise Refused(error)
-        child = builder.add_child(name, (block,) * count, span, repeated=True)
-        outputs = builder.call(child, inputs, len(inputs), span)
-        return outputs[0] if len(outputs) == 1 else outputs
+        child = builder.add_child(name, blocks, span, repeated=True, flow=flow)
+        count = expected if flow == "chain" else expected * len(blocks)
+        made = builder.call(child, inputs, count, span)
+        if flow == "chain":
+            return made[0] if len(made) == 1 else made
+        lists = tuple(made[start : start + len(blocks)] for start in range(0, count, len(blocks)))
+        return lists[0] if len(lists) == 1 else lists
+
+    def copies(
+        self, targets: tuple[Anonymous, ...], inputs: int, word: str, span: Span | None
+    ) -> tuple[Block, ...]:
+        """Return the block of each body; those that come out alike are one object."""
+        made: list[Block] = []
+        for target in targets:
+            block = self.elaborator.anonymous_block(target, inputs, word, span)
+            made.append(made[0] if made and (block is made[0] or block == made[0]) else block)
+        return tuple(made)
 
     def share(self, builder: BlockBuilder, name: str, layer: Layer, span: Span | None) -> Layer:
         """Make one instance that several calls use."""
@@ -248,7 +273,7 @@ class Callables:
 
         for value in inputs:
             if value.owner is not builder:
-                kind = "`repeat`" if builder.name == "repeat" else "layer"
+                kind = f"`{builder.name}`" if builder.name in ("repeat", "fork") else "layer"
                 raise Refused(OuterValue(span, name=value.name, kind=kind))
 
     def count(self, name: str, expected: int, found: int, span: Span | None) -> None:

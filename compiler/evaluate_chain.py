@@ -19,7 +19,7 @@ from nnspec.compiler.values import (
     tensors,
 )
 from nnspec.dsl.bind import duplicate
-from nnspec.dsl.errors.arguments import CountNotKnown
+from nnspec.dsl.errors.arguments import CountNotKnown, NoIndexRange
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.limits import GraphTooLarge
 from nnspec.dsl.errors.names import NotALayer, NotAValue, SharedRenamed
@@ -124,21 +124,46 @@ class ChainEvaluator:
         return self.elaborator.callables.apply(self.builder, layer, inputs, (), step.alias, step.span)
 
     def repeat(self, step: RepeatStep, value: Any) -> Any:
-        if step.kind != "repeat" or step.index is not None or step.arguments:
-            raise Refused
+        inputs = tensors(value)
+        keeps = any(argument.name == "keep" for argument in step.arguments)
+        flow = "fork" if step.kind == "fork" else "keep" if keeps else "chain"
+        scope, module = dict(self.builder.scope), self.builder.module
+        if step.index is None:
+            targets = (Anonymous(step.body, scope, module),) * self.count(step)
+        else:
+            scopes = [{**scope, step.index: item} for item in self.range(step)]
+            targets = tuple(Anonymous(step.body, inner, module) for inner in scopes)
+        return self.elaborator.callables.repeat(
+            self.builder, step.alias or step.kind, targets, flow, inputs, step.span
+        )
+
+    def count(self, step: RepeatStep) -> int:
+        """Return how many copies are made."""
         count = self.evaluator.expression(step.count)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise Refused(CountNotKnown(step.count.span, found=describe(count)))
-        if count > _MOST_COPIES:
-            error = GraphTooLarge(
-                step.count.span, found=f"{count:,}", what="instances", limit=f"{_MOST_COPIES:,}"
+            help_text = None
+            if entries(count) and not tensors(count):
+                help_text = f"name the entry: `{step.kind}(i in {source_text(step.count)}) {{ .. }}`"
+            raise Refused(
+                CountNotKnown(step.count.span, kind=step.kind, found=describe(count), help=help_text)
             )
-            raise Refused(error)
-        inputs = tensors(value)
-        target = Anonymous(step.body, dict(self.builder.scope), self.builder.module)
-        return self.elaborator.callables.repeat(
-            self.builder, step.alias or "repeat", target, count, inputs, step.span
-        )
+        self.bound_copies(count, step)
+        return count
+
+    def range(self, step: RepeatStep) -> tuple[Any, ...]:
+        """Return the values that the index takes."""
+        value = self.evaluator.expression(step.count)
+        listed = entries(value)
+        if not listed or any(tensors(item) for item in listed):
+            why = "an empty list" if listed == () else describe(value)
+            raise Refused(NoIndexRange(step.count.span, kind=step.kind, index=step.index, found=why))
+        self.bound_copies(len(listed), step)
+        return listed
+
+    def bound_copies(self, count: int, step: RepeatStep) -> None:
+        if count > _MOST_COPIES:
+            limit = f"{_MOST_COPIES:,}"
+            raise Refused(GraphTooLarge(step.count.span, found=f"{count:,}", what="instances", limit=limit))
 
 
 def _flat(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,7 +7,19 @@ block, since instances that look alike may be tied or constrained apart. Imports
 
 from __future__ import annotations
 
-from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, Weight, instances
+from nnspec.compiler.ir import (
+    Apply,
+    Block,
+    Call,
+    Child,
+    Graph,
+    Instance,
+    Primitive,
+    Type,
+    Weight,
+    gathered,
+    instances,
+)
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 
@@ -118,10 +130,12 @@ class _Walker:
         self, statement: Call, children: dict[str, Child], inputs: tuple[int, ...], prefix: str
     ) -> tuple[int, ...]:
         child = children[statement.child]
+        results: list[tuple[int, ...]] = []
         for index, instance in enumerate(child.instances):
             path = f"{prefix}{child.name}[{index}]" if child.repeated else f"{prefix}{child.name}"
-            inputs = self.instance(instance, inputs, path, children, prefix, statement.span)
-        return inputs
+            results.append(self.instance(instance, inputs, path, children, prefix, statement.span))
+            inputs = inputs if child.flow == "fork" else results[-1]
+        return gathered(child.flow, results)
 
     def instance(
         self,

@@ -13,8 +13,9 @@ The batch axis is not in any type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
 
 from nnspec.compiler.naming import attribute
 from nnspec.dsl.dimensions import Size
@@ -208,7 +209,7 @@ class Apply(Node):
 
 
 class Call(Node):
-    """`outputs = child(inputs)`; a repeated child runs its instances one after another."""
+    """`outputs = child(inputs)`; how a repeated child runs its instances is its `flow`."""
 
     child: str
     inputs: tuple[str, ...]
@@ -221,11 +222,16 @@ Statement: TypeAlias = "Apply | Call"
 
 
 class Child(Node):
-    """A named instance, or (`repeated`) several of one shape that run one after another."""
+    """A named instance, or (`repeated`) several.
+
+    `flow` says how values pass through several: "chain", one after another, and the last result flows on;
+    "keep", one after another, and all results flow on; "fork", each on the same inputs, and all flow on.
+    """
 
     name: str
     instances: tuple[Instance, ...]
     repeated: bool = False
+    flow: str = "chain"
     shared: bool = False
     span: Span | None = None
 
@@ -302,6 +308,17 @@ class Located(Node):
 
     path: str
     primitive: Primitive
+
+
+Some = TypeVar("Some")
+
+
+def gathered(flow: str, results: Sequence[tuple[Some, ...]]) -> tuple[Some, ...]:
+    """Return what flows on from instances that gave these results: the last one's, or all.
+
+    Of all, first come the first results of each instance, then the second ones.
+    """
+    return results[-1] if flow == "chain" else tuple(chain.from_iterable(zip(*results, strict=True)))
 
 
 def instances(block: Block, prefix: str = "") -> Iterator[Located]:

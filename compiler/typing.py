@@ -26,6 +26,7 @@ from nnspec.compiler.ir import (
     Reason,
     Type,
     Weight,
+    gathered,
 )
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.values import resolve
@@ -178,15 +179,19 @@ class _BlockTyper:
             return None
         child = self.declared_children[statement.child]
         made: list[Instance] = []
-        types = self.settled_names(child, inputs, statement.span) if child.repeated else inputs
+        chained = child.repeated and child.flow != "fork"
+        types = self.settled_names(child, inputs, statement.span) if chained else inputs
+        results: list[tuple[Type, ...]] = []
         for index, instance in enumerate(child.instances):
             place = f"{child.name}[{index}]" if child.repeated else child.name
             typed, found = self.instance(instance, types, statement.span, place)
             if typed is None or found is None:
                 return None
             made.append(typed)
-            types = found
-        return types if self.keep(child, tuple(made), statement.span) else None
+            results.append(found)
+            types = found if chained else types
+        kept = self.keep(child, tuple(made), statement.span)
+        return gathered(child.flow, results) if kept else None
 
     def settled_names(self, child: Child, inputs: tuple[Type, ...], span: Span | None) -> tuple[Type, ...]:
         """Let the first copy of a repeat see the axis names that the others see: then all are one object."""

@@ -106,9 +106,10 @@ def _arities(statement: Statement, child: object) -> Iterator[tuple[int, int]]:
     instances = (
         (statement.operation,) if isinstance(statement, Apply) else tuple(getattr(child, "instances", ()))
     )
+    copies = len(instances) if getattr(child, "flow", "chain") != "chain" else 1
     for instance in instances:
         yield len(instance.inputs), len(statement.inputs)
-        yield len(instance.outputs), len(statement.outputs)
+        yield len(instance.outputs) * copies, len(statement.outputs)
 
 
 def _types_present(block: Block) -> Iterator[str]:

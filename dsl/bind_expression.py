@@ -5,7 +5,8 @@ In: a scope that the statements of a body fill, the names of the module, the cat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from nnspec.dsl.catalog import Catalog, Entry
 from nnspec.dsl.definitions import Callee, Definition, Module
@@ -13,6 +14,7 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.errors.arguments import (
     DuplicateArgument,
     UnknownArgument,
+    WrongKeep,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
@@ -120,11 +122,16 @@ class ExpressionBinder:
             self.expression(expression)
 
     def anonymous(self, function: Lambda) -> None:
-        hidden = {name: self.scope.pop(name) for name in function.parameters if name in self.scope}
-        for name in function.parameters:
-            self.scope[name] = function.span
-        self.expression(function.body)
-        for name in function.parameters:
+        with self.hiding(function.parameters, function.span):
+            self.expression(function.body)
+
+    @contextmanager
+    def hiding(self, names: tuple[str, ...], span: Span) -> Generator[None]:
+        """Let names stand for something of their own for a while, whatever they mean outside."""
+        hidden = {name: self.scope.pop(name) for name in names if name in self.scope}
+        self.scope.update({name: span for name in names})
+        yield
+        for name in names:
             self.scope.pop(name, None)
         self.scope.update(hidden)
 
@@ -230,15 +237,24 @@ class ExpressionBinder:
 
     def repeat(self, step: RepeatStep) -> None:
         self.expression(step.count)
-        if step.kind == "fork":
-            self.bag.add(NotBuiltYet(step.span, what="`fork(n)`"))
-        elif step.index is not None or step.arguments:
-            what = "a repeat with an index" if step.index else "a repeat that keeps its results"
-            self.bag.add(NotBuiltYet(step.span, what=what))
-        else:
-            outside, self.instances = self.instances, {}
+        self.keeps(step)
+        outside, self.instances = self.instances, {}
+        with self.hiding(() if step.index is None else (step.index,), step.span):
             self.steps(step.body)
-            self.instances = outside
+        self.instances = outside
+
+    def keeps(self, step: RepeatStep) -> None:
+        """Check what stands behind the number of copies: `keep = all`."""
+        known = ("keep",) if step.kind == "repeat" else ()
+        for argument in step.arguments:
+            if argument.name is None or argument.name not in known:
+                name = argument.name or source_line(argument.value)
+                self.bag.add(unknown_argument(step.kind, name, known, argument.span))
+            elif argument.value != Name(name="all", span=argument.value.span):
+                last = isinstance(argument.value, Name) and argument.value.name == "last"
+                help_text = "leave `keep` out: the last result flows on" if last else "write `keep = all`"
+                found = f"`{source_line(argument.value)}`"
+                self.bag.add(WrongKeep(argument.value.span, found=found, help=help_text))
 
     def step_function(self, expression: Expression) -> Callee | None:
         """Look up what is applied; return its entry or definition where that is known statically."""
@@ -289,6 +305,11 @@ def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span)
     takes = ", ".join(f"`{n}`" for n in known) or "no arguments"
     help_text = f"did you mean `{near}`?" if near else f"`{callee}` takes {takes}"
     return UnknownArgument(span, callee=callee, name=name, help=help_text)
+
+
+def source_line(expression: Expression) -> str:
+    """Return an expression as it is written, on one line."""
+    return " ".join(expression.span.text.split())
 
 
 def _argument_names(callee: Callee) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from nnspec.compiler.diagrams.labels import (
 )
 from nnspec.compiler.diagrams.steps import Reading, Step, runs
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
-from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type
+from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, gathered
 from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.node import Node
 
@@ -105,8 +105,13 @@ class _Drawing:
         return self.node(label, 0, self.theme.port, ", shape=ellipse, style=filled, margin=0.06")
 
     def connect(self, sources: Ends, target: str) -> None:
-        for source, given in sources:
-            self.edges.append((source, target, shape_text(given), len(sources)))
+        counts = Counter((source, shape_text(given)) for source, given in sources)
+        for (source, text), count in counts.items():
+            # Two edges from one node say that it enters twice; more, as from many copies, are one that says so.
+            if count > 2:
+                self.edges.append((source, target, f"{count} values of {text}", len(counts)))
+            else:
+                self.edges += [(source, target, text, len(sources))] * count
 
     def edge_lines(self) -> list[str]:
         """The edges. One that skips what others go through may bend, so that those are straight; the shape on
@@ -152,13 +157,14 @@ class _Drawing:
         return node
 
     def call(self, child: Child, step: Step, inputs: Ends, level: int) -> Ends:
-        """Draw a child's instances, one after another; return what comes out of the last."""
-        index = 0
+        """Draw a child's instances, one after another or side by side; return what flows on."""
+        results: list[tuple[tuple[str, Type], ...]] = []
         for instance, copies in runs(child):
-            caption = _caption(child, index, copies)
-            inputs = self.instance(instance, caption, step.functions, inputs, level)
-            index += copies
-        return inputs
+            caption = _caption(child, len(results), copies)
+            made = self.instance(instance, caption, step.functions, inputs, level)
+            results += [tuple(made)] * copies
+            inputs = inputs if child.flow == "fork" else made
+        return list(gathered(child.flow, results))
 
     def instance(
         self, instance: Instance, caption: Caption, functions: tuple[Apply, ...], inputs: Ends, level: int

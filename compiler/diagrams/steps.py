@@ -108,9 +108,10 @@ def _same_statement(one: Apply | Call, other: Apply | Call) -> bool:
 
 
 def _same_child(one: Child, other: Child) -> bool:
-    return (one.name, one.repeated, one.shared, len(one.instances)) == (
+    return (one.name, one.repeated, one.flow, one.shared, len(one.instances)) == (
         other.name,
         other.repeated,
+        other.flow,
         other.shared,
         len(other.instances),
     ) and all(map(_alike, one.instances, other.instances))

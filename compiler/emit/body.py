@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain, count
 
+from nnspec.compiler.emit.copies import write_copies
 from nnspec.compiler.emit.text import Line, indent, lines
 from nnspec.compiler.ir import (
     Apply,
@@ -108,6 +109,7 @@ class Body:
         self.last_use = _last_uses(block)
         self.readers = _readers(block)
         self.own_names: dict[str, str] = {}  # named value -> its variable
+        self.lists: dict[str, str] = {}  # "(levels[0], levels[1])", all entries of a list -> the list
         self.lines: list[Line] = []
         self.needs_dtype = False
         self._name_values()
@@ -153,6 +155,9 @@ class Body:
 
     def call(self, index: int, statement: Call) -> None:
         child = self.children[statement.child]
+        if child.flow != "chain":
+            write_copies(self, index, statement, child)
+            return
         if child.repeated:
             self.repeat(index, statement, child)
             return
@@ -219,6 +224,8 @@ class Body:
         around = _Around({"training": self.form.training, **weights})
         text = operation(primitive.operation).call(site, inputs, around)
         self.needs_dtype |= around.asked
+        for entries, name in self.lists.items():
+            text = text.replace(entries, name)
         return text
 
     def weight(self, owner: str, weight: Weight, inline: bool) -> str:
@@ -268,18 +275,22 @@ class Body:
 
     def targets(self, index: int, statement: Apply | Call) -> tuple[str, ...]:
         """Return variables for the outputs, after giving back those of values that are now dead."""
+        self.drop_dead(index)
+        return tuple(self.new_variable(value, set()) for value in statement.outputs)
+
+    def drop_dead(self, index: int) -> None:
+        """Give back the variables of values that no statement after this one reads."""
         for value in [v for v in self.variables if self.last_use.get(v, -1) <= index]:
             del self.variables[value]
-        found: list[str] = []
-        for value in statement.outputs:
-            name = self.own_names.get(value) or self.short_name()
-            self.variables[value] = name
-            found.append(name)
-        return tuple(found)
 
-    def short_name(self) -> str:
-        """Return the first of `x`, `y`, `z`, .. that no live value uses."""
-        live = set(self.variables.values())
+    def new_variable(self, value: str, avoided: set[str]) -> str:
+        """Return the variable of a value from here on: its own name, or a short one."""
+        self.variables[value] = self.own_names.get(value) or self.short_name(avoided)
+        return self.variables[value]
+
+    def short_name(self, avoided: set[str]) -> str:
+        """Return the first of `x`, `y`, `z`, .. that no live value uses and that is not avoided."""
+        live = avoided.union(self.variables.values())
         kept = self.names.taken.difference(self.inputs).union(self.own_names.values())
         candidates = chain("xyzuvw", (f"x_{number}" for number in count(2)))
         return next(name for name in candidates if name not in live and name not in kept)

@@ -69,6 +69,7 @@ class _Writer:
             "name": child.name,
             "instances": [self.instance(instance) for instance in child.instances],
             "repeated": child.repeated,
+            "flow": child.flow,
             "shared": child.shared,
             "place": place(child.span),
         }

@@ -66,7 +66,7 @@ def sides(site: Site, symbol: str) -> None:
     """Refuse one tensor without a constant, two with one, and constants that are no numbers."""
     constant = site["constant"]
     given = len(site.inputs) + (constant is not None)
-    if given != 2:
+    if given < 2 or (given > 2 and constant is not None):
         raise ShapeProblem("takes two values", expected=f"a {symbol} b", found=f"{given} value(s)")
     if isinstance(constant, Dim) and constant not in site.inputs[0].shape:
         whole(constant, "a constant that is not the size of an axis here")
@@ -83,7 +83,7 @@ def entrywise_terms(site: Site) -> tuple[tuple[Term, ...], Term]:
 
 
 class Arithmetic(Operation):
-    """left symbol right, with broadcasting."""
+    """left symbol right, with broadcasting; `+` and `*` also of more than two."""
 
     inputs = (1, 2)
     arguments = CONSTANT
@@ -103,9 +103,13 @@ class Arithmetic(Operation):
         return "real" if "real" in kinds else "int"
 
     def cost(self, site: Site) -> Cost:
-        return Cost(flops=elements(site.outputs[0]))
+        return Cost(flops=max(len(site.inputs) - 1, 1) * elements(site.outputs[0]))
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        if len(inputs) > 2:
+            first, *others = aligned(site, inputs)
+            counted = all(given.dtype == "bool" for given in site.inputs)
+            return f" {self.symbol} ".join([f"{first}.long()" if counted else first, *others])
         left, right = operands(site, inputs)
         if all(given.dtype == "bool" for given in site.inputs) and len(inputs) == 2:
             left = f"{left}.long()"
@@ -134,11 +138,12 @@ class Arithmetic(Operation):
 class Add(Arithmetic):
     name = "add"
     symbol = "+"
-    doc = "The sum, entry by entry: a + b."
+    inputs = (1, None)
+    doc = "The sum, entry by entry: a + b, or of all values of a list."
     example = "y = x + (x -> dense(64))"
 
     def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:
-        return Sum(terms=terms, output=out, coefficients=(1.0, 1.0))
+        return Sum(terms=terms, output=out, coefficients=(1.0,) * len(terms))
 
     def with_constant(self, terms: tuple[Term, ...], out: Term, constant: float, left: bool) -> Relation:
         return Elementwise(terms=terms, output=out, shifts=1.0)
@@ -169,7 +174,8 @@ class Subtract(Arithmetic):
 class Multiply(Arithmetic):
     name = "multiply"
     symbol = "*"
-    doc = "The product, entry by entry: a * b. A truth value counts as 1 or 0."
+    inputs = (1, None)
+    doc = "The product, entry by entry: a * b, or of all values of a list. A truth value counts as 1 or 0."
     example = "y = x * sigmoid(x)"
 
     def of_tensors(self, terms: tuple[Term, ...], out: Term) -> Relation:

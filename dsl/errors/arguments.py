@@ -78,9 +78,11 @@ time use `where(condition, a, b)`."""
 class CountNotKnown(Error):
     code = "N0309"
     title = "number of copies is not a whole number"
-    message = "`repeat` needs a whole number of at least 1, and is given {found}"
+    message = "`{kind}` needs a whole number of at least 1, and is given {found}"
     label = "{found}"
-    explain = """`repeat(n)` makes n instances while compiling, so n must be known then and be positive."""
+    help = "{help}"
+    explain = """`repeat(n)` and `fork(n)` make n instances while compiling, so n must be known then and be
+positive. `repeat(i in 0..4)` makes one for each entry of a range or a list."""
 
 
 class WrongValueCount(Error):
@@ -142,3 +144,32 @@ class WrongParameterType(Error):
     help = "{help}"
     explain = """Parameters are configuration: `int`, `real`, `bool`, `text`, `list`, `layer`, `network`,
 `activation`, or a choice of quoted words. Tensors come in by `input` lines."""
+
+
+class NoIndexRange(Error):
+    code = "N0317"
+    title = "an index without values"
+    message = "`{index}` runs over a range or a list with an entry for each copy, and is given {found}"
+    label = "{found}"
+    help = "`{kind}({index} in 0..3) {{ .. }}` makes four copies, `{kind}({index} in [64, 128]) {{ .. }}` two"
+    explain = """The index of a `repeat` or a `fork` takes the values of a range (both ends in) or of a list, one
+for each copy. They are known while compiling: numbers, texts, layers, but no tensors."""
+
+
+class WrongKeep(Error):
+    code = "N0318"
+    title = "what a repeat keeps"
+    message = "a repeat keeps `all` of its results, or only the last: {found} means nothing here"
+    label = "not `all`"
+    help = "{help}"
+    explain = """`repeat(n, keep = all) { .. }` gives a list with the result of every copy. Without `keep` only
+the last result flows on; an entry of the list is taken by `results[i]`."""
+
+
+class UnlikeCopies(Error):
+    code = "N0319"
+    title = "copies with different numbers of outputs"
+    message = "one copy gives {first} value(s), another {other}"
+    label = "here"
+    explain = """The copies of a `fork` give a list with an entry for each copy, or one such list for each
+output, so that all must have the same number of outputs."""

@@ -194,6 +194,11 @@ def _along(draw: Draw) -> Case:
     return {"axis": draw.randrange(-len(shape), len(shape))}, [(shape, draw.choice(["real", "int"]))]
 
 
+def _several(draw: Draw) -> Case:
+    case = _pairwise(draw)
+    return case if draw.random() < 0.6 else ({}, [_vector(draw)] * draw.randint(3, 5))
+
+
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 FUNCTIONS = (
     *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
@@ -249,7 +254,8 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "elu": lambda d: ({"alpha": d.choice([1.0, 0.5])}, [_vector(d)]),
     "softmax": lambda d: ({"axis": -1}, [_vector(d)]),
     "log_softmax": lambda d: ({"axis": 0}, [_vector(d)]),
-    **{name: _pairwise for name in ("add", "subtract", "multiply", "divide", "power", *COMPARISONS)},
+    **{name: _several for name in ("add", "multiply")},
+    **{name: _pairwise for name in ("subtract", "divide", "power", *COMPARISONS)},
     **{name: lambda d: ({}, [_vector(d)]) for name in FUNCTIONS},
 }
 KINDS = {"real": torch.float32, "int": torch.int64, "bool": torch.bool, "complex": torch.complex64}

@@ -85,6 +85,10 @@ WORDS = {
     "complex": "complex(x -> dense(5), x -> dense(5)) -> abs",
     "complex parts": "complex(x -> dense(5), x -> dense(5)) -> exp -> [real, imag] -> concat",
     "complex product": "complex(x -> dense(5), x -> dense(5)) * complex(x -> dense(5), x -> dense(5)) -> imag",
+    "fork": "x -> fork(2) { dense(5) -> tanh } -> stack -> mean(axis = 0)",
+    "fork of linear maps": "x -> fork(k in [2, 3]) { dense(k) } -> concat",
+    "kept": "x -> repeat(c in [5, 4], keep = all) { dense(c) -> tanh } -> concat",
+    "kept and multiplied": "x -> repeat(3, keep = all) { dense(5) } -> multiply",
 }
 BEFORE = {
     "top_k": "top, places = x -> dense(20) -> reshape([4, 5]) -> top_k(2, axis = 0)\n  ",
