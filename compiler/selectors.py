@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive
+from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, instances
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, describe
 from nnspec.dsl.diagnostics import Error
@@ -42,7 +42,22 @@ def _nothing_selected(selection: Selection, block: Block) -> Error:
     paths = weight_paths(block)
     text = _text(selection)
     some = ", ".join(f"`{path}`" for path in paths[:6]) or "none"
-    return NothingSelected(selection.span, text=text, suggestion=nearest(text, paths), paths=some)
+    within = [path for path in paths if path.startswith(f"{text}.")]  # an instance, not its weight
+    if selection.every:
+        near = nearest(text, _weights_by_operation(block))
+        suggestion = None if near is None else f"every {near}"
+    else:
+        suggestion = within[0] if within else nearest(text, paths)
+    return NothingSelected(selection.span, text=text, suggestion=suggestion, paths=some)
+
+
+def _weights_by_operation(block: Block) -> list[str]:
+    found = {
+        f"{located.primitive.operation}.{weight}": None
+        for located in instances(block)
+        for weight in operation(located.primitive.operation).owns
+    }
+    return list(found)
 
 
 def _text(selection: Selection) -> str:
@@ -159,8 +174,6 @@ def _advance(state: State, name: str, index: int | None) -> State:
 
 def weight_paths(block: Block, limit: int = 1000) -> list[str]:
     """Return the paths of the weights under a block, at most `limit` of them."""
-    from nnspec.compiler.ir import instances
-
     found: list[str] = []
     for located in instances(block):
         for weight in operation(located.primitive.operation).owns:
