@@ -114,6 +114,11 @@ class WeightMap(Node):
     keeps: tuple[str, ...] = ()  # see `Constraint.keeps`; of a block it is derived
     span: Span | None = None
 
+    @property
+    def has_own_gradient(self) -> bool:
+        """Whether its gradient is not its derivative."""
+        return self.straight_through or self.gradient is not None
+
 
 class Projection(Node):
     """A constraint that brings the stored weight back after each step: weight -> weight."""

@@ -28,6 +28,7 @@ from nnspec.compiler.ir import (
 )
 from nnspec.compiler.values import resolve
 from nnspec.dsl.dimensions import Size
+from nnspec.dsl.errors.definitions import GradientShape
 from nnspec.dsl.errors.selectors import ConstraintMisfit, NothingStored
 from nnspec.dsl.errors.shapes import ConstraintShape
 from nnspec.dsl.source import Span
@@ -111,6 +112,11 @@ def _part(
             )
         )
         return None
+    if isinstance(part, WeightMap) and part.gradient is not None:
+        gradient = _gradient(typer, part.name, part.gradient, tensor.shape, part.span)
+        if gradient is None:
+            return None
+        part = part.replace(gradient=gradient)
     if isinstance(part, WeightMap | Projection) and part.block is not None:
         block = _block(typer, part.name, part.block, tensor.shape, part.span)
         return None if block is None else part.replace(block=block)
@@ -131,4 +137,26 @@ def _block(typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span:
     kind = "" if found.dtype == "real" else found.dtype
     shown = kind + shape_text(found.shape)
     typer.bag.add(ConstraintShape(span, name=name, expected=shape_text(shape), found=shown))
+    return None
+
+
+def _gradient(
+    typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span: Span | None
+) -> Block | None:
+    """Type the gradient of a map: of the stored weight, and of the gradient of the weight in force."""
+    weight = Type(axes=tuple(Axis(size=size) for size in shape))
+    typer.uses.append((name, span))
+    typed, outputs = typer.block(block, (weight, weight))
+    related = typer.related()
+    typer.uses.pop()
+    if typed is None or outputs is None:
+        return None
+    found = outputs[0]
+    if found.shape == shape and found.dtype == "real":
+        return typed
+    typer.bag.add(
+        GradientShape(
+            block.outputs[0].span or block.span, related, name=name, expected=str(weight), found=str(found)
+        )
+    )
     return None

@@ -41,8 +41,9 @@ def _blocks(block: Block, seen: dict[int, Block]) -> Iterator[Block]:
     for primitive in _primitives(block):
         for weight in primitive.weights:
             for item in (*weight.maps, *weight.projections):
-                if item.block is not None:
-                    yield from _blocks(item.block, seen)
+                for inner in (item.block, getattr(item, "gradient", None)):
+                    if inner is not None:
+                        yield from _blocks(inner, seen)
     for child in block.children:
         for instance in child.instances:
             if isinstance(instance, Block):

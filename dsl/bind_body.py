@@ -6,6 +6,7 @@ to `elaborate` as it stands.
 
 from __future__ import annotations
 
+from nnspec.dsl.bind_constraint import bind_clauses
 from nnspec.dsl.bind_expression import ExpressionBinder, member_definition, unknown_argument
 from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Module
@@ -55,13 +56,6 @@ from nnspec.dsl.syntax import (
     WrittenType,
 )
 
-_TWICE = {
-    "forward": "it has two maps, and a weight is mapped once",
-    "gradient": "it has two gradients",
-    "project": "it has two projections",
-    "penalty": "it has two penalties",
-    "mask": "it has two masks",
-}
 PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
@@ -155,43 +149,7 @@ class BodyBinder(ExpressionBinder):
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)
-        first: dict[str, Span] = {}
-        for clause in item.clauses:
-            if clause.kind in first:
-                related = (Related(span=first[clause.kind], label="the first one"),)
-                error = ConstraintClauses(clause.span, related, name=item.name, why=_TWICE[clause.kind])
-                self.bag.add(error)
-            elif clause.kind == "forward":
-                self.map(item.name, clause.value)
-            elif clause.kind == "gradient" and _names_function(clause.value, "straight_through"):
-                self.straight_through(clause.value)
-            else:
-                self.bag.add(NotBuiltYet(clause.span, what=f"`{clause.kind}` in a constraint"))
-            first.setdefault(clause.kind, clause.span)
-        later = any(clause.kind not in ("forward", "gradient") for clause in item.clauses)
-        if "forward" not in first and not later:
-            why = "it has no map, a line such as `w => sign(w)`"
-            self.bag.add(ConstraintClauses(item.name_span or item.span, name=item.name, why=why))
-
-    def map(self, name: str, value: Expression) -> None:
-        """Check `w => ...`, the map from the stored tensor to the effective weight."""
-        if isinstance(value, Lambda) and len(value.parameters) != 1:
-            why = "its map takes one tensor, the stored weight"
-            self.bag.add(ConstraintClauses(value.span, name=name, why=why))
-        self.expression(value)
-
-    def straight_through(self, value: Expression) -> None:
-        if not isinstance(value, CallOf):
-            return
-        seen: set[str] = set()
-        for argument in value.arguments:
-            self.expression(argument.value)
-            if argument.name not in (None, "clip"):
-                error = unknown_argument("straight_through", argument.name or "", ("clip",), argument.span)
-                self.bag.add(error)
-            elif argument.name in seen:
-                self.bag.add(DuplicateArgument(argument.span, name="clip"))
-            seen.add(argument.name or "")
+        bind_clauses(self, item)
 
     # ------------------------------------------------------------------------------------------ statements
 
@@ -319,11 +277,6 @@ class BodyBinder(ExpressionBinder):
     def not_a_constraint(self, function: Expression, found: object) -> None:
         kind = found.kind if isinstance(found, Definition) else "value"
         self.bag.add(NotAConstraint(function.span, name=function.span.text, kind=kind))
-
-
-def _names_function(expression: Expression, name: str) -> bool:
-    """Return whether an expression is `name` or `name(...)`."""
-    return (isinstance(expression, Name) and expression.name == name) or _is_call_of(expression, name)
 
 
 def _is_call_of(expression: Expression, name: str) -> bool:

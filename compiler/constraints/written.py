@@ -1,6 +1,7 @@
 """Constraints written in the language: `constraint thresholded(t: real) { w => ...  gradient ... }`.
 
-In: a definition and the arguments given. Out: a `Written` for each thing that it says about a weight.
+In: a definition and the arguments given. Out: a `Written` for each thing that it says about a weight: its map
+with its gradient, its projection, its penalty.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
-from nnspec.compiler.ir import Part, WeightMap
+from nnspec.compiler.ir import Block, Part, Penalty, Projection, WeightMap
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.values import Anonymous, Given, Refused, describe
 from nnspec.dsl.definitions import Definition
+from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import WrongArgument
+from nnspec.dsl.errors.definitions import ClauseOwns
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import CallOf, ConstraintDefinition, Expression, Lambda
 
@@ -45,32 +48,81 @@ class Written(Constraint):
         if definition.broken or not isinstance(item, ConstraintDefinition):
             raise Refused
         arguments = bind_parameters(elaborator, definition, given, span)
-        forward = next((c.value for c in item.clauses if c.kind == "forward"), None)
-        if not isinstance(forward, Lambda):
+        try:
+            parts = _Clauses(elaborator, definition, item, arguments, span).parts()
+        except Refused as refused:
+            if refused.error is not None and span is not None:
+                use = Related(span=span, label=f"in this use of `{item.name}`")
+                refused.error.related = (*refused.error.related, use)
+            raise
+        return tuple(cls(item.name, kind, part) for kind, part in parts)
+
+
+class _Clauses:
+    """The clauses of one definition for one list of arguments."""
+
+    def __init__(
+        self,
+        elaborator: Elaborator,
+        definition: Definition,
+        item: ConstraintDefinition,
+        arguments: dict[str, Any],
+        span: Span | None,
+    ) -> None:
+        self.elaborator = elaborator
+        self.module = definition.module
+        self.name = item.name
+        self.written = {clause.kind: clause.value for clause in item.clauses}
+        self.arguments = arguments
+        self.span = span
+
+    def parts(self) -> list[tuple[str, Part]]:
+        """Return (kind, part) for each clause but the gradient, which is part of the map."""
+        name, span = self.name, self.span
+        found: list[tuple[str, Part]] = []
+        if "forward" in self.written:
+            found.append(("values", self.map()))
+        if "project" in self.written:
+            found.append(("projection", Projection(name=name, block=self.block("project"), span=span)))
+        if "penalty" in self.written:
+            found.append(("penalty", Penalty(name=name, block=self.block("penalty"), span=span)))
+        return found
+
+    def map(self) -> WeightMap:
+        made = WeightMap(name=self.name, block=self.block("forward"), span=self.span)
+        gradient = self.written.get("gradient")
+        if gradient is None:
+            return made
+        if isinstance(gradient, Lambda):
+            return made.replace(gradient=self.block("gradient"))
+        return made.replace(straight_through=True, clip=self.clip(gradient))
+
+    def block(self, kind: str) -> Block:
+        """Return the block of a clause that is a function."""
+        function = self.written[kind]
+        if not isinstance(function, Lambda):
             raise Refused
-        target = Anonymous(forward, dict(arguments), definition.module)
-        block = elaborator.make_anonymous(target, 1, item.name, span).replace(inline=False)
-        straight, clip = _gradient(elaborator, definition, item, arguments)
-        made = WeightMap(name=item.name, block=block, straight_through=straight, clip=clip, span=span)
-        return (cls(item.name, "values", made),)
+        target = Anonymous(function, dict(self.arguments), self.module)
+        block = self.elaborator.make_anonymous(target, len(function.parameters), self.name, function.span)
+        for child in block.children:
+            if not (isinstance(child.instances[0], Block) and child.instances[0].function):
+                raise Refused(ClauseOwns(child.span, name=self.name, operation=child.name))
+        return block.replace(inline=False)
 
-
-def _gradient(
-    elaborator: Elaborator, definition: Definition, item: ConstraintDefinition, arguments: dict[str, Any]
-) -> tuple[bool, float | None]:
-    clause: Expression | None = next((c.value for c in item.clauses if c.kind == "gradient"), None)
-    if clause is None:
-        return False, None
-    clip: Any = None
-    if isinstance(clause, CallOf):
-        builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset())
-        evaluator = elaborator.evaluator(builder)
-        given = tuple(evaluator.given(argument) for argument in clause.arguments)
-        matched = match_arguments("straight_through", ("clip",), given, clause.span)
-        clip = matched["clip"].value if "clip" in matched else None
-        if clip is not None and not (isinstance(clip, int | float) and 0 < clip < float("inf")):
+    def clip(self, gradient: Expression) -> float | None:
+        """Return the half-width of the window of `straight_through`; None if every gradient passes."""
+        if not isinstance(gradient, CallOf):
+            return None
+        evaluator = self.elaborator.evaluator(
+            BlockBuilder(self.name, self.module, dict(self.arguments), frozenset())
+        )
+        given = tuple(evaluator.given(argument) for argument in gradient.arguments)
+        matched = match_arguments("straight_through", ("clip",), given, gradient.span)
+        clip: Any = matched["clip"].value if "clip" in matched else None
+        finite = isinstance(clip, int | float) and not isinstance(clip, bool) and 0 < clip < float("inf")
+        if clip is not None and not finite:
             why = "`clip` must be a finite number above 0, or none"
             raise Refused(
-                WrongArgument(clause.span, callee="straight_through", why=why, found=describe(clip))
+                WrongArgument(gradient.span, callee="straight_through", why=why, found=describe(clip))
             )
-    return True, None if clip is None else float(clip)
+        return None if clip is None else float(clip)

@@ -119,6 +119,7 @@ class _Writer:
             "options": {} if item.code is None else {k: plain(v) for k, v in item.code.options},
             "stored": [tensor.name for tensor in item.stored],
             "straight_through": item.straight_through,
+            "gradient": None if item.gradient is None else self.instance(item.gradient),
             "clip": plain(item.clip),
         }
 

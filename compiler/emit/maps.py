@@ -13,6 +13,7 @@ from collections.abc import Callable
 from nnspec.compiler.emit.body import Body, Form
 from nnspec.compiler.emit.code import definitions
 from nnspec.compiler.emit.functions import Functions
+from nnspec.compiler.emit.nesting import nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
 from nnspec.compiler.ir import Block, Code, Projection, Weight, WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
@@ -84,16 +85,16 @@ class Maps:
         return self._by_identity[id(item)][0]
 
     def _write(self, item: WeightMap) -> str:
-        window = _window(item)
-        if window is None:
+        if not item.straight_through and item.gradient is None:
             return self._plain(item.name, item.block)
         assert item.block is not None
         body, argument = self._body(item.block)
-        key = (variable(item.name), str(window), argument, *(line.code for line in body))
+        backward = self._backward(item)
+        key = (variable(item.name), argument, *(line.code for line in (*body, *backward)))
         if key not in self._by_text:
             name = self._by_text[key] = self.names.claim(variable(item.name))
-            about = docstring(item.block.doc or _summary(item.name, window))
-            self._straight_through(item, name, about, body, argument, window)
+            about = docstring(item.block.doc or _summary(item))
+            self._with_gradient(item, name, [*about, *_forward(argument, body), *backward])
         return self._by_text[key]
 
     def _plain(self, title: str, block: Block | None) -> str:
@@ -102,7 +103,7 @@ class Maps:
         key = (variable(title), argument, *(line.code for line in body))
         if key not in self._by_text:
             name = self._by_text[key] = self.names.claim(variable(title))
-            about = docstring(block.doc or _summary(title, None))
+            about = docstring(block.doc or f"The constraint {title}: stored weight to effective weight.")
             head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
             self._lines += [*lines("", ""), *head, *indent([*about, *body])]
         return self._by_text[key]
@@ -110,28 +111,26 @@ class Maps:
     def _body(self, block: Block) -> tuple[list[Line], str]:
         """Return the lines of the function of a block, and the name of its argument."""
         body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
-        return body.returning(), body.inputs[0]
+        return nested(body.returning()), body.inputs[0]
 
-    def _straight_through(
-        self, item: WeightMap, name: str, about: list[Line], body: list[Line], argument: str, window: float
-    ) -> None:
+    def _backward(self, item: WeightMap) -> list[Line]:
+        """Return the lines that keep what the gradient needs, and those of the gradient."""
+        if item.gradient is None:
+            window = _window(item)
+            passes_all = math.isinf(window)
+            passed = (
+                lines("return gradient")
+                if passes_all
+                else lines("(stored,) = ctx.saved_tensors", f"return gradient * (stored.abs() <= {window!r})")
+            )
+            return _gradient("gradient", passed, keeps=not passes_all)
+        body = Body(item.gradient, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
+        written = nested(body.returning())
+        weight, gradient = body.inputs
+        return _gradient(gradient, [*lines(f"({weight},) = ctx.saved_tensors"), *written], keeps=True)
+
+    def _with_gradient(self, item: WeightMap, name: str, inside: list[Line]) -> None:
         owner = self.names.claim(class_name(item.name))
-        passes_all = math.isinf(window)
-        passed = (
-            ["return gradient"]
-            if passes_all
-            else ["(stored,) = ctx.saved_tensors", f"return gradient * (stored.abs() <= {window!r})"]
-        )
-        # No `jvp`: torch.compile refuses functions that have one, so Jacobians are taken in reverse mode.
-        inside = [
-            *about,
-            *lines("", "generate_vmap_rule = True", "", "@staticmethod", f"def forward({argument}):"),
-            *indent(body),
-            *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):"),
-            *indent(lines("pass" if passes_all else "ctx.save_for_backward(*inputs)")),
-            *lines("", "@staticmethod", "def backward(ctx, gradient):"),
-            *indent(lines(*passed)),
-        ]
         self._lines += [
             *lines("", "", f"class {owner}(torch.autograd.Function):"),
             *indent(inside),
@@ -139,18 +138,32 @@ class Maps:
         ]
 
 
-def _window(item: WeightMap) -> float | None:
-    """Return the half-width of the straight-through window, None for the map's own derivative."""
-    if not item.straight_through:
-        return None
+def _forward(argument: str, body: list[Line]) -> list[Line]:
+    # No `jvp`: torch.compile refuses functions that have one, so Jacobians are taken in reverse mode.
+    head = lines("", "generate_vmap_rule = True", "", "@staticmethod", f"def forward({argument}):")
+    return [*head, *indent(body)]
+
+
+def _gradient(gradient: str, body: list[Line], keeps: bool) -> list[Line]:
+    return [
+        *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):"),
+        *indent(lines("ctx.save_for_backward(*inputs)" if keeps else "pass")),
+        *lines("", "@staticmethod", f"def backward(ctx, {gradient}):"),
+        *indent(body),
+    ]
+
+
+def _window(item: WeightMap) -> float:
+    """Return the half-width of the straight-through window."""
     return math.inf if item.clip is None else float(item.clip)
 
 
-def _summary(name: str, window: float | None) -> str:
-    if window is None:
-        return f"The constraint {name}: stored weight to effective weight."
+def _summary(item: WeightMap) -> str:
+    if item.gradient is not None:
+        return f"The constraint {item.name}, with a gradient of its own."
+    window = _window(item)
     where = "everywhere" if math.isinf(window) else f"where |w| <= {window:g}"
-    return f"The constraint {name}; gradients pass straight through {where}."
+    return f"The constraint {item.name}; gradients pass straight through {where}."
 
 
 def _no_maps(item: WeightMap) -> str:

@@ -60,4 +60,4 @@ def kind(item: WeightMap | None) -> str:
     """Return the kind of a weight from its map. A map with its own derivative is dense in the same way."""
     if item is None:
         return "plain"
-    return "binary" if item.straight_through else "sparse"
+    return "binary" if item.has_own_gradient else "sparse"

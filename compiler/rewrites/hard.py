@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def is_soft(graph: Graph) -> bool:
     """Return whether a network has straight-through constraints, so that its hard version differs."""
     return any(
-        item.straight_through
+        item.has_own_gradient
         for located in instances(graph.root)
         for weight in located.primitive.weights
         for item in weight.maps
@@ -57,7 +57,7 @@ def hard_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def _is_hardened(maps: tuple[WeightMap, ...]) -> bool:
-    return any(item.straight_through for item in maps)
+    return any(item.has_own_gradient for item in maps)
 
 
 def _hard_block(block: Block, known: dict[int, Any]) -> Block:

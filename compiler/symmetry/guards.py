@@ -216,5 +216,5 @@ def learned_keys(graph: Graph) -> list[str]:
         for located in instances(graph.root)
         for weight in located.primitive.weights
         for tensor in weight.stored
-        if tensor.kind == "learned" and not any(item.straight_through for item in weight.maps)
+        if tensor.kind == "learned" and not any(item.has_own_gradient for item in weight.maps)
     ]

@@ -46,7 +46,7 @@ def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
     """Return the action of maps applied one after another."""
     found = FREE
     for item in maps:
-        held = found.is_held or item.straight_through
+        held = found.is_held or item.has_own_gradient
         names = (*found.names, item.name)
         through = _code(item, found) if item.block is None else _block(item.block, found)
         found = through.replace(is_free=False, is_held=held, names=names)

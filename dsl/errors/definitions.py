@@ -37,3 +37,23 @@ class ActivationShape(Error):
     found = "{found}"
     explain = """An activation may stand wherever a built-in one does, so it keeps the shape, and it gives real
 numbers. What changes the shape is a layer; truth values become numbers by `where(x > 0, 1, 0)`."""
+
+
+class ClauseOwns(Error):
+    code = "N0240"
+    title = "instance inside a constraint"
+    message = "constraint `{name}` uses `{operation}`, which is an instance of its own"
+    label = "not a function"
+    explain = """What a constraint says of a weight is a function of the weight: it owns nothing, keeps nothing and
+draws nothing."""
+
+
+class GradientShape(Error):
+    code = "N0331"
+    title = "gradient of another shape"
+    message = "the gradient of constraint `{name}` must have the shape of the weight"
+    label = "gives {found}"
+    expected = "{expected}"
+    found = "{found}"
+    explain = """`gradient (w, g) => ...` takes the stored weight and the gradient of the weight in force, and gives the
+gradient of the stored weight: real numbers of the weight's shape."""

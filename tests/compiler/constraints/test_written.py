@@ -1,0 +1,86 @@
+"""Constraints written in the language: what each clause does, against the same written in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from nnspec.compiler.emit.graph_json import graph_data
+from nnspec.compiler.emit.load import function, module
+from nnspec.compiler.emit.torch import emit
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.rewrites.hard import hard, is_soft
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.verify import verify
+
+Build = Callable[..., Graph]
+
+NET = """
+activation soft(k: real) {{ w => tanh(k * w) }}
+
+constraint laid(k: real = 2.0) {{
+  {clauses}
+}}
+
+network n {{
+  input  x: real[4]
+  output y = x -> dense(3, bias = false)
+  constrain dense.weight: laid(1.5)
+}}
+"""
+
+
+def gradients(graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the stored weight and its gradient when the gradient of the weight in force is all ones."""
+    torch.manual_seed(0)
+    net = module(graph).double()
+    weight: Any = net.dense.weight
+    torch.nn.init.uniform_(weight, -2, 2)
+    net(torch.eye(4, dtype=torch.float64)).sum().backward()
+    return weight.detach(), weight.grad
+
+
+@pytest.mark.parametrize(
+    ("clauses", "expected"),
+    [
+        (
+            "w => sign(w)\n  gradient (w, g) => g * k * (1 - tanh(k * w) ^ 2)",
+            lambda w: 1.5 / torch.cosh(1.5 * w) ** 2,
+        ),
+        ("w => sign(w)\n  gradient (w, g) => where(abs(w) <= 1, g, 0)", lambda w: (w.abs() <= 1).double()),
+        ("w => sign(w)\n  gradient (stored, force) => 3 * force", lambda w: torch.full_like(w, 3)),
+        ("w => soft(k, w)\n  gradient (w, g) => g * soft(w, k)", lambda w: torch.tanh(1.5 * w)),
+        ("w => soft(w, k)", lambda w: 1.5 / torch.cosh(1.5 * w) ** 2),
+    ],
+)
+def test_a_gradient_is_the_expression(build: Build, clauses: str, expected: Any) -> None:
+    if "soft(k, w)" in clauses:
+        clauses = clauses.replace("soft(k, w)", "soft(w, k)")
+    weight, found = gradients(build(NET.format(clauses=clauses)))
+    torch.testing.assert_close(found, expected(weight))
+
+
+def test_a_gradient_goes_through_every_form(build: Build) -> None:
+    graph = verify(build(NET.format(clauses="w => sign(w)\n  gradient (w, g) => g * abs(w)")))
+    data = graph_data(graph)
+    (laid,) = [w["maps"][0] for d in data["definitions"] for w in d.get("weights", ()) if w["maps"]]
+    assert data["definitions"][laid["gradient"]]["kind"] == "block"
+    weight = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.eye(4, dtype=torch.float64)
+    many = torch.stack([weight.detach(), -2 * weight.detach()]).requires_grad_()
+    torch.vmap(lambda w: function(graph)({"dense.weight": w}, x))(many).sum().backward()
+    torch.testing.assert_close(many.grad, many.detach().abs())
+    assert "def backward(ctx, g):\n        (w,) = ctx.saved_tensors\n        return g * torch.abs(w)" in emit(
+        graph
+    )
+
+
+def test_its_hard_version_and_its_symmetries_are_those_of_a_straight_through_map(build: Build) -> None:
+    graph = build(NET.format(clauses="w => sign(w)\n  gradient (w, g) => 2 * g"))
+    straight = build(NET.format(clauses="w => sign(w)\n  gradient straight_through(clip = none)"))
+    assert is_soft(graph) and not is_soft(hard(graph))
+    groups = [symmetry_group(given) for given in (graph, straight)]
+    assert groups[0].order == groups[1].order and groups[0].families == groups[1].families
