@@ -7,13 +7,11 @@ to `elaborate` as it stands.
 from __future__ import annotations
 
 from nnspec.dsl.bind_constraint import bind_clauses
-from nnspec.dsl.bind_expression import ExpressionBinder, member_definition, unknown_argument
+from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
 from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.arguments import (
-    ConstraintClauses,
-    DuplicateArgument,
     NoOutput,
     NotTensorType,
     OutputWithoutValue,
@@ -41,7 +39,6 @@ from nnspec.dsl.syntax import (
     Expression,
     Input,
     Interval,
-    Lambda,
     LayerDefinition,
     Member,
     Name,
