@@ -19,6 +19,7 @@ from nnspec.dsl.errors.arguments import (
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
     DuplicateName,
+    InLibrary,
     NoSuchMember,
     UndefinedName,
     UnknownOperation,
@@ -26,6 +27,7 @@ from nnspec.dsl.errors.names import (
 )
 from nnspec.dsl.later import what_later
 from nnspec.dsl.source import Span
+from nnspec.dsl.standard import defined
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
     Argument,
@@ -148,7 +150,9 @@ class ExpressionBinder:
         if what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
             return
-        if not self.module.incomplete:
+        if name in defined() and not self.module.incomplete:
+            self.bag.add(InLibrary(expression.span, name=name, part=defined()[name]))
+        elif not self.module.incomplete:
             near = self.nearest(name)
             self.bag.add(UndefinedName(expression.span, name=name, suggestion=near))
 
@@ -293,6 +297,8 @@ class ExpressionBinder:
             self.bag.add(UsedBeforeDefinition(expression.span, related, name=name))
         elif what_later(name):
             self.bag.add(NotBuiltYet(expression.span, what=what_later(name)))
+        elif name in defined() and not self.module.incomplete:
+            self.bag.add(InLibrary(expression.span, name=name, part=defined()[name]))
         elif not self.module.incomplete:
             near = self.nearest(name)
             self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))

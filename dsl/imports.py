@@ -8,13 +8,13 @@ uses them, links are resolved first, and nothing outside the allowed folders is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 from nnspec.dsl.definitions import Module
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.names import ImportCycle, ImportMissing, ImportOutside, NoLibraryPart
 from nnspec.dsl.source import Source
+from nnspec.dsl.standard import parts
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import File, Use
 
@@ -49,6 +49,8 @@ class Importer:
     def load(self, path: Path, use: Use) -> Module | None:
         inner = Bag()
         source = self.read(path, inner)
+        if source is not None and not use.quoted:  # by its own name, wherever it is installed
+            source = Source(use.target, source.text, path)
         file = None if source is None else self.parse(source, inner)
         for error in inner:
             error.related = (*error.related, Related(span=use.span, label=f"`{use.target}` is used here"))
@@ -70,13 +72,10 @@ class Importer:
         return path if path.is_file() else self.missing(use, path.parent)
 
     def library(self, use: Use) -> Path | None:
-        folder = Path(str(files("nnspec.dsl"))) / "library"
         prefix, _, name = use.target.partition(".")
-        path = folder / f"{name}.nnspec"
-        if prefix == "library" and "." not in name and path.is_file():
-            return path.resolve()
-        known = [f"library.{found.stem}" for found in sorted(folder.glob("*.nnspec"))]
-        near = nearest(use.target, known)
+        if prefix == "library" and name in parts():
+            return parts()[name]
+        near = nearest(use.target, [f"library.{part}" for part in parts()])
         help_text = (
             f"did you mean `{near}`?" if near else f'a file is named in quotes: `use "{use.target}.nnspec"`'
         )

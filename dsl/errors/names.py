@@ -81,6 +81,17 @@ class NoLibraryPart(Error):
 standard library."""
 
 
+class InLibrary(Error):
+    code = "N0237"
+    title = "part of the library that is not used"
+    message = "`{name}` is defined in the library, in a part that this file does not use"
+    label = "not known here"
+    help = "write `use library.{part}` at the top of the file"
+    explain = """The built-in words are known everywhere. What the standard library defines in the language itself is
+known to a file that uses that part: `use library.blocks`, or `use library.blocks as blocks` for `blocks.residual`.
+`nnspec explain library` lists it."""
+
+
 class NeverUsed(Error):
     code = "N0216"
     title = "shared instance that nothing uses"

@@ -7,9 +7,13 @@ from argparse import ArgumentParser, Namespace
 from nnspec import exits
 from nnspec.compiler.catalog import catalog
 from nnspec.dsl.catalog import Argument, Entry, describe
-from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.diagnostics import Bag, Error
 from nnspec.dsl.errors import all_errors
 from nnspec.dsl.expected import ITEMS, STATEMENTS
+from nnspec.dsl.parse import parse
+from nnspec.dsl.source import Source
+from nnspec.dsl.standard import defined, parts
+from nnspec.dsl.syntax import File
 from nnspec.exits import UsageError
 from nnspec.reference import signature, value_text
 from nnspec.terminal import write
@@ -19,12 +23,17 @@ _LANGUAGE = frozenset((*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("word", metavar="WORD", nargs="?", help="N0401, dense, binary, adam, symmetry, ...")
+    parser.add_argument(
+        "word", metavar="WORD", nargs="?", help="N0401, dense, binary, adam, symmetry, library.blocks, ..."
+    )
 
 
 def run(options: Namespace) -> int:
     if options.word is None:
         write(_index())
+        return exits.OK
+    if options.word.split(".")[0] == "library":
+        write(_library(options.word))
         return exits.OK
     codes = {error.code: error for error in all_errors()}
     code = codes.get(options.word.upper())
@@ -50,6 +59,41 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
     else:
         advice = "`nnspec explain` alone lists every word"
     return NothingCalled(None, name=word, advice=advice)
+
+
+def _library(word: str) -> str:
+    """Explain `library`, one of its parts, or a definition: `library.swish`, `library.activations.swish`."""
+    from nnspec.dsl.errors.command_line import NothingCalled
+    from nnspec.dsl.suggest import nearest
+
+    name = word.rpartition(".")[2]
+    if word == "library":
+        return "\n".join(_part(part) for part in parts())
+    if word == f"library.{name}" and name in parts():
+        return _part(name)
+    part = defined().get(name)
+    if part is None or word not in (f"library.{name}", f"library.{part}.{name}"):
+        near = nearest(name, [*parts(), *defined()])
+        advice = f"did you mean `library.{near}`?" if near else "`nnspec explain library` lists what there is"
+        raise UsageError(NothingCalled(None, name=word, advice=advice))
+    return f"{name} (library.{part})\n\n{_source(part, name)}\n\nuse it by:  use library.{part}\n"
+
+
+def _part(part: str) -> str:
+    names = ", ".join(name for name, own in defined().items() if own == part)
+    about = _parsed(part).doc or ""
+    return f"library.{part}:\n{_paragraph(about, '  ', '  ')}\n{_paragraph(names, '  ', '  ')}\n"
+
+
+def _source(part: str, name: str) -> str:
+    """Return a definition of the library as it is written there."""
+    item = next(item for item in _parsed(part).items if getattr(item, "name", None) == name)
+    return "\n".join(f"  {line}" if line else "" for line in item.span.text.split("\n"))
+
+
+def _parsed(part: str) -> File:
+    path = parts()[part]
+    return parse(Source(path.name, path.read_text(encoding="utf-8")), Bag())
 
 
 def _error(error: type[Error]) -> str:
@@ -83,4 +127,7 @@ def _index() -> str:
     for family in sorted(words.families()):
         lines += [f"{family}:", _paragraph(", ".join(words.names(family)), "  ", "  "), ""]
     codes = ", ".join(sorted(error.code for error in all_errors()))
+    for part in parts():
+        names = ", ".join(name for name, own in defined().items() if own == part)
+        lines += [f"library.{part}:", _paragraph(names, "  ", "  "), ""]
     return "\n".join([*lines, "error codes:", _paragraph(codes, "  ", "  "), ""])
