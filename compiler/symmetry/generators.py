@@ -305,14 +305,11 @@ def _image(d: Derivation, state: State, relation: Contract, live: Term, before: 
 
 def _viewed(d: Derivation, state: State, tensor: str) -> Any:
     """Return an effective weight, or the view of one that a use declares."""
-    from nnspec.compiler.emit.load import map_function
+    from nnspec.compiler.emit.load import effective_weight
 
     carrier = d.related.carriers[tensor]
-    if carrier.kind in ("weight", "buffer"):
-        found = state[key_of(tensor)]
-        for item in carrier.maps:
-            found = map_function(item)(found)
-        return found
+    if carrier.weight is not None:
+        return effective_weight(carrier.weight, tensor.rpartition(".")[0], state)
     for stated in d.related.stated:
         relation = stated.relation
         if isinstance(relation, Move) and relation.output == tensor:

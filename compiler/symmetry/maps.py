@@ -7,7 +7,7 @@ answer speaks of the effective weight. It is composed from the relations of the 
 
 from __future__ import annotations
 
-from nnspec.compiler.ir import Apply, Block, WeightMap
+from nnspec.compiler.ir import Apply, Block, Weight, WeightMap
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract, Elementwise, Relation, Sum
@@ -40,6 +40,14 @@ class Action(Node):
 
 
 FREE = Action()
+STILL = Action(entrywise=False, parity="none", degree=None, is_free=False, is_held=True, names=("frozen",))
+
+
+def action_of(weight: Weight) -> Action:
+    """Return what may be done to a weight: nothing where it is frozen."""
+    if any(tensor.kind == "frozen" for tensor in weight.stored):
+        return STILL
+    return action_of_maps(weight.maps)
 
 
 def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnspec.compiler.flat import Flat, Held, Use, flatten
-from nnspec.compiler.ir import Graph, Primitive, WeightMap
+from nnspec.compiler.ir import Graph, Primitive, Weight
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
@@ -27,7 +27,7 @@ from nnspec.compiler.relations import (
     Term,
     renamed,
 )
-from nnspec.compiler.symmetry.maps import Action, action_of_maps
+from nnspec.compiler.symmetry.maps import Action, action_of
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.passes import NoRule
@@ -44,7 +44,7 @@ class Carrier(Node):
     shown: str  # what people know it by
     live: bool  # depends on the network's inputs
     action: Action | None = None  # of a weight: what its constraint lets through
-    maps: tuple[WeightMap, ...] = ()  # that constraint
+    weight: Weight | None = None  # what is stored, and its constraints
     span: Span | None = None
 
     @property
@@ -101,7 +101,7 @@ class _Collector:
         found: dict[str, Held] = {}
         for index, use in enumerate(self.flat.uses):
             for _, held in use.weights:
-                moves = _is_learned(held) and action_of_maps(held.weight.maps).moves
+                moves = _is_weight(held) and action_of(held.weight).moves
                 if index not in needed and held.key not in self.carriers and moves:
                     found[held.key] = held
         return tuple(found.values())
@@ -158,15 +158,15 @@ class _Collector:
         name = held.key
         if name not in self.carriers:
             weight = held.weight
-            learned = _is_learned(held)
+            is_weight = _is_weight(held)
             self.carriers[name] = Carrier(
                 name=name,
                 shape=weight.shape,
-                kind="weight" if learned else "buffer",
+                kind="weight" if is_weight else "buffer",
                 shown=name,
                 live=False,
-                action=action_of_maps(weight.maps),
-                maps=weight.maps,
+                action=action_of(weight),
+                weight=weight,
                 span=use.span,
             )
         if not held.transposed:
@@ -177,8 +177,8 @@ class _Collector:
         return turned
 
 
-def _is_learned(held: Held) -> bool:
-    return all(tensor.kind == "learned" for tensor in held.weight.stored)
+def _is_weight(held: Held) -> bool:
+    return any(tensor.kind != "buffer" for tensor in held.weight.stored)
 
 
 def _site(primitive: Primitive) -> Site:

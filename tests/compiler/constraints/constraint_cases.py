@@ -75,6 +75,16 @@ USES: dict[str, Uses] = {
 WITHOUT_LAWS = {"tied": "the weight is another instance's"}
 
 
+def typed(text: str) -> Graph:
+    """Return the one network of a spec."""
+    bag = Bag()
+    checked = check(Source("case.nnspec", text), bag)
+    assert not bag.failed, [repr(error) for error in bag]
+    graph = checked.graph(checked.networks()[0], {})
+    assert graph is not None
+    return graph
+
+
 @dataclass
 class Case:
     """A constraint in use: the network of one layer whose weight it is laid on."""
@@ -93,12 +103,7 @@ class Case:
         )
         taken = f"real[{columns}, 5, 5]" if kernel else f"real[{columns}]"
         text = f"network n {{\n  input x: {taken}\n  output y = x -> {layer} as f\n  constrain f.weight: {self.written}\n}}\n"
-        bag = Bag()
-        checked = check(Source("case.nnspec", text), bag)
-        assert not bag.failed, [repr(error) for error in bag]
-        graph = checked.graph(checked.networks()[0], {})
-        assert graph is not None
-        return graph
+        return typed(text)
 
     @property
     def primitive(self) -> Primitive:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from constraint_cases import SQUARE, USES, WITHOUT_LAWS, Case, every_case, names
+from constraint_cases import SQUARE, USES, WITHOUT_LAWS, Case, every_case, names, typed
 from torch import Tensor
 from torch.nn.functional import conv2d, linear
 
@@ -17,6 +17,9 @@ from nnspec.compiler.emit.export import exported
 from nnspec.compiler.emit.load import function, module
 from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.ir import Frozen, Penalty, Projection, WeightMap
+from nnspec.compiler.rewrites.hard import hard, hard_state, is_soft
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.guards import verify_group
 
 CASES = every_case()
 every_use = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.written} {c.shape}")
@@ -220,6 +223,34 @@ def test_it_compiles_without_a_break(name: str) -> None:
     x = _input(case, 2).float()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     assert torch.allclose(compiled(x), net(x), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------- in a network
+
+
+@pytest.mark.parametrize("name", sorted(USES))
+def test_the_derived_symmetries_leave_outputs_unchanged(name: str) -> None:
+    """With permutations and scales before it and behind it, and with shifts that pass it."""
+    written = USES[name][0][0]
+    for chain in ("relu -> dense(5) as f -> relu", "dense(5) as f -> tanh"):
+        graph = typed(f"""network n {{
+          input  x: real[5]
+          output y = x -> dense(5) -> {chain} -> dense(3)
+          constrain f.weight: {written}
+        }}""")
+        group = symmetry_group(graph)
+        verified = verify_group(graph, group)
+        assert verified.generators > 0 and verified.max_output_error < 1e-9
+        assert group.continuous_dimension <= verified.nullity
+
+
+@every_use
+def test_the_hard_network_computes_the_same(case: Case) -> None:
+    state = {name: value.double() for name, value in module(case.graph).state_dict().items()}
+    deployed, x = hard(case.graph), _input(case, 3)
+    found = function(deployed)(hard_state(case.graph, state), x)
+    assert torch.allclose(found, function(case.graph)(state, x), rtol=0, atol=1e-12)
+    assert not is_soft(deployed)
 
 
 # ------------------------------------------------------------------------------------------- together
