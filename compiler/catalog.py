@@ -14,13 +14,14 @@ def catalog() -> Catalog:
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
     from nnspec.compiler.rules import registry as rules
-    from nnspec.compiler.runtime import data, losses, metrics, optimizers, schedules, stops
+    from nnspec.compiler.runtime import data, losses, metrics, optimizers, schedules, selection, stages, stops
 
     found = Catalog()
     for rule in operations.operations().values():
         if rule.written:
             found.add(rule.entry())
-    for module in (constraints, passes, rules, data, losses, metrics, optimizers, schedules, stops):
+    words = (data, losses, metrics, optimizers, schedules, selection, stages, stops)
+    for module in (constraints, passes, rules, *words):
         for entry in module.entries():
             found.add(entry)
     return found

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.derivation import resolve
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice
-from nnspec.compiler.runtime import data, optimizers
+from nnspec.compiler.runtime import data, optimizers, stages
+from nnspec.compiler.tensors import selector_of
 from nnspec.compiler.values import Given, Layer, Refused, Value, describe, entries
 from nnspec.dsl.catalog import Argument, Catalog, Entry, Problem, validate
 from nnspec.dsl.catalog import describe as describe_argument
@@ -27,6 +29,7 @@ from nnspec.dsl.errors.experiments import (
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import NoSuchMember, UndefinedName
+from nnspec.dsl.errors.training import WrongSelect
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import Argument as WrittenArgument
@@ -56,7 +59,12 @@ _LATER = {
     "kl": "the loss `kl`",
 }
 _ARTICLES = {"data": "a data set", "optimizer": "an optimizer", "rule": "a learning rule"}
-_NOUNS = {"data": "data set", "rule": "learning rule", "stop": "rule for stopping"}
+_NOUNS = {
+    "data": "data set",
+    "rule": "learning rule",
+    "stop": "rule for stopping",
+    "select": "choice among restarts",
+}
 # Fields that older habits write as arguments of the rule.
 _FIELDS_OF_RULES = ("optimizer", "schedule", "epochs", "steps", "batch", "loss", "seeds")
 
@@ -83,6 +91,10 @@ class Configuration:
     def item(self, expression: Expression, argument: Argument) -> Any:
         if argument.kind in self.catalog.families():
             return self.word(expression, argument.kind, f"`{argument.name}`")
+        if argument.kind == "selector":
+            return selector_of(expression)
+        if argument.kind == "score":
+            return _score(expression)
         return self.plain(expression, argument)
 
     # --------------------------------------------------------------------------------------- plain values
@@ -241,11 +253,14 @@ class Configuration:
         if family == "loss" and isinstance(expression, Binary | Unary | Chain | Member | Index | Conditional):
             return NotBuiltYet(expression.span, what="losses written as expressions")
         function = expression.function if isinstance(expression, CallOf) else None
-        if isinstance(function, Member) or isinstance(expression, Member):
+        member = function if function is not None else expression
+        if isinstance(member, Member) and isinstance(resolve(self.module, member.of), Module):
             return NotBuiltYet(expression.span, what=f"{_article(family)} of another file")
         why = f"{place} must be {_article(family)}"
         found = "a list" if isinstance(expression, ListOf) else f"`{expression.span.text[:40]}`"
-        return WrongField(expression.span, why=why, found=found, help=None)
+        known = self.catalog.names(family)
+        help_text = f"there are {', '.join(f'`{word}`' for word in known)}" if len(known) <= 12 else None
+        return WrongField(expression.span, why=why, found=found, help=help_text)
 
     def unknown_word(self, name: Name, family: str, place: str) -> UnknownWord | WrongFamily:
         others = self.catalog.anywhere(name.name)
@@ -279,7 +294,17 @@ def _misfit(choice: Choice) -> tuple[str, str] | None:
     """What no argument alone gets wrong."""
     if choice.family == "data":
         return data.misfit(choice)
+    if choice.family == "stage":
+        return stages.misfit(choice)
     return optimizers.misfit(choice) if choice.family == "optimizer" else None
+
+
+def _score(expression: Expression) -> tuple[str, str]:
+    """`validation.loss`: a part of the data and a number measured on it."""
+    if isinstance(expression, Member) and isinstance(expression.of, Name):
+        return expression.of.name, expression.name
+    help_text = "write a part and a number measured on it, such as `validation.loss`"
+    raise Refused(WrongSelect(expression.span, why="this is no score", label="no score", help=help_text))
 
 
 def _article(family: str) -> str:

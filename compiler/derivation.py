@@ -1,7 +1,8 @@
 """The fields of an experiment: its own, and those of the experiments that it derives from.
 
 In: a bound experiment. Out: its fields by name, each with the module it was written in, whose names its
-value sees. A field of the experiment replaces that of its base; `steps` and `epochs` replace each other.
+value sees. A field of the experiment replaces that of its base; `epochs`, `steps`
+and `stages` replace each other, and `train` blocks those of the base.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ from nnspec.dsl.syntax import (
     TrainBlock,
 )
 
-_LENGTHS = {"epochs": "steps", "steps": "epochs"}
+_LENGTHS = ("epochs", "steps", "stages")
 _LATER_STATEMENTS: dict[type[Statement], str] = {
-    TrainBlock: "parts that learn differently",
     Constrain: "constraints in an experiment",
     Initialize: "initialisation by selector",
     Expect: "claims in an experiment",
@@ -43,6 +43,23 @@ class Written(Node):
     module: Module
 
 
+class WrittenBlock(Node):
+    """A `train` block as written, and where."""
+
+    block: TrainBlock
+    module: Module
+
+
+def blocks(definition: Definition) -> tuple[WrittenBlock, ...]:
+    """Return the `train` blocks of an experiment whose fields are known: its own, else those of its base."""
+    for link in _chain(definition, Bag()) or ():
+        body = link.item.body if isinstance(link.item, ExperimentDefinition) else ()
+        own = tuple(WrittenBlock(block=b, module=link.module) for b in body if isinstance(b, TrainBlock))
+        if own:
+            return own
+    return ()
+
+
 def fields(definition: Definition, bag: Bag) -> dict[str, Written] | None:
     """Return an experiment's fields by name; None after an error that leaves them unknown."""
     chain = _chain(definition, bag)
@@ -54,7 +71,8 @@ def fields(definition: Definition, bag: Bag) -> dict[str, Written] | None:
         own, fine = _own(link, bag)
         sound = sound and fine
         for name in own:
-            found.pop(_LENGTHS.get(name, ""), None)
+            for other in _LENGTHS if name in _LENGTHS else ():
+                found.pop(other, None)
         found.update(own)
     return found if sound else None
 
@@ -126,7 +144,7 @@ def _own(definition: Definition, bag: Bag) -> tuple[dict[str, Written], bool]:
     for statement in item.body:
         if isinstance(statement, Field):
             sound = _add(statement, definition.module, found, bag) and sound
-        else:
+        elif not isinstance(statement, TrainBlock):
             what = _LATER_STATEMENTS.get(type(statement), "this statement in an experiment")
             bag.add(NotBuiltYet(statement.span, what=what))
             sound = False

@@ -32,6 +32,13 @@ FIELDS = Entry(
         ),
         Argument(name="steps", kind="int", default=None, at_least=1, doc="batches in all"),
         Argument(
+            name="stages",
+            kind="stage",
+            listed="either",
+            default=(),
+            doc="what the run does one after another, instead of `epochs` or `steps`",
+        ),
+        Argument(
             name="batch",
             kind="int",
             default=64,
@@ -46,6 +53,20 @@ FIELDS = Entry(
             default=0,
             at_least=0,
             doc="one run each; they vary all but the data",
+        ),
+        Argument(
+            name="restarts",
+            kind="int",
+            default=1,
+            at_least=1,
+            doc="initialisations of each seed, of which one is the result",
+        ),
+        Argument(
+            name="select",
+            kind="select",
+            default=None,
+            nullable=True,
+            doc="which restart; else the one of least training loss",
         ),
         Argument(name="metrics", kind="metric", listed="either", default=(), doc="reported beside the loss"),
         Argument(name="shuffle", kind="bool", default=True, doc="whether each epoch has its own order"),
@@ -82,10 +103,23 @@ FIELDS = Entry(
     example="epochs = 20",
 )
 
+# What a `train` block may say; what it leaves out comes from the experiment.
+BLOCK_FIELDS = Entry(
+    name="train",
+    family="field",
+    doc="How the selected parameters learn.",
+    arguments=(
+        Argument(name="loss", kind="loss", default=None, doc="what they make small"),
+        Argument(name="learn", kind="rule", default=None, doc="their learning rule"),
+        Argument(name="optimizer", kind="optimizer", default=None, doc="their optimizer"),
+        Argument(name="schedule", kind="schedule", default=None, doc="a factor on their learning rate"),
+        Argument(name="every", kind="int", default=1, at_least=1, doc="steps from one of theirs to the next"),
+        Argument(name="during", kind="interval", default=(0.0, 1.0), doc="a part of the run: `0.5..1.0`"),
+    ),
+    example="train head.** { optimizer = sgd(lr = 0.1) }",
+)
+
 LATER_FIELDS = {
-    "stages": "training in stages",
-    "restarts": "`restarts`",
-    "select": "`select`",
     "evaluate": "`evaluate`, ways to judge a stochastic network",
 }
 

@@ -45,6 +45,10 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         precision=full["precision"],
         stop=None if full["stop"] is None else _with_thresholds_within(full["stop"], full["loss"]),
         save=full["save"],
+        stages=full["stages"],
+        groups=values.get("groups", ()),
+        restarts=full["restarts"],
+        select=full["select"],
         doc=doc,
         span=definition.span,
     )

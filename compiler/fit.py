@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.configuration import Configuration
-from nnspec.compiler.derivation import Written, fields, resolve
+from nnspec.compiler.derivation import Written, blocks, fields, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Analysis, Choice, Experiment
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
+from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.runtime import data
@@ -32,10 +33,8 @@ from nnspec.dsl.errors.data import DataTooFewRows
 from nnspec.dsl.errors.experiments import (
     BatchTooLarge,
     MissingField,
-    NoLength,
     NotAnExperiment,
     NothingToWatch,
-    TwoLengths,
     WrongField,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
@@ -124,6 +123,8 @@ class Fitter:
         self.check_rows(values, written)
         self.check_stop(values)
         graph = None if network is None else self.fit_network(network, values, written)
+        if graph is not None:
+            values |= self.course(definition, values, written, graph)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
@@ -137,13 +138,7 @@ class Fitter:
                     definition.span, experiment=definition.name, name=name, example=EXAMPLES[name]
                 )
                 self.bag.add(error)
-        if "epochs" in written and "steps" in written:
-            first, second = sorted(
-                (written["epochs"].field, written["steps"].field), key=lambda field: field.span.start
-            )
-            self.bag.add(TwoLengths(second.span, (Related(span=first.span, label="a first length"),)))
-        if "epochs" not in written and "steps" not in written:
-            self.bag.add(NoLength(definition.span, experiment=definition.name))
+        check_length(definition, written, self.bag)
 
     def values(self, written: Mapping[str, Written]) -> dict[str, Any]:
         """Return every field but the network, evaluated and validated; wrong ones are left out."""
@@ -189,6 +184,31 @@ class Fitter:
         for error in errors:
             self.bag.add(error)
         return typed
+
+    def course(
+        self,
+        definition: Definition,
+        values: Mapping[str, Any],
+        written: Mapping[str, Written],
+        graph: Graph,
+    ) -> dict[str, Any]:
+        """Return stages and groups fitted to the network; what is wrong with them goes to the bag."""
+        found: dict[str, Any] = {"stages": (), "groups": ()}
+        before = len(self.bag)
+        try:
+            check_select(values)
+            if "stages" in values:
+                field = written["stages"]
+                configuration = self.configuration(field.module)
+                found["stages"] = fit_stages(values["stages"], graph, configuration, field.field.value.span)
+            given = blocks(definition)
+            modules = {id(block.module): self.configuration(block.module) for block in given}
+            found["groups"] = fit_blocks(given, graph, modules, self.bag)
+            if len(self.bag) == before:
+                check_learning(found["stages"], found["groups"], graph, definition.span)
+        except Refused as refused:
+            self.report(refused)
+        return found
 
     def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
         choice: Choice | None = values.get("data")

@@ -19,6 +19,8 @@ from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import Selection, Selector, SelectorPart
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nnspec.compiler.evaluate import Evaluator
 
 Part: TypeAlias = "tuple[str, int | None]"
@@ -47,8 +49,14 @@ def _nothing_selected(selection: Selection, block: Block) -> Error:
         near = nearest(text, _weights_by_operation(block))
         suggestion = None if near is None else f"every {near}"
     else:
-        suggestion = within[0] if within else nearest(text, paths)
+        suggestion = within[0] if within else nearest(text, [*paths, *_wider(paths)])
     return NothingSelected(selection.span, text=text, suggestion=suggestion, paths=some)
+
+
+def _wider(paths: list[str]) -> list[str]:
+    """Return a pattern for all that lies under each instance."""
+    found = {".".join(path.split(".")[:size]) for path in paths for size in range(1, path.count(".") + 1)}
+    return [f"{instance}.**" for instance in sorted(found)]
 
 
 def _weights_by_operation(block: Block) -> list[str]:
@@ -63,6 +71,35 @@ def _weights_by_operation(block: Block) -> list[str]:
 def _text(selection: Selection) -> str:
     text = "".join(selection.span.text.split())
     return text.removeprefix("every") if selection.every else text
+
+
+def selected(block: Block, selector: Selector, evaluator: Evaluator) -> list[tuple[str, Primitive, str]]:
+    """Return the weights that a selector means: path and instance, and the weight's name."""
+    chosen = _Choice(selector.chosen, evaluator)
+    excepted = _Choice(selector.excepted, evaluator)
+    found = list(_selected(block, "", (chosen, excepted), (chosen.start, excepted.start)))
+    for choice in (chosen, excepted):
+        for number, selection in enumerate(choice.selections):
+            if number not in choice.used:
+                raise Refused(_nothing_selected(selection, block))
+    return found
+
+
+def _selected(
+    block: Block, prefix: str, choices: tuple[_Choice, _Choice], states: tuple[State, State]
+) -> Iterator[tuple[str, Primitive, str]]:
+    for child in block.children:
+        for number, instance in enumerate(child.instances):
+            index = number if child.repeated else None
+            path = f"{prefix}{child.name}[{number}]" if child.repeated else f"{prefix}{child.name}"
+            left, right = (_advance(state, child.name, index) for state in states)
+            if isinstance(instance, Block):
+                yield from _selected(instance, path + ".", choices, (left, right))
+                continue
+            for weight in operation(instance.operation).owns:
+                spared = choices[1].matches(instance.operation, weight, right)
+                if choices[0].matches(instance.operation, weight, left) and not spared:
+                    yield path, instance, weight
 
 
 class _Choice:

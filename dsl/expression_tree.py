@@ -161,6 +161,12 @@ class ExpressionBuilder:
             found = s.Member(of=found, name=str(token), span=span)
         return found
 
+    def pattern(self, meta: Any, c: list[Any]) -> Any:
+        parts = (
+            s.SelectorPart(name=str(p), span=self.token_span(p)) if isinstance(p, Token) else p for p in c
+        )
+        return s.Pattern(parts=tuple(parts), span=self.span(meta))
+
     def dotted(self, meta: Any, c: list[Any]) -> Any:
         return ".".join(map(str, c))
 

@@ -50,6 +50,12 @@ class Interval(Expression):
     stop: Expression | None
 
 
+class Pattern(Expression):
+    """`encoder.**` as an argument: a path with `*` or `**` in it."""
+
+    parts: tuple[SelectorPart, ...]
+
+
 class Member(Expression):
     """`of.name`: `embed.weight`, `plus.post`."""
 

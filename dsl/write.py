@@ -25,9 +25,11 @@ from nnspec.dsl.syntax import (
     Nothing,
     Number,
     ParameterDeclaration,
+    Pattern,
     RepeatStep,
     Selection,
     Selector,
+    SelectorPart,
     Step,
     Text,
     Unary,
@@ -71,6 +73,8 @@ def _expression(node: Expression) -> tuple[str, int]:
         case Interval(start=start, stop=stop):
             sides = ("" if side is None else expression(side, 7) for side in (start, stop))
             return "..".join(sides), 6
+        case Pattern(parts=parts):
+            return pattern(parts), _ATOM
         case Member(of=of, name=name):
             return f"{expression(of, _ATOM)}.{name}", _ATOM
         case CallOf(function=function, arguments=given):
@@ -184,8 +188,12 @@ def selector(found: Selector) -> str:
 
 
 def selection(found: Selection) -> str:
-    parts = (p.name if p.index is None else f"{p.name}[{expression(p.index)}]" for p in found.parts)
-    return ("every " if found.every else "") + ".".join(parts)
+    return ("every " if found.every else "") + pattern(found.parts)
+
+
+def pattern(parts: tuple[SelectorPart, ...]) -> str:
+    """Return the text of a path with `*` and `**` in it."""
+    return ".".join(p.name if p.index is None else f"{p.name}[{expression(p.index)}]" for p in parts)
 
 
 def quote(text: str) -> str:

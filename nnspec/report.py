@@ -30,6 +30,7 @@ from nnspec.compiler.runtime.report import (
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.dimensions import Size
 from nnspec.files import write_text
+from nnspec.report_course import course_tables
 from nnspec.spec import Network, Spec
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def _picture(network: Network) -> tuple[Figure | Code, ...]:
 
 def _run_section(run: RunResult) -> Section:
     parts: list[Part] = _seed_tables(run)
+    for table in course_tables(run, _setting):
+        parts.append(Folded(table=table) if len(table.rows) > _MOST_ROWS else table)
     text: list[str] = [str(error.message) for error in run.problems]
     if figures.available():
         parts += _plots(run)
@@ -199,7 +202,10 @@ def _spread(run: RunResult, name: str) -> tuple[Cell, ...]:
 
 def _plots(run: RunResult) -> list[Figure]:
     spread = f"mean of {len(run.seeds)} seeds, band: one standard deviation" if len(run.seeds) > 1 else ""
-    found = [Figure(svg=figures.curves(name, parts), caption=spread) for name, parts in _curves(run).items()]
+    found = [
+        Figure(svg=figures.curves(name, parts, run.boundaries), caption=spread)
+        for name, parts in _curves(run).items()
+    ]
     for own in run.seeds[:1]:
         if own.confusion is not None:
             caption = f"confusion on the {run.held_out} part, seed {own.seed}"
@@ -213,7 +219,7 @@ def _plots(run: RunResult) -> list[Figure]:
 def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, float]]]]]:
     """Metric -> part -> seed -> points, from the rows of the history."""
     found: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = {}
-    for row in run.history:
+    for row in run.kept_history:
         for part in ("train", "validation", "test"):
             scores: Mapping[str, Any] = row.get(part) or {}
             for name, value in scores.items():

@@ -63,5 +63,9 @@ def print_run(result: RunResult) -> None:
         rows.append(("deviation", "", None, *(result.deviation[n] for n in names)))
     columns = ("seed", "ended", "epochs", *(f"{result.held_out} {name}" for name in names))
     print_table(f"experiment {result.experiment}", columns, rows)
+    if result.trials:
+        count = len(result.trials) // len(result.seeds)
+        kept = ", ".join(str(seed.restart) for seed in result.seeds[:_MOST_ROWS])
+        write(f"of {count} restarts (0 to {count - 1}) was kept, by seed: {kept}\n")
     earlier = ", in place of an earlier one" if result.replaced else ", resumed" if result.resumed else ""
     write(f"run: {result.path}{earlier}\n")

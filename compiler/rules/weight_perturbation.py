@@ -60,7 +60,7 @@ class WeightPerturbation(Rule):
         with _same_draws(run) as again:
             centre = None if antithetic else again(batch)
             for _ in range(samples):
-                noise = [streams.normal("perturbation", parameter) for parameter in stored]
+                noise = run.spared([streams.normal("perturbation", parameter) for parameter in stored])
                 _shift(run.parameters, stored, noise, sigma)
                 above = again(batch)
                 if centre is None:

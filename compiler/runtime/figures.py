@@ -65,10 +65,11 @@ def _embedded(text: str) -> str:
 Curves = Mapping[str, Mapping[int, Sequence[tuple[float, float]]]]
 
 
-def curves(name: str, parts: Curves) -> str:
+def curves(name: str, parts: Curves, boundaries: Sequence[int] = ()) -> str:
     """Return one metric's curves: `parts[part][seed]` are (epoch, value) pairs.
 
     A line is the mean over the seeds, the band reaches one standard deviation (of the sample) each way.
+    `boundaries` are the epochs after which another stage began.
     """
 
     def draw(axes: Any) -> None:
@@ -80,6 +81,8 @@ def curves(name: str, parts: Curves) -> str:
                 low = [c - s for c, s in zip(centre, spread, strict=True)]
                 high = [c + s for c, s in zip(centre, spread, strict=True)]
                 axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+        for epoch in boundaries:
+            axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle="--")
         axes.set_title(name.replace("_", " "), loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -93,15 +96,21 @@ def curves(name: str, parts: Curves) -> str:
 def _over_seeds(
     seeds: Mapping[int, Sequence[tuple[float, float]]],
 ) -> tuple[list[float], list[float], list[float]]:
-    """The mean and the deviation at each epoch, over the seeds that reached it."""
-    found: dict[float, list[float]] = {}
+    """The mean and the deviation at each epoch, over the seeds that reached it.
+
+    An epoch may come twice, before and after pruning: a line then falls straight down.
+    """
+    found: dict[tuple[float, int], list[float]] = {}
     for points in seeds.values():
+        times: dict[float, int] = {}
         for epoch, value in points:
-            found.setdefault(epoch, []).append(value)
-    epochs = sorted(found)
-    centre = [sum(found[e]) / len(found[e]) for e in epochs]
+            times[epoch] = times.get(epoch, 0) + 1
+            found.setdefault((epoch, times[epoch]), []).append(value)
+    places = sorted(found)
+    epochs = [epoch for epoch, _ in places]
+    centre = [sum(found[e]) / len(found[e]) for e in places]
     spread: list[float] = []
-    for e, c in zip(epochs, centre, strict=True):
+    for e, c in zip(places, centre, strict=True):
         values = found[e]
         squares = sum((value - c) ** 2 for value in values)
         spread.append((squares / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0)

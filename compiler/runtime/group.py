@@ -1,7 +1,7 @@
 """Parameters that learn together: what the step of a rule is given.
 
 In: a learner, a complete group of the phase that it is in. A rule sees `network`, `parameters`, `optimizer`,
-`options`, `mean_loss`, `draws` and `draw_again`.
+`options`, `mean_loss`, `spared`, `draws` and `draw_again`.
 """
 
 from __future__ import annotations
@@ -74,6 +74,12 @@ class LearningGroup:
             with self.learner.precision():
                 return self.loss(self.network(*batch.inputs), batch.target)
         return self.loss(self.network(*batch.inputs), batch.target)
+
+    def spared(self, directions: list[Tensor]) -> list[Tensor]:
+        """Return directions for the parameters with nothing in them for entries that were pruned."""
+        masks = [self.learner.masks.get(name) for name in self.names]
+        pairs = zip(directions, masks, strict=True)
+        return [own if mask is None else own.masked_fill(mask, 0) for own, mask in pairs]
 
     def draws(self) -> dict[str, Tensor]:
         """Return where the forward's random numbers stand, for `draw_again`."""

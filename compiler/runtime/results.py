@@ -68,6 +68,15 @@ class RunResult(Node):
         kept = {own.seed: own.restart for own in self.seeds}
         return tuple(row for row in self.history if row.get("restart", 0) == kept.get(row["seed"]))
 
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The epochs after which another stage began, in the longest training."""
+        found: dict[int, int] = {}
+        for row in self.kept_history:
+            stage = row.get("stage", 1)
+            found[stage] = max(found.get(stage, 0), row["epoch"])
+        return tuple(dict.fromkeys(found[stage] for stage in sorted(found)[:-1]))
+
     def json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
         return {

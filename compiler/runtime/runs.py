@@ -31,6 +31,7 @@ from nnspec.compiler.runtime.stack import alone
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.runs import NoSuchRun
+from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,6 +249,8 @@ def find_run(out: Path, plan: Plan) -> Path:
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return {"word": value.name} | {name: _plain(item) for name, item in sorted(value.arguments)}
+    if isinstance(value, Node):
+        return {name: _plain(getattr(value, name)) for name in value.compared_}
     if isinstance(value, tuple):
         return [_plain(item) for item in cast("tuple[Any, ...]", value)]
     return os.fspath(value) if isinstance(value, Path) else value

@@ -7,13 +7,49 @@ diverge, the first of equals; the first of all if every one diverged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.runtime.component import Component, registered
 from nnspec.compiler.runtime.trials import Trial
+from nnspec.dsl.catalog import Argument, Entry
+
+_SCORE = Argument(name="score", kind="score", doc="a score on a part: `validation.loss`")
+PARTS = ("train", "validation", "test")
+
+
+class Select(Component):
+    """A choice among restarts."""
+
+    family = "select"
+    arguments = (_SCORE,)
+    sign: ClassVar[int]
+
+
+class Least(Select):
+    name = "min"
+    doc = "The restart whose score is least."
+    example = "select = min(validation.loss)"
+    sign = 1
+
+
+class Greatest(Select):
+    name = "max"
+    doc = "The restart whose score is greatest."
+    example = "select = max(validation.accuracy)"
+    sign = -1
+
+
+_CHOICES: dict[str, Select] = registered((Least(), Greatest()))
+
+
+def entries() -> tuple[Entry, ...]:
+    """Return the catalog entries of the choices among restarts."""
+    return tuple(choice.entry() for choice in _CHOICES.values())
+
 
 # What is on the training part decides if nothing else is said: the test part never does.
-DEFAULT = Choice(family="select", name="min", arguments=(("metric", "loss"), ("part", "train")))
+DEFAULT = Choice(family="select", name="min", arguments=(("score", ("train", "loss")),))
 
 
 def selected(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -> tuple[Trial, ...]:
@@ -23,8 +59,7 @@ def selected(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -
 
 
 def _best(seed: int, restarts: int, choice: Choice, results: Mapping[str, Mapping[str, Any]]) -> Trial:
-    name = f"{choice['part']}.{choice['metric']}"
-    sign = -1 if choice.name == "max" else 1
+    name, sign = ".".join(choice["score"]), _CHOICES[choice.name].sign
     found: dict[Trial, float] = {}
     for restart in range(restarts):
         trial = Trial(seed, restart)

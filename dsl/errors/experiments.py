@@ -12,8 +12,8 @@ class UnknownField(Error):
     label = "not a field"
     help = "{help}"
     explain = """An experiment is a record of fixed fields; one that it does not have is refused, never
-ignored. The fields are network, data, loss, learn, optimizer, schedule, epochs or steps, batch, seeds,
-metrics, shuffle, seed_mode, device, precision, stop and save."""
+ignored. The fields are network, data, loss, learn, optimizer, schedule, epochs, steps or stages, batch,
+seeds, restarts, select, metrics, shuffle, seed_mode, device, precision, stop and save."""
 
 
 class MissingField(Error):

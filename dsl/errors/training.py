@@ -1,0 +1,85 @@
+"""Errors of how an experiment trains: stages, restarts, parts that learn differently, weights from elsewhere
+(N0635 to N0649)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class NotASelector(Error):
+    code = "N0635"
+    title = "not a selector"
+    message = "a selector is needed here: a path such as `encoder.**` or `head.weight`, or a list of these"
+    label = "not a path"
+    explain = """A stage is told which parameters it is about by a path of instance names that ends in a weight,
+with `*` for one part and `**` for any number of parts."""
+
+
+class NothingLearned(Error):
+    code = "N0636"
+    title = "nothing that is learned"
+    message = "`{text}` selects nothing that is learned"
+    label = "only tensors that are kept, frozen, or stored by another instance"
+    explain = """Stages and `train` blocks are about what a network learns. Running statistics and frozen weights
+are not learned, and a tied weight is learned where it is stored: select that one."""
+
+
+class StagesAndLength(Error):
+    code = "N0637"
+    title = "both stages and a length"
+    message = "`stages` and `{name}` both say how long to train"
+    label = "a second length"
+    help = "keep `stages`, each `fit` of which has a length of its own, or `{name}`"
+    explain = """A run is as long as its stages together, or as `epochs` or `steps` say."""
+
+
+class NothingToFit(Error):
+    code = "N0638"
+    title = "stages that train nothing"
+    message = "{why}"
+    label = "nothing learns here"
+    help = "{help}"
+    explain = """An experiment trains something in each `fit`: at least one stage is a `fit`, and in each of them
+at least one parameter is neither frozen nor outside all `train` blocks."""
+
+
+class PrunedThroughMap(Error):
+    code = "N0639"
+    title = "pruning a constrained weight"
+    message = "`prune` cannot make `{key}` zero: the network uses `{map}` of what is stored"
+    label = "would remove stored numbers, not weights"
+    help = "select other weights: `prune(density = 0.1, select = head.weight)`"
+    explain = """Pruning sets stored numbers to zero. Where a constraint lies between the stored numbers and the
+weight, the weight need not be zero then: a binary weight is never zero."""
+
+
+class BlocksOverlap(Error):
+    code = "N0640"
+    title = "two blocks train one parameter"
+    message = "`{key}` is in two `train` blocks"
+    label = "selected again here"
+    help = "take it away from one of them: `train ... except ...`, or write `train rest` for what is left"
+    explain = """Each parameter has one optimizer and one loss, so it is in one `train` block at most. `rest` is
+everything that no other block selects."""
+
+
+class WrongBlock(Error):
+    code = "N0641"
+    title = "wrong `train` block"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """A `train` block says how the parameters that it selects learn: `loss`, `learn`, `optimizer`,
+`schedule`, `every` (steps from one of its own to the next) and `during` (a part of the run, `0.5..1.0`). What
+it leaves out comes from the experiment."""
+
+
+class WrongSelect(Error):
+    code = "N0642"
+    title = "wrong choice among restarts"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """`restarts = 5` trains five networks a seed from different initialisations, and `select` says which
+of them is the result: `min(validation.loss)` or `max(validation.accuracy)`, on the training or the validation
+part. A test part that chooses is no test any more."""
