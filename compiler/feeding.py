@@ -84,6 +84,8 @@ def feed(experiment: Experiment, splits: Splits) -> tuple[Experiment, Splits]:
     if not errors and feeds.sizes:
         graph = _sized(graph, feeds.sizes)
     errors = errors or judge(graph, splits.fields, experiment.loss, experiment.metrics, span)
+    for group in experiment.groups:
+        errors = errors or judge(graph, splits.fields, group.loss, (), span)
     if errors:
         raise RunError(errors[0])
     check_batch(splits, experiment.batch, experiment.span)

@@ -7,7 +7,7 @@ against the network here; files when they are read (`feeding.feed`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
@@ -16,7 +16,7 @@ from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Analysis, Choice, Experiment
+from nnspec.compiler.experiment import Analysis, Choice, Experiment, Group
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
@@ -204,11 +204,20 @@ class Fitter:
             given = blocks(definition)
             modules = {id(block.module): self.configuration(block.module) for block in given}
             found["groups"] = fit_blocks(given, graph, modules, self.bag)
+            self.judge_blocks(found["groups"], graph, values.get("data"))
             if len(self.bag) == before:
                 check_learning(found["stages"], found["groups"], graph, definition.span)
         except Refused as refused:
             self.report(refused)
         return found
+
+    def judge_blocks(self, groups: Sequence[Group], graph: Graph, choice: Choice | None) -> None:
+        """Report losses of `train` blocks that do not fit the network and the data."""
+        known = None if choice is None else data.describe(choice)
+        for group in groups:
+            if choice is not None and known is not None and group.loss is not None:
+                for error in judge(graph, known, group.loss, (), choice.span):
+                    self.bag.add(error)
 
     def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
         choice: Choice | None = values.get("data")

@@ -6,7 +6,7 @@ name parameters by their state-dict keys; Refused, or errors in the bag, where t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnspec.compiler.configuration import Configuration
@@ -100,7 +100,7 @@ def _check_unmapped(stage: Choice, graph: Graph) -> None:
 
 
 def fit_blocks(
-    blocks: Iterable[WrittenBlock], graph: Graph, configuration: Mapping[int, Configuration], bag: Bag
+    blocks: Sequence[WrittenBlock], graph: Graph, configuration: Mapping[int, Configuration], bag: Bag
 ) -> tuple[Group, ...]:
     """Return the groups that `train` blocks mean, in order; `rest` is what no other one selects."""
     groups: list[Group] = []
@@ -129,6 +129,10 @@ def fit_blocks(
     if rest is not None and not wrong:
         left = tuple(key for key in learned_keys(graph) if key not in taken)
         groups[rest] = groups[rest].replace(keys=left)
+        if not left:
+            span = next(written.block.span for written in blocks if written.block.selector is None)
+            why, help_text = "`train rest` selects nothing", "the other blocks select every parameter already"
+            bag.add(WrongBlock(span, why=why, label="nothing is left", help=help_text))
     return tuple(groups)
 
 

@@ -39,12 +39,16 @@ PROMISED = {
     "moods": 0.95,
     "moons_early": 0.95,
     "orthogonal_digits": 0.95,
+    "pruned_digits": 0.93,
+    "refined_digits": 0.93,
     "residual_digits": 0.95,
     "shallow_digits": 0.95,
     "structured_flowers": 0.9,
     "ternary_scaled_digits": 0.94,
     "thin_digits": 0.94,
+    "two_paces": 0.92,
     "two_units": 0.8,
+    "two_units_restarted": 0.95,
     "wine_decay": 0.9,
     "with_real_weights": 0.95,
     "with_ternary_weights": 0.93,
@@ -89,7 +93,7 @@ def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
         experiment = spec.experiment(name)
         first = experiment.fitted.seeds[:1]
         experiment.fitted = experiment.fitted.replace(
-            epochs=None, steps=1, seeds=first, stop=None, save="last"
+            epochs=None, steps=1, stages=(), seeds=first, stop=None, save="last"
         )
         result = experiment.train(out=tmp_path)
         assert result.mean["loss"] > 0 and not result.problems

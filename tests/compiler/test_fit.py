@@ -200,7 +200,7 @@ def test_analyses() -> None:
         ({"network": 'm(width = "a")'}, "N0304", 'width = "a"', ""),
         ({"network": "3"}, "N0604", "3", ""),
         ({"stop": "early"}, "N0619", "early", "digits(validation = 0.1)"),
-        ({"stages": "[fit(epochs = 2)]"}, "N1000", "stages", ""),
+        ({"stages": "[fit(epochs = 2)]"}, "N0637", "stages", ""),
         ({"network": "m(width = sweep(2, 8))"}, "N1000", "sweep(2, 8)", ""),
         ({"network": "trained(e)"}, "N1000", "trained(e)", ""),
         ({"loss": "mean_squared_error(y, x) + 1"}, "N1000", "mean_squared_error(y, x) + 1", ""),
@@ -261,7 +261,7 @@ def test_a_cycle_of_experiments_is_one_error(refuse: Callable[[str], list[Any]])
 
 
 def test_statements_that_come_later(refuse: Callable[[str], list[Any]]) -> None:
-    body = "train rest { loss = cross_entropy }\n  constrain fc.weight: frozen"
+    body = "expect parameters == 3\n  constrain fc.weight: frozen"
     errors = refuse(spec().replace("epochs = 2", f"epochs = 2\n  {body}"))
     assert [error.code for error in errors] == ["N1000", "N1000"]
 
@@ -287,7 +287,7 @@ def test_unknown_targets_of_analyses(refuse: Callable[[str], list[Any]]) -> None
 
 def test_files_are_fitted_when_they_are_read(tmp_path: Any) -> None:
     (tmp_path / "a.csv").write_text("".join(["a,b,c\n"] + [f"{i},{i * i},{i % 3}\n" for i in range(30)]))
-    network = "network m {\n  input x: real[n]\n  output y: real[n] = x -> relu\n}\n"
+    network = "network m {\n  input x: real[n]\n  output y: real[n] = x -> layernorm\n}\n"
     experiment = fitted(network, data='csv("a.csv", target = "c")', batch="8")
     splits = data.load(experiment.data, tmp_path)
     with pytest.raises(RunError) as caught:
@@ -310,7 +310,7 @@ def test_files_are_fitted_when_they_are_read(tmp_path: Any) -> None:
 
 def test_symbolic_inputs_of_files_are_sized_when_they_are_read(tmp_path: Any) -> None:
     (tmp_path / "a.csv").write_text("".join(["a,b,c\n"] + [f"{i},{i * i},{i / 3}\n" for i in range(30)]))
-    network = "network m {\n  input x: real[n]\n  output y: real = x -> sum\n}\n"
+    network = "network m {\n  input x: real[n]\n  output y: real = x -> layernorm -> sum\n}\n"
     experiment = fitted(network, data='csv("a.csv", target = "c")', loss="mean_squared_error", batch="8")
     sized, _ = feed(experiment, data.load(experiment.data, tmp_path))
     assert dict(sized.graph.root.types)["x"].shape == (2,)
