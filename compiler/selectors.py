@@ -40,7 +40,8 @@ def lay(block: Block, selector: Selector, laid: tuple[Constraint, ...], evaluato
     return result
 
 
-def _nothing_selected(selection: Selection, block: Block) -> Error:
+def _nothing_selected(selection: Selection, block: Block, whole: bool = False) -> Error:
+    """`whole`: an instance that is named stands for all its weights, not for the first."""
     paths = weight_paths(block)
     text = _text(selection)
     some = ", ".join(f"`{path}`" for path in paths[:6]) or "none"
@@ -49,7 +50,8 @@ def _nothing_selected(selection: Selection, block: Block) -> Error:
         near = nearest(text, _weights_by_operation(block))
         suggestion = None if near is None else f"every {near}"
     else:
-        suggestion = within[0] if within else nearest(text, [*paths, *_wider(paths)])
+        named = f"{text}.**" if whole else next(iter(within), None)
+        suggestion = named if within else nearest(text, [*paths, *_wider(paths)])
     return NothingSelected(selection.span, text=text, suggestion=suggestion, paths=some)
 
 
@@ -81,7 +83,7 @@ def selected(block: Block, selector: Selector, evaluator: Evaluator) -> list[tup
     for choice in (chosen, excepted):
         for number, selection in enumerate(choice.selections):
             if number not in choice.used:
-                raise Refused(_nothing_selected(selection, block))
+                raise Refused(_nothing_selected(selection, block, whole=True))
     return found
 
 
