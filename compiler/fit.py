@@ -206,7 +206,7 @@ class Fitter:
             found["groups"] = fit_blocks(given, graph, modules, self.bag)
             self.judge_blocks(found["groups"], graph, values.get("data"))
             if len(self.bag) == before:
-                check_learning(found["stages"], found["groups"], graph, definition.span)
+                check_learning(found["stages"], found["groups"], graph)
         except Refused as refused:
             self.report(refused)
         return found

@@ -191,14 +191,9 @@ def _interval(expression: Expression, configuration: Configuration) -> tuple[flo
     raise Refused(WrongBlock(expression.span, why=why, label="not such a part", help=help_text))
 
 
-def check_learning(
-    stages: tuple[Choice, ...], groups: tuple[Group, ...], graph: Graph, span: Span | None
-) -> None:
-    """Refuse an experiment in which nothing learns while it trains."""
+def check_learning(stages: tuple[Choice, ...], groups: tuple[Group, ...], graph: Graph) -> None:
+    """Refuse stages in which nothing learns while they train."""
     own = {key for group in groups for key in group.keys or ()} if groups else set(learned_keys(graph))
-    if not own:
-        why = "nothing of the network learns"
-        raise Refused(NothingToFit(span, why=why, help="let some of its weights be learned"))
     frozen: set[str] = set()
     for stage in stages:
         if stage.name == "freeze":

@@ -22,9 +22,10 @@ from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
 from nnspec.compiler.runtime.stages import Phase, phases
 from nnspec.compiler.runtime.trials import Trial, trials
-from nnspec.compiler.tensors import tensors
+from nnspec.compiler.tensors import learned_keys, tensors
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.runs import BatchOfOne, NothingToJudgeBy
+from nnspec.dsl.errors.training import NothingToFit
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
     experiment, splits = feed(experiment, splits)
     names = [port.name for port in experiment.graph.root.inputs]
     train = _on_device(splits.train, names, place)
+    if not learned_keys(experiment.graph):
+        why, help_text = "nothing of the network is learned", "let some of its weights be learned"
+        raise RunError(NothingToFit(experiment.span, why=why, help=help_text))
     found = phases(experiment, train.rows)
     for phase in found:
         _check_batches(experiment, phase.batch or train.rows, train.rows)

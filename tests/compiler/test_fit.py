@@ -200,7 +200,7 @@ def test_analyses() -> None:
         ({"network": 'm(width = "a")'}, "N0304", 'width = "a"', ""),
         ({"network": "3"}, "N0604", "3", ""),
         ({"stop": "early"}, "N0619", "early", "digits(validation = 0.1)"),
-        ({"stages": "[fit(epochs = 2)]"}, "N0637", "stages", ""),
+        ({"stages": "[fit(epochs = 2)]"}, "N0637", "stages = [fit(epochs = 2)]", ""),
         ({"network": "m(width = sweep(2, 8))"}, "N1000", "sweep(2, 8)", ""),
         ({"network": "trained(e)"}, "N1000", "trained(e)", ""),
         ({"loss": "mean_squared_error(y, x) + 1"}, "N1000", "mean_squared_error(y, x) + 1", ""),
@@ -287,7 +287,7 @@ def test_unknown_targets_of_analyses(refuse: Callable[[str], list[Any]]) -> None
 
 def test_files_are_fitted_when_they_are_read(tmp_path: Any) -> None:
     (tmp_path / "a.csv").write_text("".join(["a,b,c\n"] + [f"{i},{i * i},{i % 3}\n" for i in range(30)]))
-    network = "network m {\n  input x: real[n]\n  output y: real[2] = x -> dense(2)\n}\n"
+    network = "network m {\n  input x: real[n]\n  output y: real[n] = x -> relu\n}\n"
     experiment = fitted(network, data='csv("a.csv", target = "c")', batch="8")
     splits = data.load(experiment.data, tmp_path)
     with pytest.raises(RunError) as caught:
@@ -310,7 +310,7 @@ def test_files_are_fitted_when_they_are_read(tmp_path: Any) -> None:
 
 def test_symbolic_inputs_of_files_are_sized_when_they_are_read(tmp_path: Any) -> None:
     (tmp_path / "a.csv").write_text("".join(["a,b,c\n"] + [f"{i},{i * i},{i / 3}\n" for i in range(30)]))
-    network = "network m {\n  input x: real[n]\n  output y: real = x -> dense(2) -> sum\n}\n"
+    network = "network m {\n  input x: real[n]\n  output y: real = x -> sum\n}\n"
     experiment = fitted(network, data='csv("a.csv", target = "c")', loss="mean_squared_error", batch="8")
     sized, _ = feed(experiment, data.load(experiment.data, tmp_path))
     assert dict(sized.graph.root.types)["x"].shape == (2,)

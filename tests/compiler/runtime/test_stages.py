@@ -18,6 +18,7 @@ from nnspec.compiler.runtime import data, masks
 from nnspec.compiler.runtime.results import Progress, RunResult
 from nnspec.compiler.runtime.runs import load_state
 from nnspec.compiler.runtime.stack import SMALL
+from nnspec.dsl.diagnostics import RunError
 
 Make = Callable[..., Experiment]
 Train = Callable[..., RunResult]
@@ -375,3 +376,13 @@ def test_restarts_resume(moons: Make, trained: Train, tmp_path: Path) -> None:
         trained(own, out=tmp_path / "broken", on_progress=interrupt_after(5))
     resumed = trained(own, out=tmp_path / "broken", resume=True)
     assert resumed.history == whole.history and resumed.trials == whole.trials
+
+
+def test_a_network_without_weights_is_refused(experiment: Make, trained: Train) -> None:
+    text = SMALL_NET.format(fields="epochs = 1").replace(
+        "dense(16) as fc1 -> tanh -> dense(16) as fc2", "tanh"
+    )
+    own = experiment(text.replace(" -> dense(2) as head", ""))
+    with pytest.raises(RunError) as caught:
+        trained(own)
+    assert caught.value.error.code == "N0638"
