@@ -121,11 +121,17 @@ class WeightMap(Node):
 
 
 class Projection(Node):
-    """A constraint that brings the stored weight back after each step: weight -> weight."""
+    """A constraint that brings the stored weight back after each step: weight -> weight.
+
+    Where a topology stands on the weight, removed entries are 0 for it; a function that `takes_kept` is given
+    `kept`, which entries there are, instead.
+    """
 
     name: str
     block: Block | None = None
     code: Code | None = None
+    takes_kept: bool = False
+    keeps: tuple[str, ...] = ()  # see `Constraint.keeps`; of a block it is derived
     span: Span | None = None
 
 

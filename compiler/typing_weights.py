@@ -57,12 +57,12 @@ def constrained_weight(
     if tie is not None:
         return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
     maps = _only(parts, WeightMap)
-    projections = _only(parts, Projection)
+    projections, penalties = _only(parts, Projection), _only(parts, Penalty)
     changed = next((item for item in maps if item.replaces), None)
-    if changed is not None and projections:
-        typer.bag.add(
-            NothingStored(projections[0].span, typer.related(), name=projections[0].name, other=changed.name)
-        )
+    changes = [*projections, *(item for item in penalties if item.proximal is not None)]
+    if changed is not None and changes:
+        item = changes[0]
+        typer.bag.add(NothingStored(item.span, typer.related(), name=item.name, other=changed.name))
         return None
     return Weight(
         name=tensor.name,
@@ -70,7 +70,7 @@ def constrained_weight(
         shape=tensor.shape,
         maps=maps,
         projections=projections,
-        penalties=_only(parts, Penalty),
+        penalties=penalties,
         init=init,
     )
 
@@ -117,14 +117,22 @@ def _part(
         if gradient is None:
             return None
         part = part.replace(gradient=gradient)
-    if isinstance(part, WeightMap | Projection) and part.block is not None:
-        block = _block(typer, part.name, part.block, tensor.shape, part.span)
+    if isinstance(part, WeightMap | Projection | Penalty) and part.block is not None:
+        expected = () if isinstance(part, Penalty) else tensor.shape
+        block = _block(typer, part.name, part.block, tensor.shape, expected, part.span)
         return None if block is None else part.replace(block=block)
     return part
 
 
-def _block(typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span: Span | None) -> Block | None:
-    """Type the block of a map that takes a weight to one of the same shape."""
+def _block(
+    typer: Typer,
+    name: str,
+    block: Block,
+    shape: tuple[Size, ...],
+    expected: tuple[Size, ...],
+    span: Span | None,
+) -> Block | None:
+    """Type the block of a function that takes a weight of a shape to a tensor of another."""
     weight = Type(axes=tuple(Axis(size=size) for size in shape))
     typer.uses.append((name, span))
     typed, outputs = typer.block(block, (weight,))
@@ -132,11 +140,11 @@ def _block(typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span:
     if typed is None or outputs is None:
         return None
     found = outputs[0]
-    if found.shape == shape and found.dtype == "real":
+    if found.shape == expected and found.dtype == "real":
         return typed
     kind = "" if found.dtype == "real" else found.dtype
     shown = kind + shape_text(found.shape)
-    typer.bag.add(ConstraintShape(span, name=name, expected=shape_text(shape), found=shown))
+    typer.bag.add(ConstraintShape(span, name=name, expected=shape_text(expected), found=shown))
     return None
 
 

@@ -40,7 +40,7 @@ def _blocks(block: Block, seen: dict[int, Block]) -> Iterator[Block]:
     yield block
     for primitive in _primitives(block):
         for weight in primitive.weights:
-            for item in (*weight.maps, *weight.projections):
+            for item in (*weight.maps, *weight.projections, *weight.penalties):
                 for inner in (item.block, getattr(item, "gradient", None)):
                     if inner is not None:
                         yield from _blocks(inner, seen)

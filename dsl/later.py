@@ -54,8 +54,7 @@ LATER_WORDS: dict[str, str] = {
     name: f"the constraint `{name}`"
     for name in (
         *("unitary", "sparse", "mask", "kst", "block"),
-        *("locally_connected", "equivariant", "shared_with", "nonnegative", "max_norm", "box", "simplex"),
-        *("l1", "l2", "group_lasso", "near_identity"),
+        *("locally_connected", "equivariant", "shared_with"),
     )
 }
 

@@ -6,13 +6,21 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.constraints.binary import Binary
+from nnspec.compiler.constraints.box import Box
 from nnspec.compiler.constraints.constraint import KINDS, Constraint
 from nnspec.compiler.constraints.frozen import Frozen
+from nnspec.compiler.constraints.group_lasso import GroupLasso
+from nnspec.compiler.constraints.l1 import L1
+from nnspec.compiler.constraints.l2 import L2
 from nnspec.compiler.constraints.low_rank import LowRank
+from nnspec.compiler.constraints.max_norm import MaxNorm
+from nnspec.compiler.constraints.near_identity import NearIdentity
+from nnspec.compiler.constraints.nonnegative import Nonnegative
 from nnspec.compiler.constraints.normalized import Normalized
 from nnspec.compiler.constraints.orthogonal import Orthogonal
 from nnspec.compiler.constraints.psd import Psd
 from nnspec.compiler.constraints.quantize import Quantize
+from nnspec.compiler.constraints.simplex import Simplex
 from nnspec.compiler.constraints.spectral import Spectral
 from nnspec.compiler.constraints.symmetric import Skew, Symmetric
 from nnspec.compiler.constraints.ternary import Ternary
@@ -39,6 +47,8 @@ _CONSTRAINTS: dict[str, Constraint] = {
         *(Binary(), Ternary(), Quantize(), Values()),
         *(Orthogonal(), Spectral(), Normalized()),
         *(LowRank(), Symmetric(), Skew(), Psd(), Circulant(), Toeplitz()),
+        *(Nonnegative(), MaxNorm(), Box(), Simplex()),
+        *(L1(), L2(), GroupLasso(), NearIdentity()),
         *(Frozen(), Tied()),
     )
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive, Type, Weight, WeightMap
+from nnspec.compiler.ir import Block, Child, Code, Graph, Instance, Primitive, Type, Weight, WeightMap
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -108,19 +108,36 @@ class _Writer:
                 for t in weight.stored
             ],
             "maps": [self.map(item) for item in weight.maps],
+            "projections": [
+                {"name": item.name, **self.function(item.block, item.code)} for item in weight.projections
+            ],
+            "penalties": [
+                {
+                    "name": item.name,
+                    **self.function(item.block, item.value),
+                    "proximal": item.proximal and item.proximal.name,
+                }
+                for item in weight.penalties
+            ],
             "tie": tie and {"child": tie.child, "weight": tie.weight, "transpose": tie.transpose},
         }
 
     def map(self, item: WeightMap) -> dict[str, Any]:
         return {
             "name": item.name,
-            "definition": None if item.block is None else self.instance(item.block),
-            "code": None if item.code is None else item.code.name,
-            "options": {} if item.code is None else {k: plain(v) for k, v in item.code.options},
+            **self.function(item.block, item.code),
             "stored": [tensor.name for tensor in item.stored],
             "straight_through": item.straight_through,
             "gradient": None if item.gradient is None else self.instance(item.gradient),
             "clip": plain(item.clip),
+        }
+
+    def function(self, block: Block | None, code: Code | None) -> dict[str, Any]:
+        """Say what a map or projection computes: a block of the graph, or a function of the library."""
+        return {
+            "definition": None if block is None else self.instance(block),
+            "code": None if code is None else code.name,
+            "options": {} if code is None else {k: plain(v) for k, v in code.options},
         }
 
 

@@ -18,7 +18,7 @@ from nnspec.compiler.emit.functional import emit_functional
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import imports
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Code, Graph, Projection, Weight, WeightMap, state_key
+from nnspec.compiler.ir import Code, Graph, Penalty, Projection, Weight, WeightMap, state_key
 from nnspec.compiler.naming import EMITTED_WORDS, Names
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def projection_function(item: Projection) -> Callable[[Tensor], Tensor]:
         return code_function(item.code)
     maps = Maps(Names(EMITTED_WORDS))
     name = maps.projection(item)
+    return _from_maps(maps, item.name)[name]
+
+
+def penalty_function(item: Penalty) -> Callable[[Tensor], Tensor]:
+    """Return a penalty as a function of the weight in use."""
+    if item.value is not None:
+        return code_function(item.value)
+    maps = Maps(Names(EMITTED_WORDS))
+    name = maps.penalty(item)
     return _from_maps(maps, item.name)[name]
 
 

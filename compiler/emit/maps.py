@@ -15,7 +15,7 @@ from nnspec.compiler.emit.code import definitions
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.nesting import nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
-from nnspec.compiler.ir import Block, Code, Projection, Weight, WeightMap
+from nnspec.compiler.ir import Block, Code, Penalty, Projection, Weight, WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
 
 
@@ -63,6 +63,12 @@ class Maps:
         """Return the name of the function of a projection, written on first use."""
         if item.code is not None:
             return self.code(item.code)
+        return self._known(item, lambda: self._plain(item.name, item.block))
+
+    def penalty(self, item: Penalty) -> str:
+        """Return the name of the function of a penalty's value, written on first use."""
+        if item.value is not None:
+            return self.code(item.value)
         return self._known(item, lambda: self._plain(item.name, item.block))
 
     def code(self, code: Code) -> str:

@@ -30,6 +30,7 @@ class Pace:
         self.group = group
         self.steps = phase.steps
         self.optimizer = optimizer
+        self.gain = optimizers.gain(chosen(group.optimizer))
         self.rates: list[float] = [part["lr"] for part in optimizer.param_groups]
         build = None if group.schedule is None else schedules.build(group.schedule, phase.steps)
         self.factor: Callable[[int], float] | None = build
@@ -38,6 +39,11 @@ class Pace:
         """Return whether the group learns at a step of the phase, counted from 0."""
         first, last = self.group.during
         return step % self.group.every == 0 and first * self.steps <= step < last * self.steps
+
+    @property
+    def length(self) -> float:
+        """How far this step goes for a gradient of 1: what a proximal map is to take."""
+        return self.gain * self.optimizer.param_groups[0]["lr"]
 
     def set_rates(self, step: int) -> None:
         """Give the optimizer the learning rates of a step of the phase."""
@@ -64,12 +70,19 @@ class LearningGroup:
         self.loss = losses.mean(chosen(group.loss))
 
     def learn(self, batch: Batch, step: int) -> Tensor:
-        """Make one step of the rule; return the loss."""
+        """Make one step of the rule and what follows it; return the loss."""
         self.pace.set_rates(step)
-        return self.rule.step(self, batch, self.learner.streams)
+        loss = self.rule.step(self, batch, self.learner.streams)
+        self.learner.after_step(self.learner.state, self.pace.length, self.names)
+        return loss
 
     def mean_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch, of which the rule may take the gradient."""
+        """Return the mean loss of a batch and the smooth penalties, of which the rule may take the gradient."""
+        loss = self._mean_loss(batch)
+        penalty = self.learner.penalties.smooth(self.learner.state, self.names)
+        return loss if penalty is None else loss + penalty
+
+    def _mean_loss(self, batch: Batch) -> Tensor:
         if self.learner.mixed:
             with self.learner.precision():
                 return self.loss(self.network(*batch.inputs), batch.target)

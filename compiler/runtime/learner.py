@@ -10,9 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime import masks
+from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions
 from nnspec.compiler.runtime.group import LearningGroup
+from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
@@ -38,6 +40,13 @@ class Learner:
         self.streams.begin("init")
         self.network = plan.make().to(device=plan.device, dtype=plan.dtype)
         self.streams.begin("forward")
+        self.state: dict[str, Tensor] = {
+            **dict(self.network.named_parameters()),
+            **dict(self.network.named_buffers()),
+        }
+        self.penalties = Penalties(plan.graph)
+        self.after_step = AfterStep(plan.graph)
+        self.after_step.project(self.state)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
         self.scorer = Scorer(experiment.loss, experiment.metrics)
@@ -109,6 +118,10 @@ class Learner:
             yield from (part.take(index) for index in order.split(size)[:count])
 
     # ------------------------------------------------------------------------------------------ measuring
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return the state, in a list of one."""
+        return [self.state]
 
     def scores(self) -> dict[str, list[dict[str, float]]]:
         """Return for each part the scores, in a list of one."""

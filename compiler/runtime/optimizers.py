@@ -47,6 +47,10 @@ class Optimizer(Component):
     fused: ClassVar[bool] = True  # torch has a fused kernel
     elementwise: ClassVar[bool] = True  # exact over stacked parameters
 
+    def gain(self, options: dict[str, Any]) -> float:
+        """Return how many learning rates one step goes along a gradient that stays the same."""
+        return 1.0
+
     def settings(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of the torch class."""
         return dict(options)
@@ -64,6 +68,9 @@ class Sgd(Optimizer):
     example = "optimizer = sgd(lr = 0.1)"
     torch_name = "SGD"
 
+    def gain(self, options: dict[str, Any]) -> float:
+        return 1 / (1 - options["momentum"])
+
 
 class Momentum(Optimizer):
     name = "momentum"
@@ -80,6 +87,9 @@ class Momentum(Optimizer):
     def settings(self, options: dict[str, Any]) -> dict[str, Any]:
         given = dict(options)
         return {"momentum": given.pop("beta"), **given}
+
+    def gain(self, options: dict[str, Any]) -> float:
+        return 1 / (1 - options["beta"])
 
 
 class Adam(Optimizer):
@@ -155,6 +165,15 @@ def build(choice: Choice, parameters: Iterable[Tensor], device_type: str) -> Tor
         return torch_class(kept, fused=True, **settings)
     except RuntimeError:  # this torch has no fused kernel for the device
         return torch_class(kept, **settings)
+
+
+def gain(choice: Choice) -> float:
+    """Return how many learning rates one step goes along a gradient that stays the same.
+
+    With momentum that is 1 / (1 - momentum). Of optimizers that adapt to each entry there is no one number: they
+    are taken to go one learning rate.
+    """
+    return _OPTIMIZERS[choice.name].gain(choice.options)
 
 
 def elementwise(choice: Choice) -> bool:

@@ -24,6 +24,7 @@ class SeedResult(Node):
     best_epoch: int | None = None  # whose weights were kept, if those of the best epoch were asked for
     confusion: tuple[tuple[int, ...], ...] | None = None  # on the held-out part
     predictions: tuple[tuple[float, float], ...] = ()  # target and output, where both are single numbers
+    weights: tuple[dict[str, Any], ...] = ()  # constrained ones of the first seed, see `constraint_log`
     problem: str | None = None  # why it diverged
     restart: int = 0  # which of the seed's initialisations
 
@@ -36,7 +37,7 @@ class RunResult(Node):
     identity: str
     held_out: str  # the part that `metrics` without a prefix are of
     seeds: tuple[SeedResult, ...]  # of each seed the restart that was selected
-    # Rows of metrics.jsonl: seed, perhaps restart and stage, epoch, step, loss, scores by part.
+    # Rows of metrics.jsonl: seed, perhaps restart and stage, epoch, step, loss, scores by part, constraints.
     history: tuple[dict[str, Any], ...]
     settings: dict[str, Any]
     environment: dict[str, Any]

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.experiment import Group
 from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.runtime import losses, masks, optimizers
+from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions, stacked_losses
 from nnspec.compiler.runtime.group import Pace, chosen
 from nnspec.compiler.runtime.learner import members_of, where
+from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
 from nnspec.compiler.runtime.stacked_forward import stacked, traced
 from nnspec.compiler.runtime.streams import Streams
@@ -62,6 +64,7 @@ class StackedGroup:
 
     def __init__(self, stack: Stack, group: Group, phase: Phase, parameters: dict[str, Tensor]) -> None:
         self.stack = stack
+        self.names = tuple(parameters)
         self.parameters = list(parameters.values())
         self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, stack.plan.device.type)
         self.pace = Pace(group, phase, self.optimizer)
@@ -73,8 +76,11 @@ class StackedGroup:
         self.pace.set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
         found: Any = stack.mean_losses(self.per_sample, batch)
+        penalty = stack.penalties.smooth(stack.state, self.names)
+        found = found if penalty is None else found + penalty
         found.backward(stack.ones, inputs=self.parameters)
         self.optimizer.step()
+        stack.after_step(stack.state, self.pace.length, self.names)
         return found.detach()
 
 
@@ -89,6 +95,9 @@ class Stack:
         self.trials = trials
         self.streams = [Streams(trial, experiment.seed_mode, plan.device) for trial in trials]
         self.state = self._initial()
+        self.penalties = Penalties(plan.graph, stacked=True)
+        self.after_step = AfterStep(plan.graph, stacked=True)
+        self.after_step.project(self.state)
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.graph)
         self.scorer = Scorer(experiment.loss, experiment.metrics)
@@ -205,6 +214,10 @@ class Stack:
 
     # ------------------------------------------------------------------------------------------ measuring
 
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return the state of each network."""
+        return [_one(self.state, index) for index in range(len(self.trials))]
+
     def scores(self) -> dict[str, list[dict[str, float]]]:
         """Return for each part the scores of each network."""
         import torch
@@ -223,8 +236,7 @@ class Stack:
         part = self.plan.parts[self.plan.held_out]
         found: list[tuple[Any, Any]] = []
         with torch.no_grad():
-            for index in range(len(self.trials)):
-                own = _one(self.state, index)
+            for own in self.states():
 
                 def forward(*inputs: Tensor, own: dict[str, Tensor] = own) -> Tensor:
                     return self.function(own, *inputs, training=False)

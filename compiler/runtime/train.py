@@ -176,5 +176,6 @@ def _trial_result(trial: Trial, own: dict[str, Any]) -> SeedResult:
         best_epoch=own.get("best_epoch"),
         confusion=None if table is None else tuple(tuple(row) for row in table),
         predictions=tuple((wanted, found) for wanted, found in own.get("predictions", ())),
+        weights=tuple(own.get("weights", ())),
         problem=None if problem is None else problem["where"],
     )

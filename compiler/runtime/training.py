@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nnspec.compiler.runtime import stops
 from nnspec.compiler.runtime.checkpoint import Snapshot
+from nnspec.compiler.runtime.constraint_log import ConstraintLog, with_objective
 from nnspec.compiler.runtime.device import describe
 from nnspec.compiler.runtime.divergence import locate
 from nnspec.compiler.runtime.learner import Learner
@@ -64,6 +65,7 @@ class Training:
         rows = self.plan.epochs * len(learner.trials)
         self.stride = 1 if self.watches else max(1, math.ceil(rows / ROWS))
         self.saved_at = time.monotonic()
+        self.constraints = ConstraintLog(learner, self.plan.epochs)
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -167,11 +169,13 @@ class Training:
         `loss` is the mean over the epoch's steps, None right after the weights were pruned.
         """
         rows: list[dict[str, Any]] = []
+        constrained = self.constraints.rows(self.epoch)
         for index, trial in enumerate(self.learner.trials):
             if trial not in self.diverged:
                 row: dict[str, Any] = {"seed": trial.seed} | self._place(trial)
                 row |= {"epoch": self.epoch, "step": self.learner.step, "loss": losses[index]}
-                rows.append(row | {part: finite(own[index]) for part, own in self.scores.items()})
+                row |= {part: finite(own[index]) for part, own in self.scores.items()}
+                rows.append(row | with_objective(constrained[index], row["train"]["loss"]))
         return rows
 
     def _place(self, trial: Trial) -> dict[str, int]:
@@ -218,7 +222,8 @@ class Training:
         tables = learner.tables(self.record.table)
         for index, trial in enumerate(learner.trials):
             scores = {part: own[index] for part, own in self.scores.items()}
-            self.record.results[trial.name] = self._result(trial, scores, tables[index])
+            result = self._result(trial, scores, tables[index])
+            self.record.results[trial.name] = result | {"weights": self.constraints.pictures(index)}
 
     def _result(self, trial: Trial, scores: dict[str, dict[str, float]], tables: tuple[Any, Any]) -> Any:
         problem = self.diverged.get(trial)

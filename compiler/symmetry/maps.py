@@ -44,10 +44,14 @@ STILL = Action(entrywise=False, parity="none", degree=None, is_free=False, is_he
 
 
 def action_of(weight: Weight) -> Action:
-    """Return what may be done to a weight: nothing where it is frozen."""
+    """Return what may be done to a weight: nothing where it is frozen, nothing that leads out of a projection's set."""
     if any(tensor.kind == "frozen" for tensor in weight.stored):
         return STILL
-    return action_of_maps(weight.maps)
+    found = action_of_maps(weight.maps)
+    for item in weight.projections:
+        through = _keeping(item.keeps, found) if item.block is None else _block(item.block, found)
+        found = through.replace(is_free=False, names=(*found.names, item.name))
+    return found
 
 
 def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
@@ -63,7 +67,10 @@ def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
 
 def _code(item: WeightMap, given: Action) -> Action:
     """A map of the library says itself what it lets through; one that stores tensors of its own holds all."""
-    keeps = () if item.stored or item.replaces else item.keeps
+    return _keeping(() if item.stored or item.replaces else item.keeps, given)
+
+
+def _keeping(keeps: tuple[str, ...], given: Action) -> Action:
     return given.replace(
         entrywise=given.entrywise and "permutations" in keeps,
         parity=given.parity if "signs" in keeps else "none",

@@ -68,6 +68,32 @@ USES: dict[str, Uses] = {
     "psd": (("psd", SQUARE), ("psd(rank = 2)", SQUARE)),
     "circulant": (("circulant", SQUARE), ("circulant", (4, 4))),
     "toeplitz": (("toeplitz", SQUARE), ("toeplitz", TALL), ("toeplitz", WIDE)),
+    "nonnegative": (("nonnegative", SQUARE), ("nonnegative", KERNEL)),
+    "box": (("box(-0.2, 0.3)", SQUARE), ("box(0.1, 0.2)", KERNEL)),
+    "max_norm": (
+        ("max_norm(0.5)", SQUARE),
+        ('max_norm(0.4, axis = "columns")', TALL),
+        ('max_norm(1, axis = "all")', WIDE),
+        ("max_norm(0.2)", KERNEL),
+        ('max_norm(0.2, axis = "columns")', KERNEL),
+    ),
+    "simplex": (
+        ("simplex", SQUARE),
+        ('simplex(axis = "columns")', TALL),
+        ('simplex(axis = "all")', WIDE),
+        ("simplex", KERNEL),
+        ('simplex(axis = "columns")', KERNEL),
+    ),
+    "l1": (("l1(0.1)", SQUARE), ("l1(0.1)", KERNEL)),
+    "l2": (("l2(0.1)", SQUARE), ("l2(0.1)", KERNEL)),
+    "near_identity": (("near_identity(0.1)", SQUARE),),
+    "group_lasso": (
+        ("group_lasso(0.1)", SQUARE),
+        ('group_lasso(0.1, group = "input")', TALL),
+        ('group_lasso(0.1, group = "block", block = [1, 2])', WIDE),
+        ('group_lasso(0.1, group = "block", block = [2, 1])', KERNEL),
+        ('group_lasso(0.1, group = "layer")', KERNEL),
+    ),
     "frozen": (("frozen", SQUARE),),
 }
 

@@ -18,6 +18,7 @@ from nnspec.compiler.emit.load import function, module
 from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.ir import Frozen, Penalty, Projection, WeightMap
 from nnspec.compiler.rewrites.hard import hard, hard_state, is_soft
+from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import verify_group
 
@@ -181,8 +182,10 @@ def test_emitted_forms_agree_with_the_effective_weight(case: Case) -> None:
 @every_use
 def test_training_stays_in_the_set(case: Case) -> None:
     net = module(case.graph)
+    after_step = AfterStep(case.graph)
     for _ in range(3):
         _step(net)
+        after_step(net.state_dict(), 0.1)
     stored = {key.removeprefix("f."): value for key, value in net.state_dict().items()}
     residual = case.rule.residual(case.site, _effective(case, net.state_dict()), case.kept(stored))
     assert residual < 1e-5

@@ -1,0 +1,137 @@
+"""The weights of a network that stand under constraints: which, what is stored, how many numbers are free.
+
+In: a typed graph. Out: a record for each weight, from which `show`, training and reports work. Imports neither
+torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any, cast
+
+from nnspec.compiler.constraints.constraint import Constraint, WeightSite
+from nnspec.compiler.ir import Graph, Primitive, Tensor, Weight, WeightMap, instances
+from nnspec.dsl.node import Node
+
+MAPS = ("structure", "manifold", "values", "topology")  # the kinds that come to a map
+
+
+class LaidRule(Node):
+    """A constraint on one weight: the rule, and the weight with the arguments of the constraint."""
+
+    rule: Constraint
+    site: WeightSite
+
+    @property
+    def text(self) -> str:
+        """The constraint with those arguments that are not left out: `max_norm(bound = 3)`."""
+        defaults = {argument.name: argument.default for argument in self.rule.arguments}
+        given = {n: v for n, v in self.site.options.items() if n not in defaults or v != defaults[n]}
+        order = [name for name in defaults if name in given] + [
+            name for name in given if name not in defaults
+        ]
+        inside = ", ".join(f"{name} = {_written(given[name])}" for name in order)
+        return f"{self.rule.name}({inside})" if inside else self.rule.name
+
+
+class ConstrainedWeight(Node):
+    """A weight under constraints. `owner` is the path of the instance it belongs to."""
+
+    owner: str
+    weight: Weight
+    rules: tuple[LaidRule, ...]  # in canonical order
+
+    @property
+    def path(self) -> str:
+        return f"{self.owner}.{self.weight.name}"
+
+    @property
+    def text(self) -> str:
+        return " & ".join(laid.text for laid in self.rules)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(laid.rule.kind for laid in self.rules)
+
+    @property
+    def maps(self) -> tuple[tuple[LaidRule, WeightMap], ...]:
+        """The maps in the order in which they are applied, each with its rule."""
+        laid = [one for one in self.rules if one.rule.kind in MAPS]
+        return tuple(zip(laid, self.weight.maps, strict=True))
+
+    @property
+    def main(self) -> Tensor | None:
+        """The tensor that is stored under the weight's own name, None where other numbers are."""
+        return next((tensor for tensor in self.weight.stored if tensor.name == self.weight.name), None)
+
+    @property
+    def stored(self) -> int:
+        """How many numbers are stored and learned."""
+        return sum(_count(tensor) for tensor in self.weight.stored if tensor.kind == "learned")
+
+    @property
+    def free(self) -> int:
+        """How many numbers say which member of the set the weight is; at most, where several sets meet."""
+        return 0 if self.weight.tie else min(laid.rule.free(laid.site) for laid in self.rules)
+
+    def json(self) -> dict[str, Any]:
+        """Return what `show --json` prints of the weight."""
+        return {
+            "weight": self.path,
+            "constraint": self.text,
+            "kinds": list(self.kinds),
+            "entries": prod(_whole(size) for size in self.weight.shape),
+            "stored": [
+                {
+                    "name": t.name,
+                    "shape": [_whole(size) for size in t.shape],
+                    "kind": t.kind,
+                    "dtype": t.dtype,
+                }
+                for t in self.weight.stored
+            ],
+            "free": self.free,
+        }
+
+
+def constrained_weights(graph: Graph) -> tuple[ConstrainedWeight, ...]:
+    """Return the constrained weights of a typed graph in construction order, those of shared instances once."""
+    return tuple(
+        found for located in instances(graph.root) for found in _of_instance(located.path, located.primitive)
+    )
+
+
+def _of_instance(path: str, primitive: Primitive) -> Iterable[ConstrainedWeight]:
+    for weight in primitive.weights:
+        laid = [one for one in primitive.constraints if one.weight == weight.name]
+        rules = tuple(
+            LaidRule(
+                rule=one.rule,
+                site=WeightSite(name=weight.name, shape=weight.shape, options=dict(one.options)),
+            )
+            for one in laid
+        )
+        if rules:
+            yield ConstrainedWeight(owner=path, weight=weight, rules=rules)
+
+
+def _count(tensor: Tensor) -> int:
+    return prod(_whole(size) for size in tensor.shape)
+
+
+def _whole(size: Any) -> int:
+    assert isinstance(size, int), "stored tensors have sizes that are numbers"
+    return size
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_written, cast('tuple[Any, ...]', value)))}]"
+    return "none" if value is None else str(value)

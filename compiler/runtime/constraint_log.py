@@ -1,0 +1,153 @@
+"""How far weights are from obeying their constraints, through training, and what they look like before and after.
+
+In: a learner, of one network or of several stacked. Out: plain numbers for the rows of the history, at no more
+epochs than a curve needs, and for a report pictures in numbers of the first network's weights. Where nothing
+is constrained, nothing is measured.
+
+Of each weight there are
+    latent        the distance from the stored weight to the one in use, over the norm of the stored one
+    residual.X    how far the weight, as the map of X leaves it, is from obeying X
+    penalty.X     the value of the penalty X
+    zeros         the share of entries in use that are exactly 0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nnspec.compiler.constrained import MAPS, ConstrainedWeight, LaidRule, constrained_weights
+from nnspec.compiler.constraints.constraint import Constraint
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.runtime.constrained_state import State, WeightState
+from nnspec.compiler.runtime.results import finite
+from nnspec.compiler.runtime.weight_pictures import picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.runtime.learner import Learner
+    from nnspec.compiler.runtime.stack import Stack
+
+_POINTS = 100  # epochs at which weights are measured, about
+_PICTURES = 24  # weights that are pictured
+
+Measures = dict[str, dict[str, float]]  # by path and name
+
+
+class _Look(NamedTuple):
+    weight: Tensor  # in use
+    measures: dict[str, float]
+
+
+class ConstraintLog:
+    """Watches the constrained weights of a training from its start."""
+
+    def __init__(self, learner: Learner | Stack, epochs: int) -> None:
+        self._learner = learner
+        self._weights = _weights(learner.plan.graph)
+        self._epochs = epochs
+        self._stride = max(1, epochs // _POINTS)
+        first = learner.plan.experiment.seeds[0]
+        shown = [trial.seed == first and bool(self._weights) for trial in learner.trials]
+        states = learner.states() if any(shown) else [{} for _ in shown]
+        self._before = [self._looks(state) if own else None for own, state in zip(shown, states, strict=True)]
+
+    def rows(self, epoch: int) -> list[Measures]:
+        """Return the measures of each network after an epoch; empty between the epochs that are measured."""
+        states = self._learner.states()
+        due = bool(self._weights) and (epoch % self._stride == 0 or epoch == self._epochs)
+        return [measures(self._weights, state) if due else {} for state in states]
+
+    def pictures(self, index: int) -> list[dict[str, Any]]:
+        """Return what a network's weights look like now, and looked like at the start, as plain data.
+
+        Of networks of other seeds than the first, and of weights beyond the first few, there are none.
+        """
+        before = self._before[index]
+        if before is None:
+            return []
+        now = self._looks(self._learner.states()[index])
+        return [
+            {
+                **own.given.json(),
+                "start": old.measures,
+                "end": new.measures,
+                **picture(old.weight, new.weight, own.given.kinds),
+            }
+            for own, old, new in zip(self._weights, before, now, strict=False)
+        ]
+
+    def _looks(self, state: State) -> list[_Look]:
+        own = self._weights[:_PICTURES]
+        found = measures(own, state)
+        return [_Look(one.effective(state).detach().cpu().clone(), found[one.given.path]) for one in own]
+
+
+def with_objective(found: Measures, loss: float | None) -> dict[str, Any]:
+    """Return the fields of a row: the measures, and where there are penalties the loss with all of them."""
+    if not found:
+        return {}
+    costs = [value for own in found.values() for name, value in own.items() if name.startswith("penalty.")]
+    if not costs or None in (loss, *costs):
+        return {"constraints": found}
+    return {"objective": sum(costs, loss or 0.0), "constraints": found}
+
+
+def measures(weights: list[_Weight], state: State) -> Measures:
+    """Return the measures of each weight, by its path."""
+    import torch
+
+    with torch.no_grad():
+        return {own.given.path: finite(own.measures(state)) for own in weights}
+
+
+def _weights(graph: Graph) -> list[_Weight]:
+    return [_Weight(given) for given in constrained_weights(graph) if given.weight.tie is None]
+
+
+class _Weight(WeightState):
+    """A constrained weight that is measured."""
+
+    def __init__(self, given: ConstrainedWeight) -> None:
+        from nnspec.compiler.emit.load import penalty_function
+
+        super().__init__(given)
+        self._penalties = [(item.name, penalty_function(item)) for item in given.weight.penalties]
+
+    def measures(self, state: State) -> dict[str, float]:
+        """Return the measures of the weight."""
+        found: dict[str, float] = {}
+        chain = self.chain(state)
+        used = chain[-1] if chain else state[self.key]
+        if chain and self.given.main is not None:
+            stored = state[self.key]
+            found["latent"] = _ratio(used - stored, stored)
+        for laid, weight in self._judged(state, chain):
+            if type(laid.rule).project is not Constraint.project:
+                found[f"residual.{laid.rule.name}"] = laid.rule.residual(
+                    laid.site, weight, self.buffers(state)
+                )
+        kept = self._without_removed(state, used)
+        for name, value in self._penalties:
+            found[f"penalty.{name}"] = float(value(kept))
+        return found | {"zeros": float((used == 0).double().mean())}
+
+    def _judged(self, state: State, chain: list[Tensor]) -> list[tuple[LaidRule, Tensor]]:
+        """Return the constraints that have a residual, each with the weight that is to obey it."""
+        rules = self.given.rules
+        maps = [laid for laid in rules if laid.rule.kind in MAPS]
+        judged = list(zip(maps, chain, strict=True))
+        return judged + [
+            (laid, self._without_removed(state, state[self.key]))
+            for laid in rules
+            if laid.rule.kind == "projection"
+        ]
+
+    def _without_removed(self, state: State, weight: Tensor) -> Tensor:
+        kept = self.kept(state)
+        return weight if kept is None else weight.where(kept, 0)
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    away, norm = (tensor.double().square().sum().item() ** 0.5 for tensor in (part, whole))
+    return away / norm if norm else away
