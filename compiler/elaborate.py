@@ -15,9 +15,10 @@ from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import Callables
 from nnspec.compiler.constraints.registry import laid_constraints
 from nnspec.compiler.evaluate import Evaluator
+from nnspec.compiler.evaluate_owned import initializer
 from nnspec.compiler.ir import Block, Call, Graph
 from nnspec.compiler.parameters import bind_parameters
-from nnspec.compiler.selectors import lay
+from nnspec.compiler.selectors import initialize, lay
 from nnspec.compiler.values import (
     UNKNOWN,
     Anonymous,
@@ -43,6 +44,7 @@ from nnspec.dsl.syntax import (
     ActivationDefinition,
     Constrain,
     Expression,
+    Initialize,
     Lambda,
     LayerDefinition,
     Let,
@@ -221,16 +223,20 @@ class Elaborator:
         return None if broken else block
 
     def constrained(self, block: Block, body: tuple[Statement, ...], builder: BlockBuilder) -> Block:
+        """Lay the lines that speak of the weights of a finished block: constraints, and how they begin."""
+        evaluator = self.evaluator(builder)
         for statement in body:
-            if isinstance(statement, Constrain):
-                try:
-                    evaluator = self.evaluator(builder)
+            try:
+                if isinstance(statement, Constrain):
                     laid = laid_constraints(self, evaluator, statement.constraint)
                     block = lay(block, statement.selector, laid, evaluator)
-                except Refused as refused:
-                    self.failed = True
-                    if refused.error is not None:
-                        self.report(refused.error)
+                elif isinstance(statement, Initialize):
+                    init = initializer(evaluator, statement.value)
+                    block = initialize(block, statement.selector, init, evaluator)
+            except Refused as refused:
+                self.failed = True
+                if refused.error is not None:
+                    self.report(refused.error)
         return block
 
     def measure(self, block: Block, span: Span | None) -> None:

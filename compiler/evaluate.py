@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler import arithmetic
 from nnspec.compiler.evaluate_expression import ExpressionEvaluator
+from nnspec.compiler.evaluate_owned import owned
 from nnspec.compiler.ir import Axis, Law, Type
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -35,6 +36,7 @@ from nnspec.dsl.syntax import (
     Name,
     Number,
     Output,
+    Parameter,
     Require,
     Shared,
     Statement,
@@ -79,6 +81,8 @@ class Evaluator(ExpressionEvaluator):
                 self.builder.scope[name] = self.shared(name, value)
             case Require():
                 self.require(statement)
+            case Parameter(name=name):
+                self.builder.scope[name] = owned(self, statement)
             case _:
                 pass  # constraints are laid on the finished block; claims are read by `fit`
 

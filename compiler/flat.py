@@ -19,6 +19,7 @@ from nnspec.compiler.ir import (
     Weight,
     gathered,
     instances,
+    weight_path,
 )
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -43,7 +44,7 @@ class Held(Node):
     @property
     def key(self) -> str:
         """The path of the weight, `fc1.weight`."""
-        return f"{self.path}.{self.weight.name}"
+        return weight_path(self.path, self.weight.name)
 
 
 class Use(Node):

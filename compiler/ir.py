@@ -41,10 +41,14 @@ class Axis(Node):
 
 
 class Type(Node):
-    """Shape (batch apart) and number kind: "real", "int", "bool", "complex"."""
+    """Shape (batch apart) and number kind: "real", "int", "bool", "complex".
+
+    `batched` is False for what is the same for every sample: parameters, and what is made of them alone.
+    """
 
     axes: tuple[Axis, ...]
     dtype: str = "real"
+    batched: bool = True
 
     @property
     def shape(self) -> tuple[Size, ...]:
@@ -343,10 +347,16 @@ def instances(block: Block, prefix: str = "") -> Iterator[Located]:
                 yield from instances(instance, own + ".")
 
 
+def weight_path(path: str, weight: str) -> str:
+    """Return the path of a weight: `fc1.weight`; that of a parameter, whose weight has no name, is its own."""
+    return f"{path}.{weight}" if weight else path
+
+
 def state_key(path: str, tensor: str) -> str:
     """Return the state-dict key of a tensor: `repeat[3].f` and `weight` give `repeat.3.f.weight`.
 
-    Names that a module keeps for itself stand there with an underscore: `forward_.weight`.
+    A parameter's tensor has no name of its own, and its path is its key. Names that a module keeps for itself
+    stand there with an underscore: `forward_.weight`.
     """
     parts = path.replace("[", ".").replace("]", "").split(".")
-    return ".".join([part if part.isdigit() else attribute(part) for part in parts] + [tensor])
+    return weight_path(".".join(part if part.isdigit() else attribute(part) for part in parts), tensor)

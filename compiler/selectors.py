@@ -7,9 +7,10 @@ instance that several copies share is split only where a pattern tells the copie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.ir import Block, Child, Constraint, Instance, Primitive, instances
+from nnspec.compiler.ir import Block, Child, Constraint, Init, Instance, Primitive, instances, weight_path
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, describe
 from nnspec.dsl.diagnostics import Error
@@ -25,14 +26,41 @@ if TYPE_CHECKING:
 
 Part: TypeAlias = "tuple[str, int | None]"
 Pattern: TypeAlias = "tuple[Part, ...]"
+Change: TypeAlias = "Callable[[Primitive, tuple[str, ...]], Primitive]"  # and the names of its weights
 State: TypeAlias = "frozenset[tuple[int, Pattern]]"  # which selection, and what is left of its pattern
 
 
 def lay(block: Block, selector: Selector, laid: tuple[Constraint, ...], evaluator: Evaluator) -> Block:
     """Return the block with these constraints on every weight selected; a selection of nothing is an error."""
+    # To freeze a weight says nothing of what it may be.
+    replaces = any(item.rule.kind != "frozen" for item in laid)
+
+    def constrained(primitive: Primitive, weights: tuple[str, ...]) -> Primitive:
+        kept = tuple(
+            c
+            for c in primitive.constraints
+            if c.weight not in weights or not replaces or c.rule.kind == "frozen"
+        )
+        added = tuple(item.replace(weight=weight) for weight in weights for item in laid)
+        return primitive.replace(constraints=(*kept, *added))
+
+    return _laid(block, selector, constrained, evaluator)
+
+
+def initialize(block: Block, selector: Selector, init: Init, evaluator: Evaluator) -> Block:
+    """Return the block in which every weight selected begins so; a selection of nothing is an error."""
+
+    def initialized(primitive: Primitive, weights: tuple[str, ...]) -> Primitive:
+        kept = tuple((weight, other) for weight, other in primitive.inits if weight not in weights)
+        return primitive.replace(inits=(*kept, *((weight, init) for weight in weights)))
+
+    return _laid(block, selector, initialized, evaluator)
+
+
+def _laid(block: Block, selector: Selector, change: Change, evaluator: Evaluator) -> Block:
     chosen = _Choice(selector.chosen, evaluator)
     excepted = _Choice(selector.excepted, evaluator)
-    result = _Layer(chosen, excepted, laid).block(block, chosen.start, excepted.start)
+    result = _Layer(chosen, excepted, change).block(block, chosen.start, excepted.start)
     for choice in (chosen, excepted):
         for number, selection in enumerate(choice.selections):
             if number not in choice.used:
@@ -130,7 +158,8 @@ class _Choice:
             for number, name, tail in self.by_operation
             if name == operation_name and tail in ("*", "**", weight)
         }
-        found.update(number for number, rest in _advance(state, weight, None) if not rest)
+        rests = _advance(state, weight, None) if weight else state  # a parameter's path ends in itself
+        found.update(number for number, rest in rests if not rest)
         self.used |= found
         return bool(found)
 
@@ -150,10 +179,10 @@ def _operation_and_weight(selection: Selection, pattern: Pattern) -> tuple[str, 
 
 
 class _Layer:
-    def __init__(self, chosen: _Choice, excepted: _Choice, laid: tuple[Constraint, ...]) -> None:
+    def __init__(self, chosen: _Choice, excepted: _Choice, change: Change) -> None:
         self.chosen = chosen
         self.excepted = excepted
-        self.laid = laid
+        self.change = change
         self.known: dict[Any, Instance] = {}
 
     def block(self, block: Block, state: State, excepted: State) -> Block:
@@ -180,18 +209,12 @@ class _Layer:
         return self.known[key]
 
     def primitive(self, primitive: Primitive, state: State, excepted: State) -> Primitive:
-        constraints = list(primitive.constraints)
+        selected: list[str] = []
         for weight in operation(primitive.operation).owns:
             spared = self.excepted.matches(primitive.operation, weight, excepted)
-            if spared or not self.chosen.matches(primitive.operation, weight, state):
-                continue
-            # To freeze a weight says nothing of what it may be.
-            if any(item.rule.kind != "frozen" for item in self.laid):
-                constraints = [c for c in constraints if c.weight != weight or c.rule.kind == "frozen"]
-            constraints.extend(item.replace(weight=weight) for item in self.laid)
-        if constraints == list(primitive.constraints):
-            return primitive
-        return primitive.replace(constraints=tuple(constraints))
+            if not spared and self.chosen.matches(primitive.operation, weight, state):
+                selected.append(weight)
+        return self.change(primitive, tuple(selected)) if selected else primitive
 
 
 def _advance(state: State, name: str, index: int | None) -> State:
@@ -216,7 +239,7 @@ def weight_paths(block: Block, limit: int = 1000) -> list[str]:
     found: list[str] = []
     for located in instances(block):
         for weight in operation(located.primitive.operation).owns:
-            found.append(f"{located.path}.{weight}")
+            found.append(weight_path(located.path, weight))
         if len(found) >= limit:
             break
     return found

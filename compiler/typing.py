@@ -33,6 +33,7 @@ from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
 from nnspec.dsl.errors.definitions import ActivationShape
+from nnspec.dsl.errors.owned import MixedBatch, OutputWithoutBatch
 from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
@@ -56,6 +57,10 @@ def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) 
     root, outputs = typer.block(graph.root, inputs)
     if root is None or outputs is None or len(bag) > before:
         return None
+    for port, given in zip(root.outputs, outputs, strict=True):
+        if not given.batched:
+            bag.add(OutputWithoutBatch(port.span, name=port.name, network=graph.name))
+            return None
     return graph.replace(root=root)
 
 
@@ -224,11 +229,26 @@ class _BlockTyper:
         if first is None:
             self.children[child.name] = child.replace(instances=made)
             return True
+        if not self.same_batch(child.name, first.instances[0], made[0], span):
+            return False
         wanted, found = _tensor_text(first.instances), _tensor_text(made)
         if wanted != found:
             error = SharedMismatch(span, self.typer.related(), name=child.name, expected=wanted, found=found)
             self.typer.bag.add(error)
         return wanted == found
+
+    def same_batch(self, name: str, first: Instance, second: Instance, span: Span | None) -> bool:
+        """The body of a block is written once: for values with a batch axis, or for values without."""
+        if isinstance(first, Primitive) or isinstance(second, Primitive):
+            return True
+        kinds = [
+            tuple(dict(block.types)[port.value].batched for port in block.inputs) for block in (first, second)
+        ]
+        if kinds[0] != kinds[1]:
+            expected, found = (_batch_text(kind) for kind in kinds)
+            error = MixedBatch(span, self.typer.related(), name=name, expected=expected, found=found)
+            self.typer.bag.add(error)
+        return kinds[0] == kinds[1]
 
     def count_mismatch(self, name: str, expected: int, found: int, span: Span | None) -> None:
         wanted = f"{expected} input" + ("" if expected == 1 else "s")
@@ -373,6 +393,12 @@ def compare(relation: str, left: Any, right: Any) -> bool:
             return left < right
         case _:
             return left > right
+
+
+def _batch_text(kinds: tuple[bool, ...]) -> str:
+    if all(kinds):
+        return "values of each sample"
+    return "a mixture of both" if any(kinds) else "parameters alone"
 
 
 def _tensor_text(made: tuple[Instance, ...]) -> str:

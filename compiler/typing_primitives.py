@@ -11,6 +11,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.arithmetic import LARGEST
+from nnspec.compiler.declared import shape_text
+from nnspec.compiler.initializers.registry import problem_of
 from nnspec.compiler.ir import Primitive, Reason, Type, Weight
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
 from nnspec.compiler.operations.registry import operation
@@ -18,6 +20,7 @@ from nnspec.compiler.typing_weights import constrained_weight
 from nnspec.compiler.values import resolve
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.limits import TensorTooLarge
+from nnspec.dsl.errors.owned import NeedsBatch, WrongInit
 from nnspec.dsl.errors.shapes import EmptySize, ShapeMismatch
 from nnspec.dsl.source import Span
 
@@ -45,7 +48,7 @@ class PrimitiveTyper:
         arguments = {name: resolve(value, self.sizes) for name, value in primitive.arguments}
         site = Site(arguments=arguments, inputs=inputs)
         try:
-            outputs = self.reasoned(rule, rule.shape(site), span)
+            outputs = self.reasoned(rule, in_batch(rule.shape(site), inputs), span)
             site = site.replace(outputs=outputs)
             inits = dict(primitive.inits)
             tensors = tuple(t.replace(init=inits.get(t.name, t.init)) for t in rule.tensors(site))
@@ -60,6 +63,11 @@ class PrimitiveTyper:
         if large is not None:
             what = f"a tensor of {' x '.join(map(str, large.shape))} entries"
             self.typer.bag.add(TensorTooLarge(span, operation=rule.name, what=what))
+            return None
+        if rule.batch_coupled and not any(given.batched for given in inputs):
+            self.typer.bag.add(NeedsBatch(span, self.typer.related(*inputs), operation=rule.name))
+            return None
+        if not self.inits_fit(primitive, site, span):
             return None
         weights = self.weights(primitive, site, span)
         return (
@@ -114,8 +122,38 @@ class PrimitiveTyper:
         related = self.typer.related(*inputs)
         self.typer.bag.add(EmptySize(span, related, what=f"an axis after `{rule.name}`", size=size))
 
+    def inits_fit(self, primitive: Primitive, site: Site, span: Span | None) -> bool:
+        """Report tensors that cannot begin as they are said to."""
+        fits = True
+        for tensor in site.tensors:
+            why = problem_of(tensor)
+            if why is None or tensor.init is None:
+                continue
+            fits = False
+            related = self.typer.related()
+            help_text = "choose another, such as `normal(std = 0.02)` or `zeros`"
+            if tensor.name:
+                help_text = f"leave it out of the selector: `except **.{tensor.name}`"
+            error = WrongInit(
+                tensor.init.span or span,
+                related,
+                name=f"`{tensor.name}`" if tensor.name else f"this {primitive.operation}",
+                init=tensor.init.name,
+                why=why,
+                found=f"a tensor {tensor.dtype}{shape_text(tensor.shape)}",
+                help=help_text,
+            )
+            self.typer.bag.add(error)
+        return fits
+
     def weights(self, primitive: Primitive, site: Site, span: Span | None) -> tuple[Weight, ...] | None:
         made = [
             constrained_weight(self.typer, tensor, primitive, self.sizes, span) for tensor in site.tensors
         ]
         return None if None in made else tuple(weight for weight in made if weight is not None)
+
+
+def in_batch(outputs: tuple[Type, ...], inputs: tuple[Type, ...]) -> tuple[Type, ...]:
+    """What is made of values that are the same for every sample is the same for every sample too."""
+    batched = any(given.batched for given in inputs)
+    return tuple(t if t.batched == batched else t.replace(batched=batched) for t in outputs)

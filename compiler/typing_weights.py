@@ -50,7 +50,7 @@ def constrained_weight(
         return Weight(name=tensor.name, stored=(stored,), shape=tensor.shape, init=init)
     parts: list[Part] = []
     for constraint in laid:
-        part = _part(typer, constraint, tensor, sizes, span)
+        part = _part(typer, constraint, tensor, sizes, primitive)
         if part is not None:  # what is wrong has been said; the shape of the weight is right all the same
             parts.append(part)
     tie = next(iter(_only(parts, Tie)), None)
@@ -89,7 +89,7 @@ def _stored(tensor: Tensor, maps: tuple[WeightMap, ...], frozen: bool) -> tuple[
 
 
 def _part(
-    typer: Typer, constraint: Constraint, tensor: Tensor, sizes: Mapping[str, Size], span: Span | None
+    typer: Typer, constraint: Constraint, tensor: Tensor, sizes: Mapping[str, Size], primitive: Primitive
 ) -> Part | None:
     """Return what a constraint comes to for this weight, its blocks typed."""
     rule, where = constraint.rule, constraint.span
@@ -99,13 +99,15 @@ def _part(
         if tensor.dtype != "real" or tensor.kind == "buffer":
             raise Misfit("it is a buffer, which is not learned")
         part: Part = rule.part(site, where)
+        if not tensor.name and isinstance(part, WeightMap) and part.stored:
+            raise Misfit("it stores tensors of its own, for which a parameter of a layer has no place")
     except Misfit as misfit:
         typer.bag.add(
             ConstraintMisfit(
                 where,
                 typer.related(),
                 name=rule.name,
-                weight=tensor.name,
+                weight=tensor.name or primitive.operation,
                 shape=shape_text(tensor.shape),
                 why=misfit.why,
                 remedy=misfit.help,

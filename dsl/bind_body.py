@@ -24,6 +24,7 @@ from nnspec.dsl.errors.names import (
     NotAConstraint,
     UndefinedName,
 )
+from nnspec.dsl.errors.owned import UnknownInitializer
 from nnspec.dsl.errors.shapes import UnclearAxes
 from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS
 from nnspec.dsl.source import Span
@@ -37,14 +38,17 @@ from nnspec.dsl.syntax import (
     ConstraintDefinition,
     ExperimentDefinition,
     Expression,
+    Initialize,
     Input,
     Interval,
     LayerDefinition,
     Member,
     Name,
     NetworkDefinition,
+    Number,
     Output,
     Over,
+    Parameter,
     ParameterDeclaration,
     Require,
     Shared,
@@ -90,7 +94,7 @@ class BodyBinder(ExpressionBinder):
         self.parameters(item.parameters)
         self.step_function(item.base)
         for statement in item.body:
-            if isinstance(statement, Constrain):
+            if isinstance(statement, Constrain | Initialize):
                 self.statement(statement)
             elif type(statement) in LATER_STATEMENTS:
                 self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))
@@ -167,14 +171,42 @@ class BodyBinder(ExpressionBinder):
                 self.expression(value)
                 self.instance(name, statement.span)
                 self.define(name, statement.span)
+            case Parameter():
+                self.owned(statement)
             case Constrain(constraint=constraint):
                 self.constraint_use(constraint)
+            case Initialize(value=value):
+                self.word(value, "initializer")
             case Require(condition=condition):
                 self.expression(condition)
             case _ if type(statement) in LATER_STATEMENTS:
                 self.later_statement(statement)
             case _:
                 pass  # `expect` is read by `fit`
+
+    def owned(self, statement: Parameter) -> None:
+        """A parameter or buffer is a value and an instance."""
+        self.type(statement.type, declares=False)
+        self.word(statement.value, "initializer")
+        self.instance(statement.name, statement.span)
+        self.define(statement.name, statement.span)
+
+    def word(self, expression: Expression, family: str) -> None:
+        """Check a word of a family of the catalog, with its arguments: `normal(std = 0.02)`."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        entry = self.catalog.find(family, function.name) if isinstance(function, Name) else None
+        if entry is not None:
+            self.arguments(entry, expression)
+            return
+        text = " ".join(function.span.text.split())[:60]
+        near = nearest(text, self.catalog.names(family))
+        help_text = f"did you mean `{near}`?" if near else "there are " + self.words_text(family)
+        if isinstance(expression, Number):
+            help_text = f"write `constant({expression.text})`"
+        self.bag.add(UnknownInitializer(function.span, name=text, help=help_text))
+
+    def words_text(self, family: str) -> str:
+        return ", ".join(f"`{name}`" for name in self.catalog.names(family))
 
     def later_statement(self, statement: Statement) -> None:
         self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))
@@ -249,7 +281,7 @@ class BodyBinder(ExpressionBinder):
         if isinstance(found, Definition) and found.kind == "constraint":
             self.arguments(found, expression)
         elif entry is not None:
-            self.arguments(entry, expression, selectors=True)
+            self.arguments(entry, expression)
         elif found is not None or function.name in self.scope:
             self.not_a_constraint(function, found)
         elif function.name in LATER_WORDS:

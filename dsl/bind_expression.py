@@ -181,12 +181,17 @@ class ExpressionBinder:
         if callee is not None:
             self.argument_names(callee, expression.arguments)
 
-    def arguments(self, callee: Callee, expression: Expression, selectors: bool = False) -> None:
-        if isinstance(expression, CallOf):
-            self.argument_names(callee, expression.arguments)
-            for argument in expression.arguments:
-                if not selectors:
-                    self.expression(argument.value)
+    def arguments(self, callee: Callee, expression: Expression) -> None:
+        """Check the arguments of a word or definition; paths of weights are read where they are used."""
+        if not isinstance(expression, CallOf):
+            return
+        self.argument_names(callee, expression.arguments)
+        kinds = {a.name: a.kind for a in callee.arguments} if isinstance(callee, Entry) else {}
+        names = list(kinds)
+        for place, argument in enumerate(expression.arguments):
+            name = argument.name or (names[place] if place < len(names) else "")
+            if kinds.get(name) != "selector":
+                self.expression(argument.value)
 
     def argument_names(self, callee: Callee, arguments: tuple[Argument, ...]) -> None:
         """Check the names of keyword arguments against those that the callee has."""

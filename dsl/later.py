@@ -8,9 +8,7 @@ from __future__ import annotations
 from nnspec.dsl.syntax import (
     Connect,
     Expect,
-    Initialize,
     Over,
-    Parameter,
     Penalty,
     State,
     Statement,
@@ -23,10 +21,8 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
     Connect: "projections between states",
     UseDynamics: "dynamics",
     Over: "`over`, a loop along a dimension",
-    Parameter: "parameters and buffers of a layer",
     UpdateBuffer: "updates of buffers",
     Penalty: "penalties",
-    Initialize: "initialisation by selector",
     Expect: "claims",
 }
 

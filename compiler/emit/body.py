@@ -62,11 +62,24 @@ class Form:
 
 
 def site_of(primitive: Primitive, batched: bool = True) -> Site:
-    """Return the site of a typed primitive."""
+    """Return the site of a typed primitive; its values have a batch axis if any of its inputs has one."""
+    batched = batched and any(given.batched for given in primitive.inputs)
     site = Site(
         arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs, batched=batched
     )
     return site.replace(tensors=operation(primitive.operation).tensors(site))
+
+
+def expanded(site: Site, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return input expressions that all have a batch axis if one of them has."""
+    pairs = list(zip(inputs, site.inputs, strict=True))
+    count = next((f"{text}.shape[0]" for text, given in pairs if given.batched), None)
+    if not site.batched or count is None:
+        return inputs
+    return tuple(
+        text if given.batched else f"{text}.expand({', '.join((count, *['-1'] * len(given.axes)))})"
+        for text, given in pairs
+    )
 
 
 def is_plain(primitive: Primitive) -> bool:
@@ -161,9 +174,22 @@ class Body:
         if child.repeated:
             self.repeat(index, statement, child)
             return
+        if not statement.inputs:
+            self.owned(index, statement, child)
+            return
         inputs = self.read(statement.inputs)
         expression = self.instance_call(self.form.owner(child.name), child.instances[0], inputs)
         self.assign(index, statement, expression)
+
+    def owned(self, index: int, statement: Call, child: Child) -> None:
+        """A parameter's value is written where it is read, under a name only if it is computed."""
+        instance = child.instances[0]
+        assert isinstance(instance, Primitive)
+        text = self.instance_call(self.form.owner(child.name), instance, ())
+        if any(weight.maps for weight in instance.weights):
+            self.assign(index, statement, text)
+        else:
+            self.variables[statement.outputs[0]] = text
 
     def repeat(self, index: int, statement: Call, child: Child) -> None:
         """Write a loop if one call serves all instances, else one call after another."""
@@ -222,7 +248,10 @@ class Body:
     def operation_call(self, primitive: Primitive, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         site = site_of(primitive, self.form.batched)
         around = _Around({"training": self.form.training, **weights})
-        text = operation(primitive.operation).call(site, inputs, around)
+        rule = operation(primitive.operation)
+        if not rule.aligns:
+            inputs = expanded(site, inputs)
+        text = rule.call(site, inputs, around)
         self.needs_dtype |= around.asked
         for entries, name in self.lists.items():
             text = text.replace(entries, name)
@@ -234,7 +263,7 @@ class Body:
             return self.effective[owner, weight.name]
         text = self.tied(weight.tie) if weight.tie else self.mapped_weight(owner, weight)
         if weight.maps and not inline and self.readers.get((owner_name(owner), weight.name), 0) > 1:
-            name = self.names.claim(variable(f"{owner_name(owner)}_{weight.name}"))
+            name = self.names.claim(variable("_".join(n for n in (owner_name(owner), weight.name) if n)))
             self.lines += lines(f"{name} = {text}")
             text = self.effective[owner, weight.name] = name
         return text

@@ -12,7 +12,7 @@ from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines
 from nnspec.compiler.emit.torch import heading, returned_type
-from nnspec.compiler.ir import Block, Graph, Instance
+from nnspec.compiler.ir import Block, Graph, Instance, weight_path
 from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, variable
 
 
@@ -48,12 +48,13 @@ class FunctionForm(Form):
         return f"for {index} in range({count}):", f"{owner}.{{{index}}}"
 
     def tensor(self, owner: str, name: str, kind: str) -> str:
-        found = f"parameters[{_key(f'{owner}.{name}')}]"
-        return f"None if training else {found}" if kind == "buffer" else found
+        found = f"parameters[{_key(weight_path(owner, name))}]"
+        # Statistics that an operation keeps are those of the batch in training; a layer's own buffer is a value.
+        return f"None if training else {found}" if kind == "buffer" and name else found
 
     def block_call(self, owner: str, block: Block, inputs: tuple[str, ...]) -> str:
         function = self.writer.function_of(block)
-        return f"{function}(parameters, {_key(owner + '.')}, {', '.join(inputs)}, training)"
+        return f"{function}({', '.join(('parameters', _key(owner + '.'), *inputs, 'training'))})"
 
 
 class _Writer:

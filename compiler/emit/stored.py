@@ -12,22 +12,27 @@ from nnspec.compiler.emit.text import Line, lines
 from nnspec.compiler.ir import Tensor, Weight, WeightMap
 
 
+def reached(owner: str, name: str) -> str:
+    """Return how a tensor of an instance is reached; that of a parameter is the instance itself."""
+    return f"{owner}.{name}" if name else owner
+
+
 def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
     """Return the lines for one weight of an instance."""
     if weight.tie is not None:
         comment = f"tied to {weight.tie.child}.{weight.tie.weight}"
-        return [Line(code=f"{owner}.{weight.name} = None", comment=comment)]
+        return [Line(code=f"{reached(owner, weight.name)} = None", comment=comment)]
     made: list[Line] = []
     for index, item in enumerate(weight.maps):
         made += _started(owner, weight, index, item, maps)
     main = next((tensor for tensor in weight.stored if tensor.name == weight.name), None)
     if main is None:
-        return [*made, *lines(f"del {owner}.{weight.name}")]
+        return [*made, *lines(f"del {reached(owner, weight.name)}")]
     if main.kind == "frozen":
-        made += lines(f"{owner}.{weight.name}.requires_grad_(False)")
+        made += lines(f"{reached(owner, weight.name)}.requires_grad_(False)")
     for item in weight.projections:
-        call = call_text(maps.projection(item), [f"{owner}.{weight.name}.data"], item.code)
-        made += lines(f"{owner}.{weight.name}.data = {call}")
+        data = f"{reached(owner, weight.name)}.data"
+        made += lines(f"{data} = {call_text(maps.projection(item), [data], item.code)}")
     return made
 
 

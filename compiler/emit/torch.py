@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
+from nnspec.compiler.emit.initial import filling, owned
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.stored import stored_lines
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
@@ -54,7 +55,7 @@ class ModuleForm(Form):
         return f"for {each} in {owner}:", each
 
     def tensor(self, owner: str, name: str, kind: str) -> str:
-        return f"{owner}.{name}"
+        return f"{owner}.{name}" if name else owner
 
     def block_call(self, owner: str, block: Block, inputs: tuple[str, ...]) -> str:
         return f"{owner}({', '.join(inputs)})"
@@ -118,10 +119,13 @@ class _Writer:
             made = [self._construct(instance) or "nn.Identity()" for instance in child.instances]
             first = Line(code=f"{name} = nn.ModuleList({listed(made)})", comment=comment)
             return [first, *self._each_stored(name, child.instances)]
-        made_one = self._construct(child.instances[0])
-        if made_one is None:
+        instance = child.instances[0]
+        own = owned(attribute(child.name), instance)
+        made_one = self._construct(instance)
+        if own is None and made_one is None:
             return []
-        return [Line(code=f"{name} = {made_one}", comment=comment), *self._stored(name, child.instances[0])]
+        first = Line(code=own or f"{name} = {made_one}", comment=comment)
+        return [first, *self._stored(name, instance)]
 
     def _each_stored(self, name: str, instances: tuple[Instance, ...]) -> list[Line]:
         """Set up the tensors of all copies: in a loop where they are alike."""
@@ -134,7 +138,8 @@ class _Writer:
         """Set up what an instance stores other than as torch's own module does."""
         if not isinstance(instance, Primitive) or not any(weight.stored for weight in instance.weights):
             return []
-        return [line for weight in instance.weights for line in stored_lines(name, weight, self.maps)]
+        found = filling(name, instance)
+        return [*found, *(line for w in instance.weights for line in stored_lines(name, w, self.maps))]
 
     def _construct(self, instance: Instance) -> str | None:
         """Return the constructor; None for what stores nothing and is written out where it is used."""

@@ -87,6 +87,7 @@ class Arithmetic(Operation):
 
     inputs = (1, 2)
     arguments = CONSTANT
+    aligns = True
     symbol: ClassVar[str]
 
     def shape(self, site: Site) -> tuple[Type, ...]:

@@ -148,10 +148,15 @@ def _symbol_help(left: Size, right: Size) -> str | None:
 
 
 def aligned(site: Site, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return input expressions with axes inserted after the batch, so that torch aligns them as we do."""
+    """Return input expressions with axes inserted after the batch, so that torch aligns them as we do.
+
+    Inputs without a batch axis need none: torch aligns from the right too.
+    """
     rank = max(len(given.axes) for given in site.inputs)
     return tuple(
-        f"{text}[:{', None' * (rank - len(given.axes))}]" if site.batched and len(given.axes) < rank else text
+        f"{text}[:{', None' * (rank - len(given.axes))}]"
+        if site.batched and given.batched and len(given.axes) < rank
+        else text
         for text, given in zip(inputs, site.inputs, strict=True)
     )
 

@@ -28,6 +28,7 @@ class Comparison(Operation):
 
     inputs = (1, 2)
     arguments = CONSTANT
+    aligns = True
     symbol: str
 
     def __init__(self, name: str, symbol: str, words: str) -> None:
@@ -77,6 +78,7 @@ class Where(Operation):
         Argument(name="then", kind="value", doc="a number in place of the second input", default=None),
         Argument(name="otherwise", kind="value", doc="a number in place of the third input", default=None),
     )
+    aligns = True
     example = "signs = where(w >= 0, 1, -1)"
 
     def shape(self, site: Site) -> tuple[Type, ...]:

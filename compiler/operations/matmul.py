@@ -13,6 +13,7 @@ class Matmul(Operation):
     doc = """The matrix product over the last axis of a and the last but one of b: [n, k] @ [k, m] gives
     [n, m]. Axes before these broadcast."""
     inputs = (2, 2)
+    aligns = True
     example = "scores = q @ transpose(k)"
 
     def shape(self, site: Site) -> tuple[Type, ...]:

@@ -53,7 +53,9 @@ class Site(Node):
     inputs: tuple[Type, ...]
     outputs: tuple[Type, ...] = ()
     tensors: tuple[Tensor, ...] = ()
-    batched: bool = True  # in emitted code a batch axis comes first; not so in the map of a constraint
+    batched: bool = (
+        True  # in emitted code a batch axis comes first; not so in a constraint or on parameters alone
+    )
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -71,6 +73,7 @@ class Operation:
     draws: ClassVar[bool] = False  # takes random numbers in training
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
     written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
+    aligns: ClassVar[bool] = False  # its call rule takes inputs with and without a batch axis together
     example: ClassVar[str] = ""
 
     def outputs(self, arguments: dict[str, Any]) -> int:

@@ -60,8 +60,7 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
 
 def key_of(weight: str) -> str:
     """Return the state-dict key of a weight's path."""
-    path, _, name = weight.rpartition(".")
-    return state_key(path, name)
+    return state_key(weight, "")
 
 
 def _is_monomial(wire: Wire) -> bool:

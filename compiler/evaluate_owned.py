@@ -1,0 +1,89 @@
+"""Evaluates what a body owns itself: parameters, buffers, and how tensors begin.
+
+In: a statement and the evaluator of its body. Out: the value of a parameter, after an instance of its own was
+added to the block; the `Init` that a word of the catalog means.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.ir import Init, Primitive
+from nnspec.compiler.values import Refused, Value, describe
+from nnspec.dsl.bind import duplicate
+from nnspec.dsl.catalog import Entry, validate
+from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
+from nnspec.dsl.errors.owned import ParameterAxes
+from nnspec.dsl.syntax import CallOf, Expression, Name, Parameter
+
+if TYPE_CHECKING:
+    from nnspec.compiler.evaluate_expression import ExpressionEvaluator
+
+
+def owned(evaluator: ExpressionEvaluator, statement: Parameter) -> Value:
+    """Return the value of `parameter NAME: TYPE = INIT` or of a buffer."""
+    builder, name = evaluator.builder, statement.name
+    taken, first = builder.instance_span(name)
+    if taken:
+        raise Refused(duplicate(name, statement.span, first))
+    declared = evaluator.type(statement.type)
+    if any(axis.rest for axis in declared.axes):
+        raise Refused(ParameterAxes(statement.type.span, name=name))
+    arguments: dict[str, Any] = {
+        "dtype": declared.dtype,
+        "init": initializer(evaluator, statement.value),
+        "names": tuple(axis.name for axis in declared.axes),
+        "shape": tuple(axis.size for axis in declared.axes),
+    }
+    primitive = Primitive(operation=statement.kind, arguments=tuple(arguments.items()), span=statement.span)
+    child = builder.add_child(name, (primitive,), statement.span)
+    (value,) = builder.call(child, (), 1, statement.span)
+    builder.name_value(value, name)
+    return value
+
+
+def initializer(evaluator: ExpressionEvaluator, expression: Expression) -> Init:
+    """Return what an initializer's word means, `normal(std = 0.02)`."""
+    entry = word_of(evaluator, expression, "initializer")
+    return Init(name=entry.name, arguments=word_arguments(evaluator, entry, expression), span=expression.span)
+
+
+def word_of(evaluator: ExpressionEvaluator, expression: Expression, family: str) -> Entry:
+    """Return the entry of a word of a family; `bind` has checked that there is one."""
+    function = expression.function if isinstance(expression, CallOf) else expression
+    entry = None
+    if isinstance(function, Name):
+        entry = evaluator.elaborator.catalog.find(family, function.name)
+    if entry is None:
+        raise Refused
+    return entry
+
+
+def word_arguments(
+    evaluator: ExpressionEvaluator, entry: Entry, expression: Expression
+) -> tuple[tuple[str, Any], ...]:
+    """Return the arguments of a word, complete, validated and sorted; all numbers finite."""
+    written = expression.arguments if isinstance(expression, CallOf) else ()
+    given = tuple(evaluator.given(argument) for argument in written)
+    matched = match_arguments(entry.name, tuple(a.name for a in entry.arguments), given, expression.span)
+    for argument in entry.arguments:
+        if argument.required and argument.name not in matched:
+            help_text = f"`{entry.name}({argument.name} = ...)`: {argument.doc}"
+            raise Refused(
+                MissingArgument(expression.span, callee=entry.name, name=argument.name, help=help_text)
+            )
+    values = {name: item.value for name, item in matched.items()}
+    arguments, problems = validate(entry, values)
+    wrong = [(problem.argument, problem.why) for problem in problems]
+    wrong += [
+        (name, f"`{name}` must be a finite number")
+        for name, value in arguments.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+    for name, why in wrong:
+        item = matched.get(name)
+        span = item.span if item is not None else expression.span
+        raise Refused(WrongArgument(span, callee=entry.name, why=why, found=describe(values.get(name))))
+    return tuple(sorted(arguments.items()))

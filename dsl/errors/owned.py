@@ -1,0 +1,69 @@
+"""Errors of what layers own, draw and keep: parameters, buffers, updates, penalties, weights as values.
+
+N0221 to N0235 are about names and words, N0411 to N0415 about types.
+"""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class UnknownInitializer(Error):
+    code = "N0221"
+    title = "unknown initializer"
+    message = "there is no initializer called `{name}`"
+    label = "not an initializer"
+    help = "{help}"
+    explain = """A parameter, a buffer and a line `initialize SELECTOR: ...` say how a tensor begins by a word of the
+library: `zeros`, `ones`, `constant(value)`, `normal(std)`, `uniform(low, high)`, `trunc_normal(std)`,
+`orthogonal(gain)`, and those scaled to the fans of a weight, `he_normal`, `xavier_uniform`, ..."""
+
+
+class ParameterAxes(Error):
+    code = "N0222"
+    title = "parameter without a shape of its own"
+    message = "every axis of `{name}` must have a size: a parameter is stored, and has no leading axes"
+    label = "`..` here"
+    help = "write the sizes: numbers, parameters, or dimensions of an input above"
+    explain = """A parameter or buffer is one stored tensor, the same for all samples, so its type lists every axis. A
+size may be a dimension that an input above binds."""
+
+
+class WrongInit(Error):
+    code = "N0411"
+    title = "tensor that cannot begin so"
+    message = "{name} cannot begin as `{init}`: {why}"
+    label = "for {found}"
+    help = "{help}"
+    explain = """Some initializers ask something of the tensor: those scaled to fans (he, xavier, lecun) and `orthogonal`
+need at least two axes, draws give real numbers, and a tensor of whole numbers begins at whole numbers."""
+
+
+class OutputWithoutBatch(Error):
+    code = "N0412"
+    title = "output that does not depend on the input"
+    message = "output `{name}` of network `{network}` is the same for every sample"
+    label = "made of parameters alone"
+    help = "join it with an input, or make it an output of a layer and not of the network"
+    explain = """Parameters and what is made of them alone have no batch axis. Inside a network such values broadcast;
+as an output of the network there would be one value for the whole batch, which neither a loss nor a metric
+could compare with the samples."""
+
+
+class NeedsBatch(Error):
+    code = "N0413"
+    title = "operation over the batch on a value without one"
+    message = "`{operation}` works over the batch, and this value is the same for every sample"
+    label = "made of parameters alone"
+    explain = """Parameters and what is made of them alone have no batch axis, so there is nothing that an operation
+such as `batchnorm` could average over. Join the value with an input first, or use `layernorm`."""
+
+
+class MixedBatch(Error):
+    code = "N0414"
+    title = "shared layer used with and without the batch"
+    message = "`{name}` is used here on {found}, and before on {expected}"
+    label = "a second kind of use"
+    help = "give both uses values that depend on the input, or make two instances"
+    explain = """The body of a shared layer is written once, for values that have a batch axis or for values made of
+parameters alone, which have none."""
