@@ -28,6 +28,7 @@ from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, WrongArgument
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import NotALayer, NotAValue
+from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     Binary,
     Boolean,
@@ -113,10 +114,12 @@ class ExpressionEvaluator:
             value = self.builder.scope[name]
             if value is UNKNOWN:
                 raise Refused
-            return value.replace(name=name, span=expression.span) if isinstance(value, Layer) else value
+            return _called(value, name, expression.span)
         found = self.builder.module.names.get(name)
         if isinstance(found, Constant):
-            return self.elaborator.constant(self.builder.module, found)
+            return _called(
+                self.elaborator.constant(self.builder.module, found), expression.name, expression.span
+            )
         if isinstance(found, Definition):
             return Layer(target=found, name=name, span=expression.span)
         entry = self.elaborator.catalog.find("operation", name)
@@ -131,7 +134,7 @@ class ExpressionEvaluator:
             raise Refused(NotBuiltYet(expression.span, what="weights as values"))
         found = module.names.get(expression.name)
         if isinstance(found, Constant):
-            return self.elaborator.constant(module, found)
+            return _called(self.elaborator.constant(module, found), expression.name, expression.span)
         if not isinstance(found, Definition):
             raise Refused
         return Layer(target=found, name=expression.name, span=expression.span)
@@ -223,3 +226,8 @@ class ExpressionEvaluator:
     def anonymous(self, body: tuple[Step, ...] | Lambda, expression: Expression) -> Layer:
         target = Anonymous(body, dict(self.builder.scope), self.builder.module)
         return Layer(target=target, name="layer", span=expression.span)
+
+
+def _called(value: Any, name: str, span: Span | None) -> Any:
+    """A layer goes by the name it is called by: a parameter's, a `let`'s."""
+    return value.replace(name=name, span=span) if isinstance(value, Layer) else value

@@ -16,6 +16,7 @@ from nnspec.compiler.values import (
     describe,
 )
 from nnspec.dsl.bind_expression import unknown_argument
+from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.dimensions import Dim
@@ -38,6 +39,7 @@ PARAMETER_TYPES: dict[str, tuple[str, Any]] = {
     "activation": ("an activation", Layer),
     "list": ("a list", tuple),
 }
+_LAYERS = ("layer", "network", "activation")
 
 
 def bind_parameters(
@@ -98,6 +100,7 @@ def _checked(definition: Definition, parameter: ParameterDeclaration, value: Any
     elif written.name in PARAMETER_TYPES:
         expected, kinds = PARAMETER_TYPES[written.name]
         fits = isinstance(value, kinds) and (isinstance(value, bool) == (written.name == "bool"))
+        fits = fits and _is_kind(value, written.name)
     else:
         raise Refused(NotTensorType(written.span, name=written.name))
     if not fits:
@@ -105,6 +108,14 @@ def _checked(definition: Definition, parameter: ParameterDeclaration, value: Any
         related = (Related(span=parameter.span, label="declared here"),)
         raise Refused(WrongArgument(span, related, callee=definition.name, why=why, found=describe(value)))
     return value
+
+
+def _is_kind(value: Any, kind: str) -> bool:
+    """Whether a layer is one, and an activation a function: nothing that owns weights."""
+    target = value.target if isinstance(value, Layer) else None
+    if isinstance(target, Definition):
+        return target.kind in {"activation": ("activation",), "network": ("network",)}.get(kind, _LAYERS)
+    return kind != "activation" or not (isinstance(target, Entry) and target.weights)
 
 
 def check_overrides(definition: Definition, parameters: Mapping[str, Any]) -> Error | None:

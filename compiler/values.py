@@ -118,7 +118,8 @@ def describe(value: Any) -> str:
         case NamedSize():
             return describe(value.size)
         case Layer():
-            return f"the layer `{value.name}`"
+            kind = value.target.kind if isinstance(value.target, Definition) else "layer"
+            return f"the {kind} `{value.name}`"
         case bool():
             return "true" if value else "false"
         case int() | float():

@@ -122,6 +122,9 @@ class ExpressionBuilder:
         )
         return s.Index(of=of, items=found, span=self.span(meta))
 
+    def picked(self, meta: Any, c: list[Any]) -> Any:
+        return self.indexed(meta, c)
+
     def open_end(self, meta: Any, c: list[Any]) -> Any:
         return s.Interval(start=c[0], stop=None, span=self.span(meta))
 
