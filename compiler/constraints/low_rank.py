@@ -1,6 +1,7 @@
 """`low_rank(rank)`: the weight is a product of two thin matrices, W = L R.
 
-L is [outputs, rank], R is [rank, inputs]. The initial factors are those of the nearest matrix of that rank to
+L is [outputs, rank], R is [rank, inputs]; of a kernel, as a matrix of outputs by everything else, R is a
+smaller number of kernels, which L mixes. The initial factors are those of the nearest matrix of that rank to
 the initial weight: its truncated singular value decomposition (Eckart and Young, "The approximation of one
 matrix by another of lower rank", Psychometrika 1, 1936), the singular values shared evenly.
 """
@@ -34,19 +35,20 @@ class LowRank(Constraint):
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the product of the factors."""
-        rows, columns = site.flat
+        rows, columns = site.matrix
         rank = site["rank"]
+        name = "low_rank" if len(site.shape) == 2 else "low_rank_kernel"
         if rank > min(rows, columns):
             raise Misfit(f"its rank is at most {min(rows, columns)} as it is, so `rank` is no more than that")
         return WeightMap(
             name=self.name,
-            code=Code(file="low_rank", name="low_rank"),
+            code=Code(file="low_rank", name=name),
             stored=(
                 Tensor(name=site.stored("left"), shape=(rows, rank)),
-                Tensor(name=site.stored("right"), shape=(rank, columns)),
+                Tensor(name=site.stored("right"), shape=(rank, *site.shape[1:])),
             ),
             replaces=True,
-            start=Code(file="low_rank", name="low_rank_factors", options=(("rank", rank),)),
+            start=Code(file="low_rank", name=f"{name}_factors", options=(("rank", rank),)),
             keeps=self.keeps,
             span=span,
         )
@@ -57,9 +59,9 @@ class LowRank(Constraint):
         """Return the nearest matrix of the rank."""
         from nnspec.compiler.constraints.code.low_rank import low_rank, low_rank_factors
 
-        return low_rank(*low_rank_factors(weight, site["rank"]))
+        return low_rank(*low_rank_factors(weight.flatten(1), site["rank"])).view_as(weight)
 
     def free(self, site: WeightSite) -> int:
         """Return the dimension of the matrices of that rank: r (m + n - r)."""
-        rows, columns = site.flat
+        rows, columns = site.matrix
         return site["rank"] * (rows + columns - site["rank"])

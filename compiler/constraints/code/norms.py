@@ -6,7 +6,8 @@ from torch import Tensor
 
 def spectral(weight: Tensor, bound: float) -> Tensor:
     """W / max(1, s / bound), s the largest singular value (Gouk et al. 2021)."""
-    largest = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
+    full = torch.promote_types(weight.dtype, torch.float32)  # no singular values in half precision
+    largest = torch.linalg.matrix_norm(weight.flatten(1).to(full), ord=2)
     return weight / (largest / bound).clamp(min=1)
 
 

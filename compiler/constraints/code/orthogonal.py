@@ -49,11 +49,12 @@ def turn(weight: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
 
 def cayley_thin(weight: Tensor, base: Tensor) -> Tensor:
     """(I - A / 2)^-1 (I + A / 2) base with A = L R', solved for 2 x (short side) unknowns (Wen and Yin 2013)."""
-    left, right = turn(weight, base)
-    inner = right.mT @ left
-    one = torch.eye(len(inner), dtype=inner.dtype, device=inner.device)
-    moved = left @ torch.linalg.solve(one - inner / 2, right.mT @ tall(base))
-    return base + laid_as(moved, weight)
+    with torch.autocast(weight.device.type, enabled=False):  # a system is not solved in half precision
+        left, right = turn(weight, base)
+        inner = right.mT @ left
+        one = torch.eye(len(inner), dtype=inner.dtype, device=inner.device)
+        moved = left @ torch.linalg.solve(one - inner / 2, right.mT @ tall(base))
+        return base + laid_as(moved, weight)
 
 
 def exponential_thin(weight: Tensor, base: Tensor) -> Tensor:
@@ -61,9 +62,10 @@ def exponential_thin(weight: Tensor, base: Tensor) -> Tensor:
 
     f(M) C is the upper right block of exp([[M, C], [0, 0]]) (Al-Mohy and Higham 2011, theorem 2.1).
     """
-    left, right = turn(weight, base)
-    start = right.mT @ tall(base)
-    wide = torch.cat([right.mT @ left, start], 1)
-    square = torch.cat([wide, wide.new_zeros(start.shape[1], wide.shape[1])], 0)
-    moved = left @ torch.linalg.matrix_exp(square)[: len(start), len(start) :]
-    return base + laid_as(moved, weight)
+    with torch.autocast(weight.device.type, enabled=False):
+        left, right = turn(weight, base)
+        start = right.mT @ tall(base)
+        wide = torch.cat([right.mT @ left, start], 1)
+        square = torch.cat([wide, wide.new_zeros(start.shape[1], wide.shape[1])], 0)
+        moved = left @ torch.linalg.matrix_exp(square)[: len(start), len(start) :]
+        return base + laid_as(moved, weight)

@@ -62,7 +62,12 @@ USES: dict[str, Uses] = {
         ("normalized", KERNEL),
         ('normalized(axis = "columns")', KERNEL),
     ),
-    "low_rank": (("low_rank(2)", SQUARE), ("low_rank(1)", TALL), ("low_rank(2)", WIDE)),
+    "low_rank": (
+        ("low_rank(2)", SQUARE),
+        ("low_rank(1)", TALL),
+        ("low_rank(2)", WIDE),
+        ("low_rank(2)", KERNEL),
+    ),
     "symmetric": (("symmetric", SQUARE),),
     "skew": (("skew", SQUARE),),
     "psd": (("psd", SQUARE), ("psd(rank = 2)", SQUARE)),

@@ -218,6 +218,14 @@ def test_it_exports_and_runs_as_many(case: Case) -> None:
     assert all(torch.isfinite(value).all() for value in gradient.values())
 
 
+@every_map
+def test_mixed_precision_leaves_the_weight_what_it_is(case: Case) -> None:
+    stored = {name: value.float() for name, value in case.moved(case.begin(case.normal())).items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = case.effective(stored)
+    assert torch.allclose(mixed.float(), case.effective(stored), rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("name", sorted(USES))
 def test_it_compiles_without_a_break(name: str) -> None:
     case = Case(*USES[name][-1])
