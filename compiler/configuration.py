@@ -12,7 +12,8 @@ from typing import Any
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.derivation import resolve
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Choice
+from nnspec.compiler.experiment import Choice, Objective, Source
+from nnspec.compiler.objective_fit import is_objective
 from nnspec.compiler.runtime import data, optimizers, stages
 from nnspec.compiler.tensors import selector_of
 from nnspec.compiler.values import Given, Layer, Refused, Value, describe, entries
@@ -29,6 +30,7 @@ from nnspec.dsl.errors.experiments import (
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import NoSuchMember, UndefinedName
+from nnspec.dsl.errors.objectives import WrongMetricValues
 from nnspec.dsl.errors.training import WrongSelect
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
@@ -51,12 +53,12 @@ from nnspec.dsl.syntax import (
     Text,
     Unary,
 )
+from nnspec.dsl.write import expression as canonical
 
 _LATER = {
     "sweep": "`sweep`, several values of one field",
     "trained": "weights of another experiment",
     "table": "tables as data",
-    "kl": "the loss `kl`",
 }
 _ARTICLES = {"data": "a data set", "optimizer": "an optimizer", "rule": "a learning rule"}
 _NOUNS = {
@@ -89,6 +91,8 @@ class Configuration:
         return self.item(expression, argument)
 
     def item(self, expression: Expression, argument: Argument) -> Any:
+        if argument.kind in ("loss", "metric") and self.is_objective(expression, argument.kind):
+            return self.objective(expression, argument.kind)
         if argument.kind in self.catalog.families():
             return self.word(expression, argument.kind, f"`{argument.name}`")
         if argument.kind == "selector":
@@ -197,6 +201,38 @@ class Configuration:
         what = kinds.get(type(expression), "this expression")
         return NotConfiguration(expression.span, what=what, help=None)
 
+    # ---------------------------------------------------------------------------------- losses and metrics
+
+    def is_objective(self, expression: Expression, family: str) -> bool:
+        return is_objective(expression, self.catalog.names(family), self.module)
+
+    def objective(self, expression: Expression, family: str) -> Objective:
+        """Return a loss or a metric that is computed from values; it is settled against its network."""
+        text, span = canonical(expression), expression.span
+        elaborator = self.evaluator.elaborator
+        source = Source(
+            expression=expression,
+            module=self.module,
+            definitions=elaborator.definitions,
+            lets=elaborator.lets,
+        )
+        metric = self.metric_on_values(expression) if family == "metric" else None
+        return Objective(text=text, metric=metric, source=source, span=span)
+
+    def metric_on_values(self, expression: Expression) -> Choice | None:
+        """Return the metric of `accuracy(digit, label)`; None for an expression, whose mean is reported."""
+        function = expression.function if isinstance(expression, CallOf) else None
+        if not isinstance(expression, CallOf) or not isinstance(function, Name):
+            return None
+        entry = self.catalog.find("metric", function.name)
+        if entry is None:
+            return None
+        placed = [argument for argument in expression.arguments if argument.name is None]
+        if len(placed) != 2:
+            raise Refused(WrongMetricValues(expression.span, name=function.name, count=len(placed)))
+        named = tuple(argument for argument in expression.arguments if argument.name is not None)
+        return self.choice(entry, named, expression.span)
+
     # ----------------------------------------------------------------------------------------------- words
 
     def word(self, expression: Expression, family: str, place: str) -> Choice:
@@ -250,8 +286,6 @@ class Configuration:
             raise Refused(MovedArgument(argument.span, name=name, callee=entry.name, line=line))
 
     def no_word(self, expression: Expression, family: str, place: str) -> NotBuiltYet | WrongField:
-        if family == "loss" and isinstance(expression, Binary | Unary | Chain | Member | Index | Conditional):
-            return NotBuiltYet(expression.span, what="losses written as expressions")
         function = expression.function if isinstance(expression, CallOf) else None
         member = function if function is not None else expression
         if isinstance(member, Member) and isinstance(resolve(self.module, member.of), Module):
@@ -275,12 +309,20 @@ class Configuration:
                 found=found,
                 place=place,
                 expected=_article(family),
-                help=f"there are {listed}" if 0 < len(known) <= 12 else None,
+                help=_laid_on_values(name.name, others, family)
+                or (f"there are {listed}" if 0 < len(known) <= 12 else None),
             )
         near = nearest(name.name, known)
         help_text = f"did you mean `{near}`?" if near else f"there are {listed}"
         noun = _NOUNS.get(family, family)
         return UnknownWord(name.span, family=noun, name=name.name, help=help_text)
+
+
+def _laid_on_values(name: str, others: tuple[Entry, ...], family: str) -> str | None:
+    """An operation alone is no loss, but what it makes of values may be one."""
+    if family != "loss" or not any(entry.family == "operation" for entry in others):
+        return None
+    return f"lay it on named values: `{name}(...)`"
 
 
 def _validated(entry: Entry, values: dict[str, Any]) -> tuple[dict[str, Any], tuple[Problem, ...]]:

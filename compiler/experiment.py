@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from nnspec.compiler.ir import Graph
+from nnspec.dsl.definitions import Definitions, Module
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
+from nnspec.dsl.syntax import Expression
 
 
 class Choice(Node):
@@ -28,12 +30,62 @@ class Choice(Node):
         return self.options[name]
 
 
+class Read(Node):
+    """What enters at one input of an objective.
+
+    `kind` says which: "value" (of the network's body), "field" (of the data), "weight" (by its path), or "row"
+    (the place of a sample in its batch). `whole` means all rows of the batch at once, for every sample.
+    """
+
+    kind: str
+    of: str = ""
+    whole: bool = False
+
+
+class Source(Node):
+    """An objective as written, and all that is needed to elaborate it."""
+
+    expression: Expression
+    module: Module
+    definitions: Definitions
+    lets: dict[int, Any]
+
+
+class Objective(Node):
+    """A loss or a metric over named values. `graph` is None until the fields of the data are known."""
+
+    text: str  # as written, on one line: what scores are reported under
+    metric: Choice | None = None  # laid on the two values of the graph; None: the mean of its one value
+    reads: tuple[Read, ...] = ()
+    graph: Graph | None = None
+    source: Source
+    span: Span | None = None
+
+    @property
+    def name(self) -> str:
+        return self.text
+
+    @property
+    def settled(self) -> Graph:
+        """The graph, once the data are known."""
+        assert self.graph is not None
+        return self.graph
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the loss of a sample depends on the others of its batch."""
+        return any(read.whole or read.kind == "row" for read in self.reads)
+
+
+Judged: TypeAlias = "Choice | Objective"
+
+
 class Group(Node):
     """Parameters that learn in a way of their own: a `train` block. None: as the experiment says."""
 
     name: str = ""  # its selector, as written
     keys: tuple[str, ...] | None = None  # state-dict keys; None: all that is learned
-    loss: Choice | None = None
+    loss: Judged | None = None
     rule: Choice | None = None
     optimizer: Choice | None = None
     schedule: Choice | None = None
@@ -47,7 +99,7 @@ class Experiment(Node):
     name: str
     graph: Graph  # typed
     data: Choice
-    loss: Choice
+    loss: Judged
     rule: Choice  # the field `learn`
     optimizer: Choice
     schedule: Choice | None
@@ -55,7 +107,7 @@ class Experiment(Node):
     steps: int | None
     batch: int | None  # None: the whole training part at once
     seeds: tuple[int, ...]
-    metrics: tuple[Choice, ...]
+    metrics: tuple[Judged, ...]
     shuffle: bool = True
     seed_mode: str = "streams"
     device: str = "auto"  # auto, cpu, cuda, mps

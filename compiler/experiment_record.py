@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective
 from nnspec.compiler.experiment_fields import FIELDS
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.runtime import data, losses, optimizers
+from nnspec.compiler.objective_checks import midpoint
+from nnspec.compiler.runtime import data, optimizers
 from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.errors.experiments import DuplicateSeed, WrongField
@@ -54,26 +55,29 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
     )
 
 
-def _with_threshold(metric: Choice, loss: Choice) -> Choice:
+def _with_threshold(metric: Judged, loss: Judged) -> Judged:
     """A metric that leaves its threshold open takes the one halfway between what the loss aims at."""
-    if metric.options.get("threshold", 0) is not None:
+    word = metric.metric if isinstance(metric, Objective) else metric
+    if word is None or word.options.get("threshold", 0) is not None:
         return metric
-    options = {**metric.options, "threshold": losses.midpoint(loss)}
-    return metric.replace(arguments=tuple(options.items()))
+    options = {**word.options, "threshold": midpoint(loss, metric)}
+    word = word.replace(arguments=tuple(options.items()))
+    return metric.replace(metric=word) if isinstance(metric, Objective) else word
 
 
-def _with_thresholds_within(stop: Choice, loss: Choice) -> Choice:
+def _with_thresholds_within(stop: Choice, loss: Judged) -> Choice:
     arguments = (
-        (name, _with_threshold(value, loss) if isinstance(value, Choice) else value)
+        (name, _with_threshold(value, loss) if isinstance(value, Choice | Objective) else value)
         for name, value in stop.arguments
     )
     return stop.replace(arguments=tuple(arguments))
 
 
-def watched(stop: Choice | None) -> tuple[Choice, ...]:
+def watched(stop: Choice | None) -> tuple[Judged, ...]:
     """Return the metrics among the arguments of early stopping."""
     values = () if stop is None else stop.options.values()
-    return tuple(value for value in values if isinstance(value, Choice) and value.family == "metric")
+    words = tuple(value for value in values if isinstance(value, Choice) and value.family == "metric")
+    return (*words, *(value for value in values if isinstance(value, Objective)))
 
 
 def check_seeds(value: Any, expression: Expression) -> None:

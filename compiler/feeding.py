@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.experiment import Choice, Experiment, Judged
 from nnspec.compiler.ir import Graph, Port, Type
+from nnspec.compiler.objective_fit import settle_all
 from nnspec.compiler.runtime import losses, metrics
 from nnspec.compiler.runtime.component import Misfit
 from nnspec.compiler.runtime.data import Field, Part, Splits, check_batch
 from nnspec.dsl.diagnostics import Bag, Error, Related, RunError
 from nnspec.dsl.dimensions import Size, bind
 from nnspec.dsl.errors.experiments import InputMismatch, InputWithoutData, LossMismatch, MetricMismatch
-from nnspec.dsl.errors.later import NotBuiltYet
+from nnspec.dsl.errors.objectives import WhichOutput
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
@@ -49,13 +50,15 @@ def meet(graph: Graph, fields: Sequence[Field], span: Span | None) -> tuple[Feed
 
 
 def judge(
-    graph: Graph, fields: Sequence[Field], loss: Choice | None, chosen: Sequence[Choice], span: Span | None
+    graph: Graph, fields: Sequence[Field], loss: Judged | None, chosen: Sequence[Judged], span: Span | None
 ) -> tuple[Error, ...]:
-    """Return what is wrong between the network's output, the target, the loss and the metrics."""
+    """Return what is wrong between the network's output, the target, and words laid on the two."""
     target = next(field for field in fields if field.target)
+    loss = loss if isinstance(loss, Choice) else None
+    chosen = [metric for metric in chosen if isinstance(metric, Choice)]
     if len(graph.root.outputs) != 1:
-        what = f"a loss on a network of {len(graph.root.outputs)} outputs"
-        return (NotBuiltYet(None if loss is None else loss.span, what=what),)
+        words = chosen if loss is None else [loss, *chosen]
+        return tuple(_which_output(word, graph, target) for word in words)
     port = graph.root.outputs[0]
     output = dict(graph.root.types)[port.value]
     if any(not isinstance(size, int) for size in output.shape):
@@ -71,6 +74,15 @@ def judge(
         if misfit is not None:
             found.append(MetricMismatch(metric.span, places, **_facts(misfit, port, target)))
     return tuple(found)
+
+
+def _which_output(word: Choice, graph: Graph, target: Field) -> Error:
+    outputs = graph.root.outputs
+    example = f"{word.name}({outputs[0].name}, {target.name})"
+    related = _places(*((port.span, f"the output `{port.name}`") for port in outputs[:3]))
+    return WhichOutput(
+        word.span, related, name=word.name, network=graph.name, count=len(outputs), example=example
+    )
 
 
 def feed(experiment: Experiment, splits: Splits) -> tuple[Experiment, Splits]:
@@ -89,11 +101,22 @@ def feed(experiment: Experiment, splits: Splits) -> tuple[Experiment, Splits]:
     if errors:
         raise RunError(errors[0])
     check_batch(splits, experiment.batch, experiment.span)
-    return experiment.replace(graph=graph), splits.replace(
+    experiment = _settled(experiment.replace(graph=graph), splits)
+    return experiment, splits.replace(
         train=_fed(splits.train, feeds, graph, splits.dtype),
         validation=splits.validation and _fed(splits.validation, feeds, graph, splits.dtype),
         test=splits.test and _fed(splits.test, feeds, graph, splits.dtype),
     )
+
+
+def _settled(experiment: Experiment, splits: Splits) -> Experiment:
+    """Settle every loss and metric that is an expression, now that fields and rows are known."""
+    bag = Bag()
+    values = {name: getattr(experiment, name) for name in experiment.fields_ if name != "graph"}
+    found = settle_all(values, experiment.graph, splits.fields, experiment.data, splits.train.rows, bag)
+    for error in bag:
+        raise RunError(error)
+    return experiment.replace(**found)
 
 
 def _sized(graph: Graph, sizes: dict[str, Size]) -> Graph:
@@ -114,7 +137,7 @@ def _fed(part: Part, feeds: Feeds, graph: Graph, dtype: str) -> Part:
     for port in graph.root.inputs:
         if _type(graph, port).dtype == "real":
             inputs[port.name] = inputs[port.name].to(getattr(torch, dtype))
-    return part.replace(inputs=inputs)
+    return part.replace(inputs=inputs, fields={**part.inputs, part.target: part.targets})
 
 
 # ----------------------------------------------------------------------------------------------- matching

@@ -16,12 +16,13 @@ from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Analysis, Choice, Experiment, Group
+from nnspec.compiler.experiment import Analysis, Choice, Experiment, Group, Objective
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.objective_fit import check_depends, settle_all
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
@@ -125,6 +126,7 @@ class Fitter:
         graph = None if network is None else self.fit_network(network, values, written)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
+            values = self.settled(values, graph)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
@@ -218,6 +220,19 @@ class Fitter:
             if choice is not None and known is not None and group.loss is not None:
                 for error in judge(graph, known, group.loss, (), choice.span):
                     self.bag.add(error)
+
+    def settled(self, values: dict[str, Any], graph: Graph) -> dict[str, Any]:
+        """Return the values with losses and metrics that are expressions fitted to network and data."""
+        choice: Choice | None = values.get("data")
+        if choice is None:
+            return values
+        known, rows = data.describe(choice), data.part_sizes(choice)
+        train = None if rows is None else rows.train
+        found = settle_all(values, graph, known, choice, train, self.bag)
+        for loss in (found.get("loss"), *(group.loss for group in found.get("groups", ()))):
+            if isinstance(loss, Objective):
+                check_depends(loss, graph, self.bag)
+        return found
 
     def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
         choice: Choice | None = values.get("data")

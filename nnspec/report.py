@@ -240,6 +240,8 @@ def _setting(value: Any) -> str:
     """Write a setting as a spec writes it: a word with its arguments."""
     if isinstance(value, Mapping):
         record = cast("Mapping[str, Any]", value)
+        if "expression" in record:
+            return str(record["expression"])
         inside = ", ".join(f"{k} = {_setting(v)}" for k, v in record.items() if k != "word" and v is not None)
         return f"{record.get('word', '')}({inside})" if inside else str(record.get("word", ""))
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
 from types import ModuleType
@@ -77,16 +77,29 @@ def penalty_function(item: Penalty) -> Callable[[Tensor], Tensor]:
     return _from_maps(maps, item.name)[name]
 
 
-def effective_weight(weight: Weight, path: str, state: State) -> Tensor:
+def effective_weight(weight: Weight, path: str, state: Mapping[str, Tensor]) -> Tensor:
     """Return a weight as the operation at `path` sees it, from a state dict."""
-    found = state.get(state_key(path, weight.name))
-    for item in weight.maps:
-        stored = [state[state_key(path, tensor.name)] for tensor in item.stored]
-        given = [] if item.replaces or found is None else [found]
-        found = map_function(item)(*given, *stored)
-    if found is None:
-        raise KeyError(state_key(path, weight.name))
-    return found
+    return weight_function(weight, path)(state)
+
+
+def weight_function(weight: Weight, path: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """Return how to compute a weight, as the operation at `path` sees it, from a state dict."""
+    own = state_key(path, weight.name)
+    maps = [
+        (map_function(item), item.replaces, [state_key(path, tensor.name) for tensor in item.stored])
+        for item in weight.maps
+    ]
+
+    def compute(state: Mapping[str, Tensor]) -> Tensor:
+        found = state.get(own)
+        for function, replaces, keys in maps:
+            stored = [state[key] for key in keys]
+            found = function(*([] if replaces or found is None else [found]), *stored)
+        if found is None:
+            raise KeyError(own)
+        return found
+
+    return compute
 
 
 def _with_options(maps: Maps, code: Code, name: str) -> Callable[..., Any]:

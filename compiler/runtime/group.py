@@ -6,11 +6,11 @@ In: a learner, a complete group of the phase that it is in. A rule sees `network
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nnspec.compiler.experiment import Choice, Group
+from nnspec.compiler.experiment import Choice, Group, Objective
 from nnspec.compiler.rules.registry import rule
-from nnspec.compiler.runtime import losses, optimizers, schedules
+from nnspec.compiler.runtime import objectives, optimizers, schedules
 from nnspec.compiler.runtime.streams import global_states, set_global_states
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nnspec.compiler.runtime.learner import Learner
     from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.stages import Phase
+
+
+Chosen = TypeVar("Chosen", Choice, Choice | Objective)
 
 
 class Pace:
@@ -67,7 +70,7 @@ class LearningGroup:
         choice = chosen(group.rule)
         self.rule = rule(choice.name)
         self.options = choice.options
-        self.loss = losses.mean(chosen(group.loss))
+        self.loss = objectives.mean(chosen(group.loss), learner.plan.sources)
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """Make one step of the rule and what follows it; return the loss."""
@@ -85,8 +88,8 @@ class LearningGroup:
     def _mean_loss(self, batch: Batch) -> Tensor:
         if self.learner.mixed:
             with self.learner.precision():
-                return self.loss(self.network(*batch.inputs), batch.target)
-        return self.loss(self.network(*batch.inputs), batch.target)
+                return self.loss(self.network(*batch.inputs), batch, self.learner.weights)
+        return self.loss(self.network(*batch.inputs), batch, self.learner.weights)
 
     def spared(self, directions: list[Tensor]) -> list[Tensor]:
         """Return directions for the parameters with nothing in them for entries that were pruned."""
@@ -103,7 +106,7 @@ class LearningGroup:
         set_global_states(self.learner.plan.device, states)
 
 
-def chosen(choice: Choice | None) -> Choice:
+def chosen(choice: Chosen | None) -> Chosen:
     """Return a choice of a complete group."""
     assert choice is not None
     return choice

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.runtime import masks
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
-from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions
+from nnspec.compiler.runtime.evaluation import Scorer
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan
@@ -22,7 +22,7 @@ from nnspec.compiler.runtime.trials import Trial
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.experiment import Judged
     from nnspec.compiler.runtime.stack import Stack
     from nnspec.compiler.runtime.stages import Phase
 
@@ -49,7 +49,8 @@ class Learner:
         self.after_step.project(self.state)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
-        self.scorer = Scorer(experiment.loss, experiment.metrics)
+        self.weights = self.network.state_dict(keep_vars=True)  # the parameters themselves, by name
+        self.scorer = Scorer(plan)
         self.masks: dict[str, Tensor] = {}
         self.step = 0
         self.best: dict[str, Tensor] = {}
@@ -129,16 +130,19 @@ class Learner:
 
         self.network.eval()
         with torch.no_grad(), self.precision():
-            return {name: [self.scorer.scores(self.network, part)] for name, part in self.plan.parts.items()}
+            return {
+                name: [self.scorer.scores(self.network, part, self.weights)]
+                for name, part in self.plan.parts.items()
+            }
 
-    def tables(self, choice: Choice | None) -> list[tuple[Any, Any]]:
+    def tables(self, choice: Judged | None) -> list[tuple[Any, Any]]:
         """Return the confusion table and the pairs of target and output on the held-out part."""
         import torch
 
         self.network.eval()
         part = self.plan.parts[self.plan.held_out]
         with torch.no_grad(), self.precision():
-            return [(confusion(self.network, part, choice), predictions(self.network, part))]
+            return [self.scorer.tables(self.network, part, self.weights, choice)]
 
     def keep_best(self) -> None:
         """Keep the weights as they are now as the best so far."""

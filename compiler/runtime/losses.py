@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Type
+from nnspec.compiler.operations.losses import DELTA, MARGIN, SMOOTHING
 from nnspec.compiler.runtime.component import Component, Misfit, registered
 from nnspec.compiler.runtime.data.field import Field
-from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.catalog import Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +45,7 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     doc = """Cross-entropy between the softmax of the outputs and a label: -log softmax(y)[label].
 With `smoothing` s the label counts 1 - s and all classes share s."""
-    arguments = (
-        Argument(
-            name="smoothing", kind="real", default=0.0, at_least=0, below=1, doc="shared among all classes"
-        ),
-    )
+    arguments = (SMOOTHING,)
     example = "loss = cross_entropy"
 
     def function(self, options: dict[str, Any], reduction: str) -> LossFunction:
@@ -91,7 +88,7 @@ class Hinge(Loss):
     name = "hinge"
     doc = """Hinge loss. With one output for two classes: max(0, margin - s y), s = -1 or 1. With one
 output a class: max over the wrong classes j of max(0, margin - y[label] + y[j])."""
-    arguments = (Argument(name="margin", kind="real", default=1.0, above=0, doc="the width of the margin"),)
+    arguments = (MARGIN,)
     midpoint = 0.0
     example = "loss = hinge(margin = 1.0)"
 
@@ -188,9 +185,7 @@ class Huber(Regression):
     name = "huber"
     doc = f"""Mean over the outputs of d^2 / 2 where |d| <= delta and delta (|d| - delta / 2) elsewhere,
 d = y - target. {_ONE_HOT}"""
-    arguments = (
-        Argument(name="delta", kind="real", default=1.0, above=0, doc="where it turns from square to linear"),
-    )
+    arguments = (DELTA,)
     example = "loss = huber(delta = 1.0)"
 
     def elementwise(self, options: dict[str, Any]) -> Callable[..., Tensor]:
@@ -217,6 +212,11 @@ _LOSSES: dict[str, Loss] = registered(
 def entries() -> tuple[Entry, ...]:
     """Return the catalog entries of the losses."""
     return tuple(loss.entry() for loss in _LOSSES.values())
+
+
+def known(name: str) -> bool:
+    """Return whether a word is a loss."""
+    return name in _LOSSES
 
 
 def build(choice: Choice) -> LossFunction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from nnspec.compiler.experiment import Choice
+from nnspec.compiler.experiment import Choice, Judged, Objective
 from nnspec.compiler.ir import Type
 from nnspec.compiler.runtime.component import Component, Misfit, registered
 from nnspec.compiler.runtime.data.field import Field
@@ -132,9 +132,10 @@ def entries() -> tuple[Entry, ...]:
     return tuple(metric.entry() for metric in _METRICS.values())
 
 
-def build(choice: Choice) -> Meter:
-    """Return an empty meter of the metric."""
-    return _METRICS[choice.name].meter(choice.options)
+def build(metric: Judged) -> Meter:
+    """Return an empty meter of a metric; an expression's own numbers are averaged."""
+    word = metric.metric if isinstance(metric, Objective) else metric
+    return _MeanMeter() if word is None else _METRICS[word.name].meter(word.options)
 
 
 def accepts(choice: Choice, output: Type, target: Field) -> Misfit | None:
@@ -142,9 +143,10 @@ def accepts(choice: Choice, output: Type, target: Field) -> Misfit | None:
     return _METRICS[choice.name].accepts(output, target)
 
 
-def better(name: str) -> str:
-    """Return "higher" or "lower": which way a metric (or "loss") is better."""
-    return "lower" if name == "loss" else _METRICS[name].better
+def better(metric: Judged | None) -> str:
+    """Return "higher" or "lower": which way a metric is better; None stands for the loss."""
+    word = metric.metric if isinstance(metric, Objective) else metric
+    return "lower" if word is None else _METRICS[word.name].better
 
 
 # ---------------------------------------------------------------------------------------------- meters
@@ -179,6 +181,22 @@ class _ConfusionMeter:
     def value(self) -> list[list[int]]:
         counts: Any = self.counts
         return [] if counts is None else counts.tolist()
+
+
+class _MeanMeter:
+    """The mean of numbers, one a sample: what a metric computes is its `output`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | None = None
+
+    def update(self, output: Tensor, target: Tensor) -> None:
+        total = _exact(output).sum()
+        self.total = total if self.total is None else self.total + total
+        self.count += output.numel()
+
+    def value(self) -> float:
+        return float("nan") if self.total is None else float(self.total) / self.count
 
 
 class _ErrorMeter:

@@ -20,6 +20,7 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime import data, stops
 from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
+from nnspec.compiler.runtime.objectives import Sources, sources
 from nnspec.compiler.runtime.stages import Phase, phases
 from nnspec.compiler.runtime.trials import Trial, trials
 from nnspec.compiler.tensors import learned_keys, tensors
@@ -38,6 +39,7 @@ class Batch(NamedTuple):
 
     inputs: tuple[Tensor, ...]
     target: Tensor
+    fields: tuple[Tensor, ...] = ()  # those that losses and metrics read by name
 
     @property
     def rows(self) -> int:
@@ -45,11 +47,16 @@ class Batch(NamedTuple):
 
     def take(self, index: Tensor) -> Batch:
         """Return the rows of a one-dimensional index."""
-        return Batch(tuple(x.index_select(0, index) for x in self.inputs), self.target.index_select(0, index))
+        return self.each(lambda values: values.index_select(0, index))
 
     def between(self, start: int, stop: int) -> Batch:
         """Return consecutive rows, as views."""
-        return Batch(tuple(values[start:stop] for values in self.inputs), self.target[start:stop])
+        return self.each(lambda values: values[start:stop])
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to each of its tensors."""
+        fields = tuple(map(function, self.fields)) if self.fields else ()
+        return Batch(tuple(map(function, self.inputs)), function(self.target), fields)
 
 
 class Plan(Node):
@@ -61,6 +68,7 @@ class Plan(Node):
     device: torch.device
     dtype: torch.dtype
     make: Callable[[], nn.Module]
+    sources: Sources  # where losses and metrics find what they read
     train: Batch
     validation: Batch | None
     test: Batch | None
@@ -109,11 +117,11 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
     precision = "float64" if experiment.precision == "float64" else "float32"
     splits = data.load(experiment.data, folder, dtype=precision)
     experiment, splits = feed(experiment, splits)
-    names = [port.name for port in experiment.graph.root.inputs]
-    train = _on_device(splits.train, names, place)
     if not learned_keys(experiment.graph):
         why, help_text = "nothing of the network is learned", "let some of its weights be learned"
         raise RunError(NothingToFit(experiment.span, why=why, help=help_text))
+    read = sources(experiment)
+    train = _on_device(splits.train, read, place)
     found = phases(experiment, train.rows)
     for phase in found:
         _check_batches(experiment, phase.batch or train.rows, train.rows)
@@ -124,10 +132,11 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
         fields=splits.fields,
         device=place,
         dtype=getattr(torch, precision),
-        make=module_class(experiment.graph),
+        make=module_class(read.graph),
+        sources=read,
         train=train,
-        validation=None if splits.validation is None else _on_device(splits.validation, names, place),
-        test=None if splits.test is None else _on_device(splits.test, names, place),
+        validation=None if splits.validation is None else _on_device(splits.validation, read, place),
+        test=None if splits.test is None else _on_device(splits.test, read, place),
         phases=found,
     )
 
@@ -151,8 +160,14 @@ def batch_coupled(graph: Graph) -> bool:
     return any(operation(use.primitive.operation).batch_coupled for use in flatten(graph).uses)
 
 
-def _on_device(part: Part, names: list[str], device: torch.device) -> Batch:
-    return Batch(tuple(part.inputs[name].to(device) for name in names), part.targets.to(device))
+def _on_device(part: Part, sources: Sources, device: torch.device) -> Batch:
+    names = [port.name for port in sources.graph.root.inputs]
+    batch = Batch(
+        tuple(part.inputs[name] for name in names),
+        part.targets,
+        tuple((part.fields or {})[name] for name in sources.fields),
+    )
+    return batch.each(lambda values: values.to(device))
 
 
 def _check_batches(experiment: Experiment, batch: int, rows: int) -> None:

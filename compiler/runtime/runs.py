@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nnspec.compiler.emit.graph_json import graph_data
-from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.experiment import Choice, Experiment, Objective
 from nnspec.compiler.runtime.checkpoint import Snapshot, read_snapshot, write_bytes, write_snapshot, written
 from nnspec.compiler.runtime.device import describe
 from nnspec.compiler.runtime.lock import Lock
@@ -249,6 +249,10 @@ def find_run(out: Path, plan: Plan) -> Path:
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return {"word": value.name} | {name: _plain(item) for name, item in sorted(value.arguments)}
+    if isinstance(value, Objective):
+        graph = None if value.graph is None else _without_places(graph_data(value.graph))
+        content = json.dumps([graph, _plain(value.metric)], sort_keys=True)  # `let` values count too
+        return {"expression": value.text, "hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
     if isinstance(value, Node):
         return {name: _plain(getattr(value, name)) for name in value.compared_}
     if isinstance(value, tuple):

@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Group
 from nnspec.compiler.rules.registry import rule
-from nnspec.compiler.runtime import losses, masks, optimizers
+from nnspec.compiler.runtime import masks, optimizers
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
-from nnspec.compiler.runtime.evaluation import Scorer, confusion, predictions, stacked_losses
+from nnspec.compiler.runtime.evaluation import Scorer
 from nnspec.compiler.runtime.group import Pace, chosen
 from nnspec.compiler.runtime.learner import members_of, where
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
-from nnspec.compiler.runtime.stacked_forward import stacked, traced
+from nnspec.compiler.runtime.stacked_forward import stacked
+from nnspec.compiler.runtime.stacked_losses import stacked_objective
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.compiler.tensors import learned_keys, tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-    from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.experiment import Judged
     from nnspec.compiler.runtime.stages import Phase
 
 # Above this many parameters a network keeps a core busy by itself (measured: benchmarks/seeds.py).
@@ -68,20 +69,24 @@ class StackedGroup:
         self.parameters = list(parameters.values())
         self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, stack.plan.device.type)
         self.pace = Pace(group, phase, self.optimizer)
-        self.per_sample = losses.build(chosen(group.loss))
+        self.losses = stacked_objective(stack.plan, chosen(group.loss), stack.own_rows)
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """Make one step of every network; return the loss of each."""
         stack = self.stack
         self.pace.set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
-        found: Any = stack.mean_losses(self.per_sample, batch)
+        found: Any = self.mean_losses(batch)
         penalty = stack.penalties.smooth(stack.state, self.names)
         found = found if penalty is None else found + penalty
         found.backward(stack.ones, inputs=self.parameters)
         self.optimizer.step()
         stack.after_step(stack.state, self.pace.length, self.names)
         return found.detach()
+
+    def mean_losses(self, batch: Batch) -> Tensor:
+        """Return the mean loss of each network on a batch."""
+        return self.losses(self.stack.state, batch).mean(1)
 
 
 class Stack:
@@ -99,11 +104,10 @@ class Stack:
         self.after_step = AfterStep(plan.graph, stacked=True)
         self.after_step.project(self.state)
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
-        self.function = function(plan.graph)
-        self.scorer = Scorer(experiment.loss, experiment.metrics)
+        self.function = function(plan.sources.graph)
+        self.scorer = Scorer(plan)
         self.masks: dict[str, Tensor] = {}
         self.step = 0
-        self._forwards: dict[tuple[int, ...], Callable[..., Tensor]] = {}
         self.ones = next(iter(self.state.values())).new_ones(len(trials))
         self.enter(0)
 
@@ -173,26 +177,10 @@ class Stack:
         if found:
             return torch.stack(found).mean(0)
         with torch.no_grad():
-            return self.mean_losses(self.groups[0].per_sample, batch)
-
-    def mean_losses(self, per_sample: Callable[..., Tensor], batch: Batch) -> Tensor:
-        """Return the mean loss of each network on a batch."""
-        output = self._forward(batch)(self.state, *batch.inputs)
-        target = batch.target
-        if not self._own_rows:
-            target = target.expand(len(self.trials), *target.shape)
-        return stacked_losses(per_sample, output, target).mean(1)
-
-    def _forward(self, batch: Batch) -> Callable[..., Tensor]:
-        """Return the forward for batches of this shape, traced when the first one comes."""
-        shape = tuple(batch.inputs[0].shape)
-        if shape not in self._forwards:
-            forward = stacked(self.function, self._own_rows, training=True)
-            self._forwards[shape] = traced(forward, self.state, batch.inputs)
-        return self._forwards[shape]
+            return self.groups[0].mean_losses(batch)
 
     @property
-    def _own_rows(self) -> bool:
+    def own_rows(self) -> bool:
         """Whether each network has rows of its own in a batch."""
         return self.plan.experiment.shuffle and self.phase.batch is not None
 
@@ -203,14 +191,14 @@ class Stack:
         part, size = self.plan.train, self.phase.batch
         if size is None:
             yield from (part for _ in range(count))
-        elif not self._own_rows:
+        elif not self.own_rows:
             yield from (part.between(start, start + size) for start in range(0, count * size, size))
         else:
             rows = part.rows
             drawn = [streams.permutation("shuffle", rows) for streams in self.streams]
             orders: Any = torch.stack(drawn).to(self.plan.device)
             for index in orders.split(size, dim=1)[:count]:
-                yield Batch(tuple(values[index] for values in part.inputs), part.target[index])
+                yield part.each(lambda values, index=index: values[index])
 
     # ------------------------------------------------------------------------------------------ measuring
 
@@ -225,11 +213,13 @@ class Stack:
         forward = stacked(self.function, own_inputs=False, training=False)
         with torch.no_grad():
             return {
-                name: self.scorer.stacked_scores(lambda *inputs: forward(self.state, *inputs), part)
+                name: self.scorer.stacked_scores(
+                    lambda *inputs: forward(self.state, *inputs), part, self.state
+                )
                 for name, part in self.plan.parts.items()
             }
 
-    def tables(self, choice: Choice | None) -> list[tuple[Any, Any]]:
+    def tables(self, choice: Judged | None) -> list[tuple[Any, Any]]:
         """Return for each network the confusion table and the pairs of target and output, held out."""
         import torch
 
@@ -241,7 +231,7 @@ class Stack:
                 def forward(*inputs: Tensor, own: dict[str, Tensor] = own) -> Tensor:
                     return self.function(own, *inputs, training=False)
 
-                found.append((confusion(forward, part, choice), predictions(forward, part)))
+                found.append(self.scorer.tables(forward, part, own, choice))
         return found
 
     # ---------------------------------------------------------------------------------------- checkpoints

@@ -72,7 +72,7 @@ class Early(Component):
         metric = watched(options)
         mode = options["mode"]
         if mode == "auto":
-            mode = "max" if better(metric) == "higher" else "min"
+            mode = "max" if better(options["metric"]) == "higher" else "min"
         return Watch(metric, mode, options["patience"])
 
 

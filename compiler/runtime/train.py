@@ -70,14 +70,11 @@ class _Trainer:
     """Trains the trials of a plan, one after another or several at once, and records what comes out."""
 
     def __init__(self, plan: Plan, folder: RunFolder, on_progress: OnProgress | None) -> None:
-        experiment = plan.experiment
         self.plan = plan
         self.folder = folder
         self.on_progress = on_progress
         self.results: dict[str, dict[str, Any]] = folder.record["results"]
-        port = plan.graph.root.outputs[0]
-        output = dict(plan.graph.root.types)[port.value]
-        self.table = confusion_choice(experiment.metrics, experiment.loss, output, plan.target)
+        self.table = confusion_choice(plan)
 
     def train(self, trials: tuple[Trial, ...]) -> None:
         """Train these trials at once."""

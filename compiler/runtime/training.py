@@ -28,7 +28,7 @@ from nnspec.dsl.errors.runs import CheckpointUnreadable, OutOfMemory
 if TYPE_CHECKING:
     import torch
 
-    from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.experiment import Judged
     from nnspec.compiler.runtime.runs import RunFolder
 
 CHECKPOINT_SECONDS = 5.0  # at least so long from one checkpoint to the next
@@ -41,7 +41,7 @@ class Record(Protocol):
     plan: Plan
     folder: RunFolder
     results: dict[str, dict[str, Any]]  # by the name of the trial
-    table: Choice | None
+    table: Judged | None
 
     def tell(self, training: Training, rows: list[dict[str, Any]]) -> None:
         """Say how far the run is, and the new rows of its history."""

@@ -203,7 +203,6 @@ def test_analyses() -> None:
         ({"stages": "[fit(epochs = 2)]"}, "N0637", "stages = [fit(epochs = 2)]", ""),
         ({"network": "m(width = sweep(2, 8))"}, "N1000", "sweep(2, 8)", ""),
         ({"network": "trained(e)"}, "N1000", "trained(e)", ""),
-        ({"loss": "mean_squared_error(y, x) + 1"}, "N1000", "mean_squared_error(y, x) + 1", ""),
     ],
 )
 def test_refused(

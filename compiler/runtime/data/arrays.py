@@ -13,12 +13,20 @@ from nnspec.dsl.source import Span
 _PATH = Argument(name="path", kind="text", doc="under the spec's folder or the data root")
 
 
+def input_names(options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the arrays of the inputs, of which `input` names one or several."""
+    named = options["input"]
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
 class Npz(DataSet):
     name = "npz"
-    doc = "Two arrays of a numpy archive, whose first axis counts rows. Fields: the arrays by name."
+    doc = "Arrays of a numpy archive, whose first axis counts rows. Fields: the arrays by name."
     own = (
         _PATH,
-        Argument(name="input", kind="text", default="x", doc="the array of the inputs"),
+        Argument(
+            name="input", kind="text", listed="either", default="x", doc="the array of the inputs, or several"
+        ),
         Argument(name="target", kind="text", default="y", doc="the array of the targets"),
         CLASSES,
         TARGET_SCALE,
@@ -26,7 +34,10 @@ class Npz(DataSet):
     example = 'data = npz("measured.npz", input = "x", target = "y")'
 
     def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
-        same = options["input"] == options["target"]
+        inputs = input_names(options)
+        if not inputs or len(set(inputs)) < len(inputs):
+            return "input", "`input` names each array of the inputs once"
+        same = options["target"] in inputs
         return ("target", "`target` must be another array than `input`") if same else None
 
     def read(self, options: dict[str, Any], root: Path, span: Span | None) -> Raw:

@@ -44,6 +44,9 @@ class Part(Node):
     inputs: dict[str, Tensor]
     targets: Tensor
     target: str = "target"  # the name of the target's field
+    fields: dict[str, Tensor] | None = (
+        None  # all of them by their own names, once the inputs bear the network's
+    )
 
     @property
     def rows(self) -> int:

@@ -11,6 +11,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from nnspec.compiler.runtime.data.arrays import input_names
 from nnspec.compiler.runtime.data.field import Field, Raw
 from nnspec.compiler.runtime.data.files import find, limit
 from nnspec.compiler.runtime.data.targets import target
@@ -74,22 +75,26 @@ def _same_rows(first: str, one: Any, second: str, other: Any, span: Span | None)
 
 
 def _read_npz(archive: ZipFile, options: dict[str, Any], span: Span | None) -> Raw:
-    path, first, second = options["path"], options["input"], options["target"]
-    declared = sum(_member(archive, path, name, span).file_size for name in (first, second))
+    path, firsts, second = options["path"], input_names(options), options["target"]
+    declared = sum(_member(archive, path, name, span).file_size for name in (*firsts, second))
     limit(path, declared, span)
-    inputs = _read_member(archive, path, first, span)
+    inputs = {name: _read_member(archive, path, name, span) for name in firsts}
     answers = _read_member(archive, path, second, span)
-    _same_rows(first, inputs, second, answers, span)
-    if inputs.dtype.kind not in "biuf":
-        raise RunError(DataNotNumbers(span, array=first, path=path, found=f"an array of {inputs.dtype.name}"))
+    for name, values in inputs.items():
+        _same_rows(name, values, second, answers, span)
+        if values.dtype.kind not in "biuf":
+            found = f"an array of {values.dtype.name}"
+            raise RunError(DataNotNumbers(span, array=name, path=path, found=found))
     if answers.dtype.kind not in "biufU" or (answers.dtype.kind == "U" and options["classes"] is False):
         raise RunError(
             DataNotNumbers(span, array=second, path=path, found=f"an array of {answers.dtype.name}")
         )
     field, values = target(second, answers, options["classes"])
-    whole = "int" if inputs.dtype.kind in "iu" else "real"
-    entered = Field(name=first, shape=inputs.shape[1:], dtype=whole)
-    return Raw(fields=(entered, field), columns={first: inputs, second: values})
+    entered = tuple(
+        Field(name=name, shape=values.shape[1:], dtype="int" if values.dtype.kind in "iu" else "real")
+        for name, values in inputs.items()
+    )
+    return Raw(fields=(*entered, field), columns={**inputs, second: values})
 
 
 def _member(archive: ZipFile, path: str, name: str, span: Span | None) -> Any:

@@ -199,6 +199,25 @@ def _several(draw: Draw) -> Case:
     return case if draw.random() < 0.6 else ({}, [_vector(draw)] * draw.randint(3, 5))
 
 
+def _classes(draw: Draw) -> Case:
+    lead = _vector(draw)[: draw.randint(0, 2)]
+    return {}, [(*lead, draw.randint(7, 9)), (lead, "int")]  # labels are drawn below 7
+
+
+def _numbers(draw: Draw) -> Case:
+    shape = _vector(draw)
+    how = draw.randrange(4)
+    if how == 0:
+        return {}, [shape, (shape, "int")]
+    if how == 1:
+        return {}, [(*shape, 1), shape]
+    return {}, [shape, shape]
+
+
+def _numbers_or_classes(draw: Draw) -> Case:
+    return _classes(draw) if draw.random() < 0.3 else _numbers(draw)
+
+
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 FUNCTIONS = (
     *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
@@ -256,6 +275,15 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "log_softmax": lambda d: ({"axis": 0}, [_vector(d)]),
     **{name: _several for name in ("add", "multiply")},
     **{name: _pairwise for name in ("subtract", "divide", "power", *COMPARISONS)},
+    "cross_entropy": lambda d: ({"smoothing": d.choice([0.0, 0.1])}, _classes(d)[1]),
+    "negative_log_likelihood": _classes,
+    "hinge": lambda d: ({"margin": d.choice([1.0, 0.5])}, _classes(d)[1]),
+    "binary_cross_entropy": _numbers,
+    "mean_squared_error": _numbers_or_classes,
+    "mean_absolute_error": _numbers_or_classes,
+    "huber": lambda d: ({"delta": d.choice([1.0, 0.5])}, _numbers_or_classes(d)[1]),
+    "kl": lambda d: (lambda s: ({}, [s, s]))(_vector(d)),
+    **{name: _pairwise for name in ("add", "subtract", "multiply", "divide", "power", *COMPARISONS)},
     **{name: lambda d: ({}, [_vector(d)]) for name in FUNCTIONS},
 }
 KINDS = {"real": torch.float32, "int": torch.int64, "bool": torch.bool, "complex": torch.complex64}

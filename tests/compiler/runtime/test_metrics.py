@@ -82,12 +82,9 @@ def test_empty_meters_have_no_value() -> None:
 
 
 def test_which_way_is_better() -> None:
-    assert [metrics.better(name) for name in ("accuracy", "r2", "mean_squared_error", "loss")] == [
-        "higher",
-        "higher",
-        "lower",
-        "lower",
-    ]
+    words = [Choice(family="metric", name=name) for name in ("accuracy", "r2", "mean_squared_error")]
+    assert [metrics.better(word) for word in words] == ["higher", "higher", "lower"]
+    assert metrics.better(None) == "lower"  # the loss
 
 
 def test_accepts() -> None:

@@ -1,0 +1,169 @@
+"""Losses and metrics as functions of what a forward returned: words on the one output, or expressions.
+
+In: an experiment. Out: `Sources` (what the forward must return and which fields a batch carries), and functions
+(values, batch, weights) -> tensors, for one network or, under vmap, for many. `values` is what the forward of
+`Sources.graph` returned; `weights` is the network's state by name, of which most losses read nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective, Read
+from nnspec.compiler.ir import Graph, Port, instances
+from nnspec.compiler.runtime import losses
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.runtime.plan import Batch
+
+    Values: TypeAlias = Tensor | tuple[Tensor, ...]
+    State: TypeAlias = Mapping[str, Tensor]
+    Judge: TypeAlias = Callable[[Values, Batch, State], Any]
+    Reader: TypeAlias = Callable[[Values, Batch, State], Tensor]
+
+
+class Sources(Node):
+    """Where objectives find what they read: a graph that returns it, and the fields of a batch."""
+
+    graph: Graph  # the network, perhaps with more outputs
+    values: tuple[str, ...]  # of its body, in the order of its outputs
+    inputs: tuple[str, ...]  # values that are inputs
+    fields: tuple[str, ...]  # of the data, in the order in which a batch carries them
+
+
+def sources(experiment: Experiment) -> Sources:
+    """Return the sources for all that an experiment aims at and is judged by."""
+    root = experiment.graph.root
+    reads = [read for objective in objectives_in(experiment) for read in objective.reads]
+    inputs = tuple(port.value for port in root.inputs)
+    own = tuple(port.value for port in root.outputs)
+    more = dict.fromkeys(read.of for read in reads if read.kind == "value")
+    extra = tuple(value for value in more if value not in own and value not in inputs)
+    ports = tuple(Port(name=value, value=value) for value in extra)
+    graph = experiment.graph
+    if ports:
+        graph = graph.replace(root=root.replace(outputs=(*root.outputs, *ports)))
+    fields = tuple(dict.fromkeys(read.of for read in reads if read.kind == "field"))
+    return Sources(graph=graph, values=(*own, *extra), inputs=inputs, fields=fields)
+
+
+def objectives_in(value: Any) -> Iterable[Objective]:
+    """Yield the objectives of an experiment, wherever in its fields they stand."""
+    if isinstance(value, Objective):
+        yield value
+    elif isinstance(value, Choice):
+        yield from objectives_in(tuple(item for _, item in value.arguments))
+    elif isinstance(value, Node) and not isinstance(value, Graph):
+        yield from objectives_in(tuple(getattr(value, name) for name in value.fields_))
+    elif isinstance(value, tuple):
+        for item in cast("tuple[Any, ...]", value):
+            yield from objectives_in(item)
+
+
+def per_sample(loss: Judged, sources: Sources) -> Judge:
+    """Return the loss of each sample, (batch,)."""
+    if isinstance(loss, Objective):
+        compute = _computed(loss, sources)
+
+        def judged(values: Values, batch: Batch, weights: State) -> Tensor:
+            found: Tensor = compute(values, batch, weights)
+            # What reads weights alone is one number for all samples.
+            return found if found.shape[0] == batch.rows else found.expand(batch.rows)
+
+        return judged
+    function = losses.build(loss)
+    return lambda values, batch, weights: function(_first(values), batch.target)
+
+
+def mean(loss: Judged, sources: Sources) -> Judge:
+    """Return the mean of the losses of a batch: of a word in one fused call, where torch has one."""
+    if isinstance(loss, Objective):
+        compute = _computed(loss, sources)
+        return lambda values, batch, weights: compute(values, batch, weights).mean()
+    function = losses.mean(loss)
+    if len(sources.values) == 1:
+        return lambda values, batch, weights: function(values, batch.target)  # pyright: ignore[reportArgumentType]
+    return lambda values, batch, weights: function(_first(values), batch.target)
+
+
+def compared(metric: Judged, sources: Sources) -> Judge:
+    """Return the two values that a metric compares, or the numbers that it averages, twice."""
+    if isinstance(metric, Choice):
+        return lambda values, batch, weights: (_first(values), batch.target)
+    compute = _computed(metric, sources)
+    if metric.metric is not None:
+        return compute
+    numbers = per_sample(metric, sources)
+    return lambda values, batch, weights: (numbers(values, batch, weights),) * 2
+
+
+def _first(values: Values) -> Tensor:
+    return values[0] if isinstance(values, tuple) else values
+
+
+# ----------------------------------------------------------------------------------------------- expressions
+
+
+def _computed(objective: Objective, sources: Sources) -> Judge:
+    """Return an objective's function, as it was emitted, laid on what it reads."""
+    from nnspec.compiler.emit.load import function
+
+    graph = objective.settled
+    forward = function(graph)
+    readers = [_reader(read, sources) for read in objective.reads]
+
+    def compute(values: Values, batch: Batch, weights: State) -> Any:
+        return forward({}, *[read(values, batch, weights) for read in readers])
+
+    return compute
+
+
+def _reader(read: Read, sources: Sources) -> Reader:
+    """Return how to find one thing that is read, with the batch (or a single 1) as its first axis."""
+    plain = _plain_reader(read, sources)
+    if not read.whole:
+        return plain
+    return lambda values, batch, weights: plain(values, batch, weights).unsqueeze(0)
+
+
+def _plain_reader(read: Read, sources: Sources) -> Reader:
+    if read.kind == "row":
+        return _row
+    if read.kind == "weight":
+        effective = _weight(read.of, sources.graph)
+        return lambda values, batch, weights: effective(weights).unsqueeze(0)
+    if read.kind == "field":
+        at = sources.fields.index(read.of)
+        return lambda values, batch, weights: batch.fields[at]
+    if read.of in sources.inputs:
+        at = sources.inputs.index(read.of)
+        return lambda values, batch, weights: batch.inputs[at]
+    at = sources.values.index(read.of)
+    if len(sources.values) == 1:
+        return lambda values, batch, weights: cast("Tensor", values)
+    return lambda values, batch, weights: values[at]
+
+
+def _row(values: Values, batch: Batch, weights: State) -> Tensor:
+    import torch
+
+    return torch.arange(batch.rows, device=batch.target.device)
+
+
+def _weight(path: str, graph: Graph) -> Callable[[State], Tensor]:
+    """Return how to compute an effective weight from a network's state."""
+    from nnspec.compiler.emit.load import weight_function
+
+    owner, _, name = path.rpartition(".")
+    located = next(found for found in instances(graph.root) if found.path == owner)
+    weight = next(found for found in located.primitive.weights if found.name == name)
+    if weight.tie is not None:
+        before, _, _ = owner.rpartition(".")
+        other = _weight(f"{before}.{weight.tie.child}.{weight.tie.weight}".lstrip("."), graph)
+        turned = weight.tie.transpose
+        return lambda state: other(state).t() if turned else other(state)
+    return weight_function(weight, owner)
