@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from nnspec.compiler.ir import Graph
@@ -130,3 +131,16 @@ class Analysis(Node):
     graph: Graph
     experiment: Experiment | None
     span: Span | None = None
+
+
+def objectives_in(value: Any) -> Iterator[Objective]:
+    """Yield the losses and metrics that are expressions, wherever in an experiment they stand."""
+    if isinstance(value, Objective):
+        yield value
+    elif isinstance(value, Choice):
+        yield from objectives_in(tuple(item for _, item in value.arguments))
+    elif isinstance(value, Experiment | Group):
+        yield from objectives_in(tuple(getattr(value, name) for name in value.fields_))
+    elif isinstance(value, tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from objectives_in(item)

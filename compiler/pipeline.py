@@ -12,8 +12,9 @@ from typing import Any
 
 from nnspec.compiler.catalog import catalog
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
-from nnspec.compiler.experiment import Analysis, Experiment
+from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.objective_scope import names_in
 from nnspec.compiler.parameters import check_overrides
 from nnspec.compiler.typing import type_graph
 from nnspec.compiler.unread import warn_of_unread
@@ -76,7 +77,13 @@ class Checked:
         """Add warnings about graphs that are right; a spec with errors has enough to say."""
         for graph in self._graphs.values():
             if graph is not None and not self.bag.failed:
-                warn_of_unread(graph, self.bag)
+                warn_of_unread(graph, self.bag, self.judged(graph))
+
+    def judged(self, graph: Graph) -> frozenset[str]:
+        """Return the names that losses and metrics of experiments on a network speak of."""
+        own = [experiment for experiment in self.experiments if experiment.graph.name == graph.name]
+        found = [objective.source.expression for objective in objectives_in(tuple(own))]
+        return frozenset(name.name for expression in found for name in names_in(expression))
 
     def elaborated(self, definition: Definition, parameters: Mapping[str, Any] | None = None) -> Graph | None:
         """Return a network's graph before its shapes are known; None after errors went to the bag."""

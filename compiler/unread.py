@@ -13,16 +13,19 @@ from nnspec.dsl.errors.names import NeverRead
 from nnspec.dsl.source import Span
 
 
-def warn_of_unread(graph: Graph, bag: Bag) -> None:
-    """Add a warning for each input or named value of a block that nothing reads."""
+def warn_of_unread(graph: Graph, bag: Bag, read: frozenset[str] = frozenset()) -> None:
+    """Add a warning for each input or named value of a block that nothing reads.
+
+    `read` are the values of the network's own body that losses and metrics read.
+    """
     for block in _blocks(graph.root, {}):
-        for name, span in _unread(block):
+        for name, span in _unread(block, read if block is graph.root else frozenset()):
             if span is not None:
                 bag.add(NeverRead(span, name=name))
 
 
-def _unread(block: Block) -> Iterator[tuple[str, Span | None]]:
-    read = {value for statement in block.body for value in statement.inputs}
+def _unread(block: Block, judged: frozenset[str]) -> Iterator[tuple[str, Span | None]]:
+    read = {value for statement in block.body for value in statement.inputs} | judged
     read |= {port.value for port in block.outputs}
     yield from ((port.name, port.span) for port in block.inputs if port.value not in read)
     named = set(block.named)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from nnspec.compiler.experiment import Choice, Judged, Objective
+from nnspec.compiler.experiment import Choice, Judged, Objective, objectives_in
 from nnspec.compiler.objective_checks import midpoint
 from nnspec.compiler.runtime import losses, metrics
-from nnspec.compiler.runtime.objectives import compared, objectives_in, per_sample
+from nnspec.compiler.runtime.objectives import compared, per_sample
 from nnspec.compiler.runtime.plan import Batch, Plan
 
 if TYPE_CHECKING:

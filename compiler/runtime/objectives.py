@@ -7,10 +7,10 @@ In: an experiment. Out: `Sources` (what the forward must return and which fields
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective, Read
+from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective, Read, objectives_in
 from nnspec.compiler.ir import Graph, Port, instances
 from nnspec.compiler.runtime import losses
 from nnspec.dsl.node import Node
@@ -49,19 +49,6 @@ def sources(experiment: Experiment) -> Sources:
         graph = graph.replace(root=root.replace(outputs=(*root.outputs, *ports)))
     fields = tuple(dict.fromkeys(read.of for read in reads if read.kind == "field"))
     return Sources(graph=graph, values=(*own, *extra), inputs=inputs, fields=fields)
-
-
-def objectives_in(value: Any) -> Iterable[Objective]:
-    """Yield the objectives of an experiment, wherever in its fields they stand."""
-    if isinstance(value, Objective):
-        yield value
-    elif isinstance(value, Choice):
-        yield from objectives_in(tuple(item for _, item in value.arguments))
-    elif isinstance(value, Node) and not isinstance(value, Graph):
-        yield from objectives_in(tuple(getattr(value, name) for name in value.fields_))
-    elif isinstance(value, tuple):
-        for item in cast("tuple[Any, ...]", value):
-            yield from objectives_in(item)
 
 
 def per_sample(loss: Judged, sources: Sources) -> Judge:
