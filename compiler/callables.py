@@ -236,7 +236,15 @@ class Callables:
 
     def operation_arguments(self, entry: Entry, layer: Layer, span: Span | None) -> dict[str, Any]:
         """Match what is given to an operation's arguments and validate it."""
-        matched = match_arguments(entry.name, tuple(a.name for a in entry.arguments), layer.given, span)
+        names = tuple(a.name for a in entry.arguments if a.name != entry.others)
+        others = tuple(item for item in layer.given if item.name is not None and item.name not in names)
+        listed = tuple(item for item in layer.given if not entry.others or item not in others)
+        matched = match_arguments(entry.name, names, listed, span)
+        if entry.others and others:
+            pairs = tuple((item.name, _plain(item.value, None)) for item in others)
+            matched[entry.others] = Given(
+                name=entry.others, value=pairs, expression=None, span=others[0].span
+            )
         for argument in entry.arguments:
             if argument.required and argument.name not in matched:
                 help_text = f"`{entry.name}({argument.name} = ...)`: {argument.doc}" if argument.doc else None
@@ -331,5 +339,7 @@ def _plain(value: Any, argument: Argument | None) -> Any:
     """Settle whether a dimension's name stands for an axis or for its size."""
     if isinstance(value, NamedSize):
         return value.name if argument is not None and argument.kind == "axis" else value.size
+    if isinstance(value, Layer) and argument is not None and argument.kind == "choice" and not value.given:
+        return value.name  # a word of the library: `reduce("h w c -> c", mean)`
     listed = entries(value)
     return value if listed is None else tuple(_plain(item, argument) for item in listed)

@@ -21,7 +21,7 @@ from nnspec.compiler.values import resolve
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.limits import TensorTooLarge
 from nnspec.dsl.errors.owned import NeedsBatch, WrongInit
-from nnspec.dsl.errors.shapes import EmptySize, ShapeMismatch
+from nnspec.dsl.errors.shapes import EmptySize
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class PrimitiveTyper:
         )
         related = tuple(r for r in self.typer.related(*(blamed or inputs)) if r.span is not span)
         self.typer.bag.add(
-            ShapeMismatch(
+            problem.error(
                 span,
                 related,
                 operation=rule.name,

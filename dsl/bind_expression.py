@@ -205,7 +205,7 @@ class ExpressionBinder:
             if argument.name in seen:
                 related = (Related(span=seen[argument.name], label="first given here"),)
                 self.bag.add(DuplicateArgument(argument.span, related, name=argument.name))
-            elif argument.name not in known:
+            elif argument.name not in known and not getattr(callee, "others", ""):
                 self.bag.add(unknown_argument(callee.name, argument.name, known, argument.span))
             seen.setdefault(argument.name, argument.span)
 

@@ -59,6 +59,7 @@ class Entry(Node):
     doc: str
     arguments: tuple[Argument, ...] = ()
     inputs: tuple[int, int | None] = (0, 0)  # how many tensors it takes: least, most (None: any)
+    others: str = ""  # the argument that collects named values beside those listed, as (name, value) pairs
     weights: tuple[str, ...] = ()  # names of the tensors it owns, for selectors
     example: str = ""
 

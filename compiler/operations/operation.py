@@ -13,15 +13,20 @@ from typing import Any, ClassVar
 from nnspec.compiler.ir import Tensor, Type
 from nnspec.compiler.relations import Relation
 from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.dimensions import Size
+from nnspec.dsl.errors.shapes import ShapeMismatch
 from nnspec.dsl.node import Node
 
 
 class ShapeProblem(Exception):
     """Raised by a shape rule. `expected` and `found` are short; `axes` point at axes whose reasons matter.
 
-    `axes` are (input index, axis index); the typing stage adds where those sizes came from.
+    `axes` are (input index, axis index); the typing stage adds where those sizes came from. `error` is the
+    diagnostic that it becomes.
     """
+
+    error: ClassVar[type[Error]] = ShapeMismatch
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Operation:
     name: ClassVar[str]
     doc: ClassVar[str]  # first sentence is the summary; gives the formula
     arguments: ClassVar[tuple[Argument, ...]] = ()
+    others: ClassVar[str] = ""  # the argument that collects named values beside those listed: sizes, as pairs
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most tensors taken
     owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
@@ -125,6 +131,7 @@ class Operation:
             family="operation",
             doc=self.doc,
             arguments=self.arguments,
+            others=self.others,
             inputs=self.inputs,
             weights=self.owns,
             example=self.example,

@@ -14,7 +14,7 @@ from nnspec.compiler.symmetry.actions import scales
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import free_spaces, orthogonal_dimension
-from nnspec.compiler.symmetry.kinds import nonlinear_tensors
+from nnspec.compiler.symmetry.kinds import has_products, nonlinear_tensors
 from nnspec.compiler.symmetry.shifts import shifts
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -62,7 +62,10 @@ class _Dimensions:
         for space in self.derivation.of_group("linear"):
             size = self.derivation.spaces.sizes[space]
             linear += size * size if space in self.free else size
-        lonely = self.linear_scales(nonlinear_tensors(self.derivation.spaces))
+        # A scalar of GL may also move what a product makes; then it is not alone, and may be any of the scales.
+        multiplied = has_products(self.derivation.spaces)
+        still: set[str] = set() if multiplied else nonlinear_tensors(self.derivation.spaces)
+        lonely = self.linear_scales(still)
         return self.diagonal(self.derivation.scales) - self.scalars_of_linear(lonely), linear
 
     def scalars_of_linear(self, system: Unknowns) -> int:

@@ -72,6 +72,12 @@ def nonlinear_tensors(spaces: Spaces) -> set[str]:
     return found
 
 
+def has_products(spaces: Spaces) -> bool:
+    """Return whether values that depend on the inputs are multiplied with each other."""
+    contracts = (stated.relation for stated in spaces.related.stated)
+    return any(isinstance(relation, Contract) and _is_product(spaces, relation) for relation in contracts)
+
+
 def _is_product(spaces: Spaces, relation: Contract) -> bool:
     carriers = spaces.related.carriers
     return sum(carriers[term.tensor].live for term in relation.terms) > 1 or any(

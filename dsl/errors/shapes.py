@@ -106,3 +106,16 @@ class UnclearAxes(Error):
     explain = """`..` stands for any leading axes of a layer's tensors, so that one layer serves vectors, sequences
 and images. What it stands for is settled by each use of the layer; a network is compiled by itself and says how
 many axes its inputs have."""
+
+
+class WrongPattern(Error):
+    code = "N0416"
+    title = "pattern of axes that cannot be read"
+    message = "`{operation}`: {problem}"
+    label = "here"
+    expected = "{expected}"
+    found = "{found}"
+    help = "{help}"
+    explain = """A pattern names the axes before and after an arrow: `"T (h d) -> h T d"`. Names in parentheses
+are one axis, the product of them; `1` is an axis of size 1 and `..` stands for any number of axes. A size is
+given beside the pattern, `h = 4`. The batch is never named."""

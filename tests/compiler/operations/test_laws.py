@@ -218,6 +218,11 @@ def _numbers_or_classes(draw: Draw) -> Case:
     return _classes(draw) if draw.random() < 0.3 else _numbers(draw)
 
 
+def _rearrange(draw: Draw) -> Case:
+    pattern = draw.choice(["a (b c) -> b (c a)", "a (b c) -> (a c) 1 b", ".. (b c) -> b .. c"])
+    return {"pattern": pattern, "sizes": (("c", draw.choice([1, 2, 3])),)}, [(draw.randint(1, 4), 6)]
+
+
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 FUNCTIONS = (
     *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
@@ -261,6 +266,12 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "top_k": _top,
     "squeeze": _squeeze,
     "unsqueeze": lambda d: (lambda s: ({"axis": d.randrange(-len(s) - 1, len(s) + 1)}, [s]))(_vector(d)),
+    "rearrange": _rearrange,
+    "reduce": lambda d: (
+        _rearrange(d)[0] | {"pattern": "a (b c) -> b", "by": d.choice(["sum", "mean", "max"])},
+        [(2, 6)],
+    ),
+    "einsum": lambda d: ({"pattern": "a b, b -> a"}, [(d.randint(1, 3), 4), (4,)]),
     "logical_and": lambda d: (lambda s: ({}, [(s, "bool"), (s[-1:], "bool")]))(_vector(d)),
     "logical_or": lambda d: (lambda s: ({}, [(s, "bool"), (s, "bool")]))(_vector(d)),
     "logical_not": lambda d: ({}, [(_vector(d), "bool")]),
