@@ -30,6 +30,7 @@ class Extreme(Operation):
     """The largest or the smallest of several values, or of one value and a number."""
 
     inputs = (1, None)
+    aligns = True
     arguments = (
         Argument(name="bound", kind="real", doc="a number beside the inputs", default=None, nullable=True),
     )

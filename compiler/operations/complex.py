@@ -15,6 +15,7 @@ class Complex(Operation):
     name = "complex"
     doc = "The complex numbers a + b i from their real and imaginary parts: complex(a, b)."
     inputs = (2, 2)
+    aligns = True
     example = "wave = complex(cos(x), sin(x))"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
@@ -23,8 +24,6 @@ class Complex(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         left, right = aligned(site, inputs)
-        if site.inputs[0].shape != site.inputs[1].shape:
-            return f"torch.complex(*torch.broadcast_tensors({left}, {right}))"
         return f"torch.complex({left}, {right})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:

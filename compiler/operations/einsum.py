@@ -22,6 +22,7 @@ class Einsum(Operation):
     that all inputs with a `..` have in common. The pattern never names the batch. The cost is that of the sum
     as it stands."""
     inputs = (1, None)
+    aligns = True
     arguments = (
         Argument(name="pattern", kind="text", doc="the axes of each input, and those that come out"),
     )
@@ -89,7 +90,10 @@ class Einsum(Operation):
         axes, groups, named = self.laid(site)
         letters = _letters(tuple(named), site.batched)
         batch = letters[""] if site.batched else ""
-        before = ",".join(batch + "".join(letters[name] for name in own.names) for own in axes)
+        before = ",".join(
+            (batch if given.batched else "") + "".join(letters[name] for name in own.names)
+            for own, given in zip(axes, site.inputs, strict=True)
+        )
         after = batch + "".join(letters[name] for group in groups for name in group)
         return f'torch.einsum("{before}->{after}", {", ".join(inputs)})'
 

@@ -31,6 +31,7 @@ class StraightThrough(Operation):
     doc = """The value of `hard` with the gradient of `soft` (Bengio, Leonard, Courville 2013):
     straight_through(hard, soft) is soft + stop_gradient(hard - soft)."""
     inputs = (2, 2)
+    aligns = True
     example = "bits = straight_through(where(x >= 0, 1, 0), sigmoid(x))"
 
     def shape(self, site: Site) -> tuple[Type, ...]:

@@ -14,6 +14,7 @@ from nnspec.compiler.relations import Elementwise, Relation
 class Logic(Operation):
     """A function of truth values, written between them or before one."""
 
+    aligns = True
     symbol: str
 
     def __init__(self, name: str, symbol: str, word: str, inputs: int) -> None:

@@ -188,6 +188,32 @@ network n {
     assert merged.factors == (3, 4)
 
 
+def test_parameters_have_no_batch(build: Build) -> None:
+    text = """
+layer mixing(rank: int) {
+  input  x: real[T, width]
+  parameter core: real[rank, width] = normal
+  parameter tilt: real[width * rank] = normal
+  low = einsum("T d, r d -> T r", x, core)
+  turned = core -> rearrange("r d -> (d r)")
+  gram = einsum("r d, s d -> r s", core, core) -> reduce("r s -> r", sum)
+  output y = maximum(low, gram) + reduce(maximum(turned, tilt), "(d r) -> r", max, r = rank)
+}
+network n {
+  input  x: real[5, 4]
+  output y = x -> mixing(3)
+}
+"""
+    graph = build(text)
+    net = module(graph)
+    x = torch.randn(2, 5, 4)
+    core, tilt = (net.get_parameter(f"mixing.{name}") for name in ("core", "tilt"))
+    wide = torch.maximum(core.T.reshape(-1), tilt).reshape(4, 3).amax(0)
+    expected = torch.maximum(x @ core.T, (core @ core.T).sum(1)) + wide
+    assert torch.allclose(net(x), expected, atol=1e-6)
+    assert 'torch.einsum("bTd,rd->bTr", x, ' in emit(graph)
+
+
 def test_the_emitted_code_is_plain_torch(build: Build) -> None:
     text = (
         "network n {\n  input x: real[5, 12]\n"
