@@ -39,6 +39,7 @@ class BlockBuilder:
         self.body: list[tuple[Statement, tuple[Value, ...], tuple[Value, ...]]] = []
         self.ascriptions: list[tuple[Value, Type, Span | None]] = []
         self.laws: list[Law] = []
+        self.lent: dict[tuple[str, str], Value] = {}  # weights of children that stand as values
         self._taken = set(reserved)  # names that the spec gives to values
         self._counts: dict[str, int] = {}
         self._instances: dict[str, int] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
+from nnspec.compiler.evaluate_owned import weight_value
 from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -26,7 +27,6 @@ from nnspec.compiler.values import (
 )
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, WrongArgument
-from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import NotALayer, NotAValue
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
@@ -131,7 +131,7 @@ class ExpressionEvaluator:
         of = expression.of
         module = self.builder.module.names.get(of.name) if isinstance(of, Name) else None
         if not isinstance(module, Module):
-            raise Refused(NotBuiltYet(expression.span, what="weights as values"))
+            return weight_value(self, expression)
         found = module.names.get(expression.name)
         if isinstance(found, Constant):
             return _called(self.elaborator.constant(module, found), expression.name, expression.span)

@@ -10,13 +10,17 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.callables import match_arguments
-from nnspec.compiler.ir import Init, Primitive
+from nnspec.compiler.constraints.tied import Tied
+from nnspec.compiler.ir import Block, Constraint, Init, Primitive
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, Value, describe
 from nnspec.dsl.bind import duplicate
 from nnspec.dsl.catalog import Entry, validate
 from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
-from nnspec.dsl.errors.owned import ParameterAxes
-from nnspec.dsl.syntax import CallOf, Expression, Name, Parameter
+from nnspec.dsl.errors.owned import NoSuchInstance, NoSuchWeight, ParameterAxes
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import CallOf, Expression, Member, Name, Parameter
 
 if TYPE_CHECKING:
     from nnspec.compiler.evaluate_expression import ExpressionEvaluator
@@ -42,6 +46,42 @@ def owned(evaluator: ExpressionEvaluator, statement: Parameter) -> Value:
     (value,) = builder.call(child, (), 1, statement.span)
     builder.name_value(value, name)
     return value
+
+
+def weight_value(evaluator: ExpressionEvaluator, expression: Member) -> Value:
+    """Return the value of `embed.weight`, the effective weight of an instance of the same body."""
+    builder, of = evaluator.builder, expression.of
+    names = [child.name for child in builder.children if not isinstance(child.instances[0], Block)]
+    name = of.name if isinstance(of, Name) else " ".join(of.span.text.split())
+    child = next((c for c in builder.children if c.name == name), None)
+    if child is None:
+        near = nearest(name, names)
+        raise Refused(NoSuchInstance(of.span, name=name, suggestion=near))
+    instance = child.instances[0]
+    owned = () if isinstance(instance, Block) or child.repeated else operation(instance.operation).owns
+    if expression.name not in owned:
+        there = ", ".join(f"`{name}.{weight}`" for weight in owned if weight)
+        help_text = f"there are {there}" if there else "only one operation with weights of its own has one"
+        raise Refused(NoSuchWeight(expression.span, instance=name, name=expression.name, help=help_text))
+    key = (name, expression.name)
+    if key not in builder.lent:
+        path = f"{name}.{expression.name}"
+        primitive = _lent(*key, expression.span)
+        borrower = builder.add_child(path, (primitive,), expression.span)
+        (builder.lent[key],) = builder.call(borrower, (), 1, expression.span)
+    return builder.lent[key]
+
+
+def _lent(child: str, weight: str, span: Span | None) -> Primitive:
+    """Return a parameter that is tied to the weight of another child, whose shape it will have."""
+    tie = Constraint(
+        weight="",
+        rule=Tied(),
+        options=(("child", child), ("transpose", False), ("weight", weight)),
+        span=span,
+    )
+    arguments = (("dtype", "real"), ("init", None), ("names", ()), ("shape", ()))
+    return Primitive(operation="weight", arguments=arguments, constraints=(tie,), span=span)
 
 
 def initializer(evaluator: ExpressionEvaluator, expression: Expression) -> Init:

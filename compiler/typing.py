@@ -28,12 +28,13 @@ from nnspec.compiler.ir import (
     Weight,
     gathered,
 )
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
 from nnspec.dsl.errors.definitions import ActivationShape
-from nnspec.dsl.errors.owned import MixedBatch, OutputWithoutBatch
+from nnspec.dsl.errors.owned import LentTooEarly, MixedBatch, NoSuchWeight, OutputWithoutBatch
 from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
@@ -213,7 +214,10 @@ class _BlockTyper:
         self, instance: Instance, inputs: tuple[Type, ...], span: Span | None, place: str
     ) -> tuple[Instance | None, Types]:
         if isinstance(instance, Primitive):
-            typed = self.primitives.primitive(instance, inputs, span)
+            lent = self.lent(instance) if operation(instance.operation).borrows else instance
+            if lent is None:
+                return None, None
+            typed = self.primitives.primitive(lent, inputs, span)
             return typed, None if typed is None else typed.outputs
         if len(inputs) != len(instance.inputs):
             self.count_mismatch(instance.name, len(instance.inputs), len(inputs), span)
@@ -222,6 +226,32 @@ class _BlockTyper:
         result = self.typer.block(instance, inputs, self.sizes)
         self.typer.uses.pop()
         return result
+
+    def lent(self, primitive: Primitive) -> Primitive | None:
+        """Give another instance's weight, as a value, the shape that it has there."""
+        (laid,) = primitive.constraints
+        options = dict(laid.options)
+        child, name = self.children.get(options["child"]), options["weight"]
+        if child is None:
+            if not self.failed:
+                path = f"{options['child']}.{name}"
+                error = LentTooEarly(laid.span, self.typer.related(), name=path, instance=options["child"])
+                self.typer.bag.add(error)
+            return None
+        owned = {w.name: w for i in child.instances if isinstance(i, Primitive) for w in i.weights}
+        weight = owned.get(name)
+        if weight is None:
+            there = ", ".join(f"`{child.name}.{other}`" for other in owned)
+            error = NoSuchWeight(
+                laid.span, self.typer.related(), instance=child.name, name=name, help=f"there are {there}"
+            )
+            self.typer.bag.add(error)
+            return None
+        if weight.tie is not None:  # it is stored elsewhere, and comes from there
+            own = {"child": weight.tie.child, "transpose": weight.tie.transpose, "weight": weight.tie.weight}
+            laid = laid.replace(options=tuple(own.items()))
+        given = {**primitive.options, "names": (None,) * len(weight.shape), "shape": weight.shape}
+        return primitive.replace(arguments=tuple(given.items()), constraints=(laid,))
 
     def keep(self, child: Child, made: tuple[Instance, ...], span: Span | None) -> bool:
         """Remember the typed instances of a child; a second call must need the same tensors."""

@@ -25,6 +25,7 @@ from nnspec.dsl.errors.names import (
     UnknownOperation,
     UsedBeforeDefinition,
 )
+from nnspec.dsl.errors.owned import NoSuchInstance
 from nnspec.dsl.later import what_later
 from nnspec.dsl.source import Span
 from nnspec.dsl.standard import defined
@@ -171,10 +172,15 @@ class ExpressionBinder:
                 near = nearest(expression.name, module.names)
                 error = NoSuchMember(expression.span, module=of.name, name=expression.name, suggestion=near)
                 self.bag.add(error)
-        elif isinstance(of, Name) and of.name not in self.scope and of.name not in self.instances:
-            self.name(of)
-        else:
-            self.bag.add(NotBuiltYet(expression.span, what="weights as values"))
+        elif isinstance(of, Name) and not (of.name in self.scope or of.name in self.instances):
+            self.instance_of(of)
+
+    def instance_of(self, of: Name) -> None:
+        """Check the name of an instance whose weight is meant: one after `as`, or what it is an instance of."""
+        known = self.catalog.find("operation", of.name) or of.name in self.module.names
+        if not known and not self.module.incomplete:
+            near = nearest(of.name, [*self.instances, *self.module.names])
+            self.bag.add(NoSuchInstance(of.span, name=of.name, suggestion=near))
 
     def call(self, expression: CallOf) -> None:
         callee = self.step_function(expression)

@@ -79,6 +79,7 @@ class Operation:
     draws: ClassVar[bool] = False  # takes random numbers in training
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
     written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
+    borrows: ClassVar[bool] = False  # its tensor is another instance's, and has that one's shape
     aligns: ClassVar[bool] = False  # its call rule takes inputs with and without a batch axis together
     example: ClassVar[str] = ""
 

@@ -1,5 +1,6 @@
 """`parameter` and `buffer`: tensors that a layer owns itself, as values of its body.
 
+`embed.weight`, the weight of another instance, is one too, tied to that instance and stored there alone.
 Each is an instance without inputs that stores one tensor. That tensor has no name of its own: the path of the
 instance, `attention.mix`, is the path of the weight and, in a state dict, its key. The value has no batch axis.
 """
@@ -53,4 +54,11 @@ class Buffer(Parameter):
     kind = "buffer"
 
 
-OPERATIONS = (Parameter(), Buffer())
+class Lent(Parameter):
+    name = "weight"
+    doc = "The effective weight of another instance of the body as a value: `embed.weight`."
+    owns = ()  # it is laid under constraints, and begins, where it is stored
+    borrows = True
+
+
+OPERATIONS = (Parameter(), Buffer(), Lent())

@@ -29,6 +29,36 @@ class ParameterAxes(Error):
 size may be a dimension that an input above binds."""
 
 
+class NoSuchInstance(Error):
+    code = "N0223"
+    title = "weight of an instance that is not here"
+    message = "no instance in this body, up to here, is called `{name}`"
+    label = "not an instance"
+    help = "did you mean `{suggestion}`?"
+    explain = """`embed.weight` is the weight of an instance of the same body, by the name after `as`, of a `shared`
+instance, or of an unnamed one by what it is an instance of. The instance must stand above."""
+
+
+class NoSuchWeight(Error):
+    code = "N0224"
+    title = "instance without such a weight"
+    message = "`{instance}` has no weight called `{name}`"
+    label = "not a weight"
+    help = "{help}"
+    explain = """`embed.weight` is the weight of one operation with weights that stands in the same body. A layer has no
+weights but through its parts, and copies of a repeat have one each: these are reached by selectors, not as values."""
+
+
+class LentTooEarly(Error):
+    code = "N0415"
+    title = "weight of an instance before its first use"
+    message = "the shape of `{name}` is not known before `{instance}` is used"
+    label = "used here first"
+    help = "use `{instance}` on a line above"
+    explain = """The weights of an instance have their shapes from what it is first used on. The weight of a `shared`
+instance is a value from there on."""
+
+
 class WrongInit(Error):
     code = "N0411"
     title = "tensor that cannot begin so"
