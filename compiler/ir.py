@@ -348,8 +348,11 @@ def instances(block: Block, prefix: str = "") -> Iterator[Located]:
 
 
 def weight_path(path: str, weight: str) -> str:
-    """Return the path of a weight: `fc1.weight`; that of a parameter, whose weight has no name, is its own."""
-    return f"{path}.{weight}" if weight else path
+    """Return the path of a weight: `fc1.weight`; that of a parameter, whose weight has no name, is its own.
+
+    What the constraints of a parameter store stands beside it: `mix_scale`.
+    """
+    return path + weight if weight[:1] in ("", "_") else f"{path}.{weight}"
 
 
 def state_key(path: str, tensor: str) -> str:

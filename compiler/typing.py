@@ -30,6 +30,7 @@ from nnspec.compiler.ir import (
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.typing_primitives import PrimitiveTyper
+from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
@@ -126,6 +127,7 @@ class _BlockTyper:
         self.check_function()
         self.check_laws()
         self.check_ties()
+        self.failed |= not names_free(self.typer, self.children)
         return self.finish()
 
     # ---------------------------------------------------------------------------------------------- inputs

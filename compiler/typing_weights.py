@@ -13,6 +13,7 @@ from nnspec.compiler.declared import shape_text
 from nnspec.compiler.ir import (
     Axis,
     Block,
+    Child,
     Constraint,
     Frozen,
     Init,
@@ -29,7 +30,7 @@ from nnspec.compiler.ir import (
 from nnspec.compiler.values import resolve
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.definitions import GradientShape
-from nnspec.dsl.errors.selectors import ConstraintMisfit, NothingStored
+from nnspec.dsl.errors.selectors import ConstraintMisfit, NothingStored, StoredNameTaken
 from nnspec.dsl.errors.shapes import ConstraintShape
 from nnspec.dsl.source import Span
 
@@ -75,6 +76,22 @@ def constrained_weight(
     )
 
 
+def names_free(typer: Typer, children: Mapping[str, Child]) -> bool:
+    """Check that what the constraints of parameters store has a name of its own in the block."""
+    free = True
+    found = [
+        (c.name, w) for c in children.values() for w in getattr(c.instances[0], "weights", ()) if not w.name
+    ]
+    for owner, item, tensor in (
+        (name, m, t) for name, weight in found for m in weight.maps for t in m.stored
+    ):
+        stored = owner + tensor.name
+        if tensor.name and stored in children:
+            typer.bag.add(StoredNameTaken(item.span, typer.related(), name=item.name, stored=stored))
+            free = False
+    return free
+
+
 def _only(parts: list[Part], kind: type[P]) -> tuple[P, ...]:
     return tuple(part for part in parts if isinstance(part, kind))
 
@@ -99,8 +116,6 @@ def _part(
         if tensor.dtype != "real" or tensor.kind == "buffer":
             raise Misfit("it is a buffer, which is not learned")
         part: Part = rule.part(site, where)
-        if not tensor.name and isinstance(part, WeightMap) and part.stored:
-            raise Misfit("it stores tensors of its own, for which a parameter of a layer has no place")
     except Misfit as misfit:
         typer.bag.add(
             ConstraintMisfit(

@@ -293,8 +293,9 @@ class Body:
                 return f"{name}.dtype"
         for child in self.block.children:
             for weight in getattr(child.instances[0], "weights", ()):
-                if weight.stored and not child.repeated:
-                    return f"{self.form.tensor(self.form.owner(child.name), weight.name, 'learned')}.dtype"
+                stored = next((tensor for tensor in weight.stored if tensor.dtype == "real"), None)
+                if stored is not None and not child.repeated:
+                    return f"{self.form.tensor(self.form.owner(child.name), stored.name, 'learned')}.dtype"
         return "torch.get_default_dtype()"
 
     # ------------------------------------------------------------------------------------------ variables

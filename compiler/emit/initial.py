@@ -40,4 +40,9 @@ def filling(name: str, instance: Instance) -> list[Line]:
 def _own(instance: Instance) -> Tensor | None:
     """Return the tensor of a parameter or buffer, which has no name of its own."""
     weights = instance.weights if isinstance(instance, Primitive) else ()
-    return next((t for w in weights for t in w.stored if not t.name), None)
+    own = next((weight for weight in weights if not weight.name), None)
+    if own is None:
+        return None
+    # Where other tensors take its place, it is there to begin them.
+    stored = next((tensor for tensor in own.stored if not tensor.name), None)
+    return stored or Tensor(name="", shape=own.shape, init=own.init)

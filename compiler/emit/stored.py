@@ -9,12 +9,12 @@ from __future__ import annotations
 from nnspec.compiler.emit.body import call_text, effective_text
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, lines
-from nnspec.compiler.ir import Tensor, Weight, WeightMap
+from nnspec.compiler.ir import Tensor, Weight, WeightMap, weight_path
 
 
 def reached(owner: str, name: str) -> str:
     """Return how a tensor of an instance is reached; that of a parameter is the instance itself."""
-    return f"{owner}.{name}" if name else owner
+    return weight_path(owner, name)
 
 
 def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
@@ -46,14 +46,14 @@ def _started(owner: str, weight: Weight, index: int, item: WeightMap, maps: Maps
         ]
     before = effective_text(
         weight.replace(stored=(Tensor(name=weight.name, shape=weight.shape), *weight.stored)),
-        lambda tensor: f"{owner}.{tensor.name}",
+        lambda tensor: reached(owner, tensor.name),
         maps.function,
         weight.maps[:index],
     )
     start = call_text(maps.code(item.start), [before], item.start)
     if len(item.stored) == 1:
         return _kept(owner, item.stored[0], start)
-    local = [tensor.name.removeprefix(f"{weight.name}_") for tensor in item.stored]
+    local = [tensor.name.removeprefix(f"{weight.name}_") or "value" for tensor in item.stored]
     return [
         *lines(f"{', '.join(local)} = {start}"),
         *(line for t, name in zip(item.stored, local, strict=True) for line in _kept(owner, t, name)),
@@ -61,10 +61,12 @@ def _started(owner: str, weight: Weight, index: int, item: WeightMap, maps: Maps
 
 
 def _kept(owner: str, tensor: Tensor, value: str) -> list[Line]:
+    place = reached(owner, tensor.name)
     if tensor.kind == "buffer":
-        return lines(f'{owner}.register_buffer("{tensor.name}", {value})')
+        module, _, name = place.rpartition(".")
+        return lines(f'{module}.register_buffer("{name}", {value})')
     fixed = ", requires_grad=False" if tensor.kind == "frozen" else ""
-    return lines(f"{owner}.{tensor.name} = nn.Parameter({value}{fixed})")
+    return lines(f"{place} = nn.Parameter({value}{fixed})")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -10,7 +10,7 @@ from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.initial import filling, owned
 from nnspec.compiler.emit.maps import Maps
-from nnspec.compiler.emit.stored import stored_lines
+from nnspec.compiler.emit.stored import reached, stored_lines
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
 from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
 from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
@@ -55,7 +55,7 @@ class ModuleForm(Form):
         return f"for {each} in {owner}:", each
 
     def tensor(self, owner: str, name: str, kind: str) -> str:
-        return f"{owner}.{name}" if name else owner
+        return reached(owner, name)
 
     def block_call(self, owner: str, block: Block, inputs: tuple[str, ...]) -> str:
         return f"{owner}({', '.join(inputs)})"

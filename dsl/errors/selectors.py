@@ -55,6 +55,16 @@ class ConstraintMisfit(Error):
 `orthogonal` at least a matrix. `nnspec explain NAME` says what a constraint asks for."""
 
 
+class StoredNameTaken(Error):
+    code = "N0656"
+    title = "tensor of a constraint whose name is taken"
+    message = "`{name}` stores a tensor called `{stored}`, and something else here has that name"
+    label = "stores it"
+    help = "give the other `{stored}` another name"
+    explain = """What a constraint stores for a parameter of a layer stands beside it, under the parameter's name and
+what it is: `mix_base`, `mix_scale`."""
+
+
 class NothingStored(Error):
     code = "N0655"
     title = "projection of a weight that is not stored"

@@ -89,3 +89,56 @@ def test_what_cannot_hold_is_refused(line: str, code: str) -> None:
     text = NET + f"network more = net {{ constrain {line} }}"
     check(Source("net.nnspec", text), bag)
     assert [error.code for error in bag] == [code]
+
+
+PARAMETERS = """
+layer mixing(n: int) {
+  input x: real[T, n]
+  parameter turn: real[n, n] = normal(std = 0.5)
+  parameter thin: real[n, n] = normal(std = 0.5)
+  parameter even: real[n, n] = normal(std = 0.5)
+  output y = x @ turn @ thin @ even
+  constrain turn: orthogonal
+  constrain thin: low_rank(2)
+  constrain even: symmetric & quantize(bits = 4, learned = true)
+}
+network net {
+  input  x: real[5, 6]
+  output y = x -> mixing(6) -> repeat(2) { mixing(6) }
+}
+"""
+
+
+def test_what_is_stored_for_a_parameter_stands_beside_it() -> None:
+    typed = graph(PARAMETERS)
+    net = module(typed)
+    stored = {name for name in net.state_dict() if name.startswith("mixing.")}
+    names = ("turn", "turn_base", "thin_left", "thin_right", "even", "even_scale")
+    assert stored == {f"mixing.{name}" for name in names}
+    x = torch.randn(3, 5, 6)
+    assert torch.allclose(function(typed)(net.state_dict(), x), net(x))
+    net(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    weights = {
+        item.path: effective_weight(item.primitive.weights[0], item.path, net.state_dict())
+        for item in instances(typed.root)
+        if item.path.startswith("mixing.")
+    }
+    turn, thin, even = (weights[f"mixing.{name}"] for name in ("turn", "thin", "even"))
+    assert torch.allclose(turn @ turn.mT, torch.eye(6), atol=1e-5)
+    assert torch.linalg.matrix_rank(thin) == 2 and torch.equal(even, even.mT)
+    assert torch.allclose(net.mixing(x), x @ turn @ thin @ even, atol=1e-5)
+
+
+def test_a_block_reads_its_number_type_off_what_is_stored() -> None:
+    """Whole numbers come in, and the first layer's weight is there no more."""
+    typed = graph("""network net {
+      input  t: int[4]
+      output y = where(t > 2, 1, 0) * (t -> embedding(9, 1) as table -> flatten)
+      constrain table.weight: low_rank(1)
+    }""")
+    net = module(typed)
+    t = torch.tensor([[0, 3, 5, 8]])
+    made = net.table.weight_left @ net.table.weight_right
+    assert torch.allclose(net(t), torch.where(t > 2, made[t].flatten(1), 0.0))
+    assert torch.allclose(function(typed)(net.state_dict(), t), net(t))
