@@ -119,6 +119,7 @@ class Experiment(Node):
     groups: tuple[Group, ...] = ()  # `train` blocks; (): everything learns alike
     restarts: int = 1  # initialisations of each seed, of which one is kept
     select: Choice | None = None  # which: `min` or `max` of a score on a part
+    start: Experiment | None = None  # whose weights it begins with
     doc: str | None = None
     span: Span | None = None
 

@@ -50,6 +50,7 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         groups=values.get("groups", ()),
         restarts=full["restarts"],
         select=full["select"],
+        start=values.get("start"),
         doc=doc,
         span=definition.span,
     )

@@ -20,6 +20,7 @@ from nnspec.compiler.experiment import Analysis, Choice, Experiment, Group, Obje
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
+from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.objective_fit import check_depends, settle_all
@@ -28,7 +29,7 @@ from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.definitions import Definition, Module
-from nnspec.dsl.diagnostics import Error, Related
+from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.data import DataTooFewRows
 from nnspec.dsl.errors.experiments import (
@@ -69,7 +70,7 @@ def fit(checked: Checked, parameters: Mapping[str, Any], network: str | None = N
     fitter = Fitter(checked, parameters, network)
     experiments: dict[str, Experiment] = {}
     for definition in checked.definitions.of_kind("experiment"):
-        experiment = None if definition.broken else fitter.experiment(definition)
+        experiment = fitter.experiment(definition)
         if experiment is not None:
             experiments[definition.name] = experiment
     checked.experiments = tuple(experiments.values())
@@ -97,6 +98,8 @@ class Fitter:
         self.parameters = parameters
         networks = checked.networks()
         self.chosen = network or (networks[-1].name if networks else None)
+        self.making: list[Definition] = []  # experiments that are being fitted, the outer ones first
+        self._experiments: dict[int, Experiment | None] = {}
         self._configurations: dict[int, Configuration] = {}
 
     def configuration(self, module: Module) -> Configuration:
@@ -114,6 +117,13 @@ class Fitter:
 
     def experiment(self, definition: Definition) -> Experiment | None:
         """Return a fitted experiment; None after errors went to the bag."""
+        if id(definition) not in self._experiments:
+            self.making.append(definition)
+            self._experiments[id(definition)] = None if definition.broken else self.fitted(definition)
+            self.making.pop()
+        return self._experiments[id(definition)]
+
+    def fitted(self, definition: Definition) -> Experiment | None:
         before = len(self.bag)
         written = fields(definition, self.bag)
         if written is None:
@@ -127,6 +137,7 @@ class Fitter:
         if graph is not None:
             values |= self.course(definition, values, written, graph)
             values = self.settled(values, graph)
+            values["start"] = self.start(written["network"], graph, values)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
@@ -213,6 +224,18 @@ class Fitter:
             self.report(refused)
         return found
 
+    def start(self, written: Written, graph: Graph, values: Mapping[str, Any]) -> Experiment | None:
+        """Return the experiment whose weights this one begins with."""
+        expression = written.field.value
+        parent = parent_of(expression, written.module)
+        found = None if parent is None else self.experiment(parent)
+        try:
+            if found is not None:
+                check_start(found, graph, listed(values.get("seeds", 0)), expression.span)
+        except Refused as refused:
+            self.report(refused)
+        return found
+
     def judge_blocks(self, groups: Sequence[Group], graph: Graph, choice: Choice | None) -> None:
         """Report losses of `train` blocks that do not fit the network and the data."""
         known = None if choice is None else data.describe(choice)
@@ -271,7 +294,10 @@ class Fitter:
             return None
 
     def network(self, expression: Expression, module: Module) -> Network:
-        """Return the network that `name` or `name(width = 64)` stands for."""
+        """Return the network that `name`, `name(width = 64)` or `trained(experiment)` stands for."""
+        parent = parent_of(expression, module)
+        if parent is not None:
+            return self.network_in(parent, expression.span)
         function = expression.function if isinstance(expression, CallOf) else expression
         definition = resolve(module, function)
         if isinstance(function, Name) and definition is None and self.catalog.anywhere(function.name):
@@ -293,6 +319,14 @@ class Fitter:
         complete = tuple(item.replace(name=name) for name, item in matched.items())
         bind_parameters(self.elaborator, definition, complete, expression.span)  # here, where it is written
         return Network(definition, {name: item.value for name, item in matched.items()})
+
+    def network_in(self, parent: Definition, span: Span) -> Network:
+        """Return the network of an experiment, which is fitted first."""
+        check_cycle(parent, self.making, span)
+        if self.experiment(parent) is None:
+            raise Refused  # it has errors of its own
+        written = (fields(parent, Bag()) or {})["network"]
+        return self.network(written.field.value, written.module)
 
     def graph(self, network: Network, sizes: Mapping[str, Size], span: Span | None) -> Graph | None:
         """Return a network's typed graph; errors in it say which experiment asked for it."""
@@ -357,8 +391,6 @@ def _say_which(error: Error, definition: Definition) -> None:
 
 
 def _no_network(function: Expression, written: Expression, module: Module, found: object) -> Error:
-    if isinstance(function, Name) and function.name == "trained":
-        return NotBuiltYet(written.span, what="weights of another experiment")
     if isinstance(function, Name) and function.name == "sweep":
         return NotBuiltYet(written.span, what="`sweep`, several values of one field")
     known = [n for n, d in module.names.items() if isinstance(d, Definition) and d.kind == "network"]

@@ -38,7 +38,7 @@ class Learner:
         self.trials = (trial,)
         self.streams = Streams(trial, experiment.seed_mode, plan.device)
         self.streams.begin("init")
-        self.network = plan.make().to(device=plan.device, dtype=plan.dtype)
+        self.network = plan.begun(trial.seed).to(device=plan.device, dtype=plan.dtype)
         self.streams.begin("forward")
         self.state: dict[str, Tensor] = {
             **dict(self.network.named_parameters()),

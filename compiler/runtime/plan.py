@@ -73,6 +73,8 @@ class Plan(Node):
     validation: Batch | None
     test: Batch | None
     phases: tuple[Phase, ...]
+    parent: Plan | None = None  # of the experiment whose weights it begins with
+    initial: Callable[[int], dict[str, Tensor]] | None = None  # by seed: tensors that come from elsewhere
 
     @property
     def graph(self) -> Graph:
@@ -81,6 +83,13 @@ class Plan(Node):
     def endless(self) -> Plan:
         """Return the plan of a first phase that never ends, to measure its steps."""
         return self.replace(phases=(self.phases[0].replace(steps=1 << 40),))
+
+    def begun(self, seed: int) -> nn.Module:
+        """Return a new network, with the weights that come from elsewhere in it."""
+        network = self.make()
+        if self.initial is not None:
+            network.load_state_dict(network.state_dict() | self.initial(seed))
+        return network
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -138,6 +147,7 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
         validation=None if splits.validation is None else _on_device(splits.validation, read, place),
         test=None if splits.test is None else _on_device(splits.test, read, place),
         phases=found,
+        parent=None if experiment.start is None else prepare(experiment.start, folder, device),
     )
 
 

@@ -46,7 +46,7 @@ _HALVES = (
     ".run.json.*",
 )  # of killed processes
 # Of the experiment, what changes no number: its names, places, and the device, whose kind stands for it.
-_NOT_NUMBERS = ("name", "graph", "device", "doc", "span")
+_NOT_NUMBERS = ("name", "graph", "device", "start", "doc", "span")
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
@@ -66,6 +66,8 @@ def identity(plan: Plan) -> str:
         "device": plan.device.type,
         "torch": torch.__version__,
     }
+    if plan.parent is not None:
+        content["start"] = identity(plan.parent)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -131,6 +133,9 @@ class RunFolder:
             "settings": settings_of(self.plan.experiment),
             "environment": environment(self.plan),
         }
+        if self.plan.parent is not None:
+            parent = self.plan.parent
+            self.record["start"] = {"experiment": parent.experiment.name, "identity": identity(parent)}
         self.status("running")
         return old is not None
 

@@ -118,7 +118,7 @@ class Stack:
         states: list[dict[str, Tensor]] = []
         for streams in self.streams:
             streams.begin("init")
-            states.append(self.plan.make().state_dict())
+            states.append(self.plan.begun(streams.trial.seed).state_dict())
             streams.leave_global()
         together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         place, dtype = self.plan.device, self.plan.dtype

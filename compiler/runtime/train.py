@@ -22,6 +22,7 @@ from nnspec.compiler.runtime.results import Progress, RunResult, SeedResult
 from nnspec.compiler.runtime.runs import RunFolder, read_history
 from nnspec.compiler.runtime.selection import selected
 from nnspec.compiler.runtime.stack import Stack, stackable
+from nnspec.compiler.runtime.start import started
 from nnspec.compiler.runtime.streams import kept_generators
 from nnspec.compiler.runtime.training import Training
 from nnspec.compiler.runtime.trials import Trial
@@ -41,14 +42,19 @@ def train(
     resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> RunResult:
-    """Train all seeds of an experiment, and all restarts of each.
+    """Train all seeds of an experiment, and all restarts of each; first the one it begins with, if need be.
 
     `root` is the folder of the spec, `data_root` the one its data lie in if that is another; `out` is where
     the folder of the run goes. An earlier run of the same name is overwritten (`replaced` says so), or with
     `resume` continued. `on_progress` is called after each measured epoch; KeyboardInterrupt raised in it, or
     anywhere, leaves a run that resumes. Raises RunError.
     """
+    options: dict[str, Any] = {"root": root, "data_root": data_root, "out": out, "device": device}
+    options |= {"resume": resume, "on_progress": on_progress}
     plan = prepare(experiment, data_root or root, device)
+    if experiment.start is not None:
+        first = experiment.start
+        plan = started(plan, out, lambda: train(first, **options))
     together = stackable(plan)
     check_memory(plan, len(plan.trials) if together else 1)
     with kept_generators(plan.device), RunFolder(out, plan) as folder:

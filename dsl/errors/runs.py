@@ -95,6 +95,16 @@ class BatchOfOne(Error):
     explain = """`batchnorm` divides by the standard deviation over the batch, which one row does not have."""
 
 
+class StartDiverged(Error):
+    code = "N0811"
+    title = "weights to begin with diverged"
+    message = "seed {seed} of `{name}` diverged, so there are no weights to begin with"
+    label = "begins with these"
+    help = "lower the learning rate of `{name}`, or leave that seed out"
+    explain = """`network = trained(other)` begins with the weights that training the other experiment gave. A
+training whose loss is no longer finite gives none."""
+
+
 class NoSuchRun(Error):
     code = "N0810"
     title = "no trained weights"

@@ -83,3 +83,22 @@ class WrongSelect(Error):
     explain = """`restarts = 5` trains five networks a seed from different initialisations, and `select` says which
 of them is the result: `min(validation.loss)` or `max(validation.accuracy)`, on the training or the validation
 part. A test part that chooses is no test any more."""
+
+
+class WrongStart(Error):
+    code = "N0643"
+    title = "weights that cannot be begun with"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """`network = trained(other)` is the network of another experiment, and begins with the weights that
+its training gave: those of the same seed, or of its one seed. The tensors must have the same shapes."""
+
+
+class TrainedCycle(Error):
+    code = "N0644"
+    title = "experiments that begin with each other"
+    message = "`{name}` would begin with weights that its own training gives: {cycle}"
+    label = "closes the cycle"
+    explain = """`network = trained(other)` trains the other experiment first, so the other cannot begin with
+this one's weights."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from nnspec import exits
 from nnspec.analysing import Found, analyse
 from nnspec.commands.options import add_spec, open_spec
+from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.results import RunResult
 from nnspec.dsl.diagnostics import RunError
 from nnspec.report import write_report
@@ -41,7 +42,10 @@ def _train(spec: Spec, options: Namespace) -> tuple[list[RunResult], set[str]]:
     """Train every experiment; one that fails does not keep the others from running."""
     runs: list[RunResult] = []
     failed: set[str] = set()
-    for name in spec.experiments:
+    for name in _in_order(spec):
+        if failed & set(_parents(spec.experiment(name).fitted)):
+            failed.add(name)
+            continue
         try:
             result = train(spec.experiment(name), options)
         except RunError as failure:
@@ -52,6 +56,25 @@ def _train(spec: Spec, options: Namespace) -> tuple[list[RunResult], set[str]]:
             runs.append(result)
             failed |= {name} if result.problems else set()
     return runs, failed
+
+
+def _in_order(spec: Spec) -> list[str]:
+    """The experiments, each behind those whose weights it begins with."""
+    found: dict[str, None] = {}
+    for name in spec.experiments:
+        own = [parent for parent in _parents(spec.experiment(name).fitted) if parent in spec.experiments]
+        found |= dict.fromkeys([*reversed(own), name])
+    return list(found)
+
+
+def _parents(experiment: Experiment) -> list[str]:
+    """The experiment that one begins with, the one that this begins with, and so on."""
+    found: list[str] = []
+    start = experiment.start
+    while start is not None:
+        found.append(start.name)
+        start = start.start
+    return found
 
 
 def _analyse(spec: Spec, options: Namespace, failed: set[str]) -> list[Found]:

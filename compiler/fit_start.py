@@ -1,0 +1,79 @@
+"""Fits where the weights of an experiment come from: `network = trained(other)` begins with another's weights.
+
+In: the field `network` as written. Out: the other experiment's definition, and errors where the two do not
+fit. The other is fitted, and trained, first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nnspec.compiler.derivation import resolve
+from nnspec.compiler.experiment import Experiment
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.tensors import tensors
+from nnspec.compiler.values import Refused
+from nnspec.dsl.definitions import Definition, Module
+from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.errors.experiments import NotAnExperiment
+from nnspec.dsl.errors.names import UndefinedName
+from nnspec.dsl.errors.training import TrainedCycle, WrongStart
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+from nnspec.dsl.syntax import CallOf, Expression, Name
+
+_EXAMPLE = "write `trained(NAME)`, NAME being an experiment"
+
+
+def parent_of(expression: Expression, module: Module) -> Definition | None:
+    """Return the experiment that `trained(NAME)` means; None if the expression is another."""
+    if not isinstance(expression, CallOf) or not isinstance(expression.function, Name):
+        return None
+    if expression.function.name != "trained" or "trained" in module.names:
+        return None
+    given = expression.arguments
+    if len(given) != 1 or given[0].name is not None:
+        why = "`trained` takes one experiment"
+        raise Refused(WrongStart(expression.span, why=why, label="not one experiment", help=_EXAMPLE))
+    named = given[0].value
+    found = resolve(module, named)
+    if isinstance(found, Definition) and found.kind == "experiment":
+        return found
+    if isinstance(found, Definition):
+        what = f"{'an' if found.kind[0] in 'aeiou' else 'a'} {found.kind}"
+        error: Error = NotAnExperiment(
+            named.span, name=found.name, found=what, needed="an experiment", help=None
+        )
+    elif isinstance(named, Name):
+        known = [n for n, d in module.names.items() if isinstance(d, Definition) and d.kind == "experiment"]
+        error = UndefinedName(named.span, name=named.name, suggestion=nearest(named.name, known))
+    else:
+        error = WrongStart(named.span, why="this is no experiment", label="not a name", help=_EXAMPLE)
+    raise Refused(error)
+
+
+def check_cycle(definition: Definition, making: Sequence[Definition], span: Span) -> None:
+    """Refuse an experiment that begins with weights which its own training gives."""
+    if definition in making:
+        members = [*making[list(making).index(definition) :], definition]
+        cycle = " -> ".join(member.name for member in members)
+        raise Refused(TrainedCycle(span, name=definition.name, cycle=cycle))
+
+
+def check_start(parent: Experiment, graph: Graph, seeds: tuple[int, ...], span: Span) -> None:
+    """Refuse a start whose seeds or tensors are not those of the other experiment."""
+    missing = [seed for seed in seeds if seed not in parent.seeds]
+    if missing and len(parent.seeds) > 1:
+        why = f"`{parent.name}` has no seed {missing[0]} whose weights this one's could begin with"
+        help_text = "give both the same seeds, or the other a single one, whose weights all begin with"
+        raise Refused(WrongStart(span, why=why, label=f"it has {len(parent.seeds)} seeds", help=help_text))
+    there = _shapes(parent.graph)
+    for key, shape in _shapes(graph).items():
+        if there.get(key) != shape:
+            why = f"`{key}` is not of the same shape in `{parent.name}`"
+            label = f"{there.get(key) or 'nothing'} there, {shape} here"
+            raise Refused(WrongStart(span, why=why, label=label, help="give both the same data"))
+
+
+def _shapes(graph: Graph) -> Mapping[str, str]:
+    return {key: "[" + ", ".join(map(str, tensor.shape)) + "]" for key, tensor in tensors(graph)}

@@ -1,0 +1,43 @@
+"""The weights with which trainings begin, where they come from elsewhere.
+
+In: a plan whose experiment begins with the weights of another, and the folder of runs. Out: the plan with
+`initial`, which gives a seed's tensors. The other experiment is trained first if it has not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.runtime.plan import Plan
+from nnspec.compiler.runtime.runs import RunFolder, load_state, read_record
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.errors.runs import StartDiverged
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def started(plan: Plan, out: Path, train_first: Callable[[], object]) -> Plan:
+    """Return the plan with what its trainings begin with; `train_first` trains the other experiment."""
+    parent = plan.parent
+    if parent is None:
+        return plan
+    path = RunFolder(out, parent).path
+    if _status(path) not in ("finished", "diverged"):
+        train_first()
+    seeds = parent.experiment.seeds
+
+    def initial(seed: int) -> dict[str, Tensor]:
+        own = seed if seed in seeds else seeds[0]
+        results = (read_record(path) or {}).get("results", {})
+        if results.get(str(own), {}).get("status") == "diverged" and parent.experiment.restarts == 1:
+            raise RunError(StartDiverged(plan.experiment.span, name=parent.experiment.name, seed=own))
+        return load_state(path, own)
+
+    return plan.replace(initial=initial)
+
+
+def _status(path: Path) -> str | None:
+    return (read_record(path) or {}).get("status")
