@@ -7,7 +7,7 @@ against the network here; files when they are read (`feeding.feed`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
@@ -16,10 +16,11 @@ from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Analysis, Choice, Experiment, Group, Objective
+from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
+from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
@@ -31,12 +32,9 @@ from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Size
-from nnspec.dsl.errors.data import DataTooFewRows
 from nnspec.dsl.errors.experiments import (
-    BatchTooLarge,
     MissingField,
     NotAnExperiment,
-    NothingToWatch,
     WrongField,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
@@ -131,8 +129,8 @@ class Fitter:
         self.check_present(definition, written)
         network = self.network_of(written)
         values = self.values(written)
-        self.check_rows(values, written)
-        self.check_stop(values)
+        check_rows(values, written, self.bag)
+        check_stop(values, self.bag)
         graph = None if network is None else self.fit_network(network, values, written)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
@@ -217,7 +215,7 @@ class Fitter:
             given = blocks(definition)
             modules = {id(block.module): self.configuration(block.module) for block in given}
             found["groups"] = fit_blocks(given, graph, modules, self.bag)
-            self.judge_blocks(found["groups"], graph, values.get("data"))
+            judge_blocks(found["groups"], graph, values.get("data"), self.bag)
             if len(self.bag) == before:
                 check_learning(found["stages"], found["groups"], graph)
         except Refused as refused:
@@ -236,14 +234,6 @@ class Fitter:
             self.report(refused)
         return found
 
-    def judge_blocks(self, groups: Sequence[Group], graph: Graph, choice: Choice | None) -> None:
-        """Report losses of `train` blocks that do not fit the network and the data."""
-        known = None if choice is None else data.describe(choice)
-        for group in groups:
-            if choice is not None and known is not None and group.loss is not None:
-                for error in judge(graph, known, group.loss, (), choice.span):
-                    self.bag.add(error)
-
     def settled(self, values: dict[str, Any], graph: Graph) -> dict[str, Any]:
         """Return the values with losses and metrics that are expressions fitted to network and data."""
         choice: Choice | None = values.get("data")
@@ -256,30 +246,6 @@ class Fitter:
             if isinstance(loss, Objective):
                 check_depends(loss, graph, self.bag)
         return found
-
-    def check_rows(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
-        choice: Choice | None = values.get("data")
-        rows = None if choice is None else data.part_sizes(choice)
-        if choice is None or rows is None:
-            return
-        if rows.train < 1:
-            why = "no row is left to train on"
-            help_text = "lower `test` and `validation`"
-            self.bag.add(DataTooFewRows(choice.span, why=why, found="too few rows", help=help_text))
-        elif (values.get("batch") or 0) > rows.train:
-            span = written["batch"].field.value.span
-            label = f"{rows.train} rows to train on"
-            related = () if choice.span is None else (Related(span=choice.span, label=label),)
-            self.bag.add(BatchTooLarge(span, related, batch=values["batch"], rows=rows.train))
-
-    def check_stop(self, values: Mapping[str, Any]) -> None:
-        stop: Choice | None = values.get("stop")
-        choice: Choice | None = values.get("data")
-        if stop is None or choice is None or choice["validation"] > 0:
-            return
-        related = () if choice.span is None else (Related(span=choice.span, label="no `validation` here"),)
-        help_text = f"keep some rows: `{choice.name}(validation = 0.1)`, beside its other arguments"
-        self.bag.add(NothingToWatch(stop.span, related, name=stop.name, help=help_text))
 
     # ------------------------------------------------------------------------------------------- networks
 

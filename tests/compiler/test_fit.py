@@ -202,7 +202,7 @@ def test_analyses() -> None:
         ({"stop": "early"}, "N0619", "early", "digits(validation = 0.1)"),
         ({"stages": "[fit(epochs = 2)]"}, "N0637", "stages = [fit(epochs = 2)]", ""),
         ({"network": "m(width = sweep(2, 8))"}, "N1000", "sweep(2, 8)", ""),
-        ({"network": "trained(e)"}, "N1000", "trained(e)", ""),
+        ({"network": "trained(e)"}, "N0644", "trained(e)", ""),
     ],
 )
 def test_refused(
