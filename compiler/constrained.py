@@ -66,6 +66,11 @@ class ConstrainedWeight(Node):
         return next((tensor for tensor in self.weight.stored if tensor.name == self.weight.name), None)
 
     @property
+    def entries(self) -> int:
+        """How many entries the weight has."""
+        return prod(_whole(size) for size in self.weight.shape)
+
+    @property
     def stored(self) -> int:
         """How many numbers are stored and learned."""
         return sum(_count(tensor) for tensor in self.weight.stored if tensor.kind == "learned")
@@ -81,7 +86,7 @@ class ConstrainedWeight(Node):
             "weight": self.path,
             "constraint": self.text,
             "kinds": list(self.kinds),
-            "entries": prod(_whole(size) for size in self.weight.shape),
+            "entries": self.entries,
             "stored": [
                 {
                     "name": t.name,

@@ -31,7 +31,9 @@ from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.dimensions import Size
 from nnspec.files import write_text
 from nnspec.report_course import course_tables
+from nnspec.report_weights import weight_parts
 from nnspec.spec import Network, Spec
+from nnspec.tables import CONSTRAINED, constrained_row
 
 if TYPE_CHECKING:
     from nnspec.analysing import Found
@@ -130,8 +132,16 @@ def _network_section(network: Network) -> Section:
     shown = rows[:_MOST_LAYERS]
     left = f" (the first {_MOST_LAYERS:,} of {len(rows):,})" if len(rows) > _MOST_LAYERS else ""
     table = Table(title=f"layers{left}", columns=columns, rows=tuple(shown))
-    parts = (*_picture(network), Folded(table=table) if len(rows) > 4 * _MOST_ROWS else table)
+    constrained: tuple[Part, ...] = ()
+    if cost.constraints:
+        listed = tuple(constrained_row(own) for own in cost.constraints)
+        constrained = (_foldable(Table(title="constrained weights", columns=CONSTRAINED, rows=listed)),)
+    parts = (*_picture(network), _foldable(table), *constrained)
     return Section(title=f"Network {network.name}", text=(*doc, *text), parts=parts)
+
+
+def _foldable(table: Table) -> Part:
+    return Folded(table=table) if len(table.rows) > 4 * _MOST_ROWS else table
 
 
 def _size(size: Size) -> int | str:
@@ -163,6 +173,7 @@ def _run_section(run: RunResult) -> Section:
     text: list[str] = [str(error.message) for error in run.problems]
     if figures.available():
         parts += _plots(run)
+        parts += weight_parts(run)
     else:
         text.append(_NO_PLOTS)
     rows = tuple((name, _field(name, value)) for name, value in run.settings.items())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.terminal import console, write
 
 if TYPE_CHECKING:
+    from nnspec.compiler.constrained import ConstrainedWeight
     from nnspec.compiler.passes.analysis import Result
     from nnspec.compiler.passes.cost import CostTable
 
@@ -27,10 +28,24 @@ def print_network(table: CostTable) -> None:
         for layer in data["layers"]
     ]
     print_table(f"network {data['network']}", columns, rows)
+    if table.constraints:
+        print_table("constrained weights", CONSTRAINED, [constrained_row(own) for own in table.constraints])
     write(
         f"{number(data['parameters'])} parameters, {size(data['bytes'])}; "
         f"{number(data['flops'])} operations a sample\n"
     )
+
+
+CONSTRAINED = ("weight", "constraint", "entries", "stored", "free")
+
+
+def constrained_row(given: ConstrainedWeight) -> tuple[str | int, ...]:
+    """Return the row of a constrained weight; "free" says how many numbers say which member of the set it is."""
+    stored = ", ".join(
+        f"{tensor.name} {list(tensor.shape)}" + ("" if tensor.kind == "learned" else f" ({tensor.kind})")
+        for tensor in given.weight.stored
+    )
+    return given.path, given.text, given.entries, stored or "elsewhere", given.free
 
 
 def print_result(result: Result) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
 from nnspec.compiler.flat import Flat, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive, Tensor, Type
 from nnspec.compiler.operations.operation import Site
@@ -46,6 +47,7 @@ class CostTable(Node):
     bytes: int  # of parameters and buffers
     activation_bytes: Size  # of every value between input and output, as training keeps them
     flops: Size  # forward; a multiply-add is two
+    constraints: tuple[ConstrainedWeight, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the table as `show --json` prints it."""
@@ -57,6 +59,7 @@ class CostTable(Node):
             "activation_bytes": _number(self.activation_bytes),
             "flops": _number(self.flops),
             "layers": [_layer_json(layer) for layer in self.layers],
+            "constraints": [weight.json() for weight in self.constraints],
         }
 
 
@@ -73,6 +76,7 @@ def cost_table(graph: Graph) -> CostTable:
         bytes=sum(layer.bytes for layer in layers),
         activation_bytes=_activation_bytes(flat),
         flops=_total(layer.flops for layer in layers),
+        constraints=constrained_weights(graph),
     )
 
 

@@ -9,6 +9,8 @@ Of each weight there are
     residual.X    how far the weight, as the map of X leaves it, is from obeying X
     penalty.X     the value of the penalty X
     zeros         the share of entries in use that are exactly 0
+    zero_outputs  how many outputs have no other weights, and
+    zero_inputs   how many inputs, where any entry is 0
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class _Weight(WeightState):
         kept = self._without_removed(state, used)
         for name, value in self._penalties:
             found[f"penalty.{name}"] = float(value(kept))
-        return found | {"zeros": float((used == 0).double().mean())}
+        return found | _zeros(used)
 
     def _judged(self, state: State, chain: list[Tensor]) -> list[tuple[LaidRule, Tensor]]:
         """Return the constraints that have a residual, each with the weight that is to obey it."""
@@ -146,6 +148,16 @@ class _Weight(WeightState):
     def _without_removed(self, state: State, weight: Tensor) -> Tensor:
         kept = self.kept(state)
         return weight if kept is None else weight.where(kept, 0)
+
+
+def _zeros(weight: Tensor) -> dict[str, float]:
+    gone = weight == 0
+    found = {"zeros": float(gone.double().mean())}
+    if weight.dim() > 1 and found["zeros"]:
+        matrix = gone.flatten(2) if weight.dim() > 2 else gone.unsqueeze(2)
+        found["zero_outputs"] = float(matrix.all(2).all(1).sum())
+        found["zero_inputs"] = float(matrix.all(2).all(0).sum())
+    return found
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -15,6 +15,8 @@ from typing import Any
 
 GREY = "#7a828c"
 COLOURS = {"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"}
+COLOURS |= {"exact zeros": "#d08a2e", "stored to used": "#3b78b8"}
+_OTHERS = ("#5f8a4f", "#3b78b8", "#d08a2e", "#8b6bb1")  # of curves that are not of a part
 _FONTS = "system-ui, 'Helvetica Neue', Arial, sans-serif"
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -38,6 +40,11 @@ def available() -> bool:
 
 def figure(draw: Callable[[Any], None], size: tuple[float, float] = (4.2, 2.8)) -> str:
     """Return the SVG of what `draw` draws into a matplotlib Axes; `size` in inches."""
+    return figure_row((draw,), size)
+
+
+def figure_row(draws: Sequence[Callable[[Any], None]], size: tuple[float, float]) -> str:
+    """Return the SVG of panels side by side, each with what one of `draws` draws; `size` is of them all."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -46,7 +53,9 @@ def figure(draw: Callable[[Any], None], size: tuple[float, float] = (4.2, 2.8)) 
 
         made = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(made)
-        draw(made.subplots())
+        panels = made.subplots(1, len(draws), squeeze=False)[0]
+        for draw, axes in zip(draws, panels, strict=True):
+            draw(axes)
         buffer = io.StringIO()
         made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _embedded(buffer.getvalue())
@@ -73,24 +82,29 @@ def curves(name: str, parts: Curves, boundaries: Sequence[int] = ()) -> str:
     """
 
     def draw(axes: Any) -> None:
-        for part, seeds in parts.items():
-            epochs, centre, spread = _over_seeds(seeds)
-            colour = COLOURS.get(part, "#5f8a4f")
-            axes.plot(epochs, centre, color=colour, linewidth=1.6, label=part)
-            if len(seeds) > 1:
-                low = [c - s for c, s in zip(centre, spread, strict=True)]
-                high = [c + s for c, s in zip(centre, spread, strict=True)]
-                axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
-        for epoch in boundaries:
-            axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle="--")
+        draw_curves(axes, parts, boundaries)
         axes.set_title(name.replace("_", " "), loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
-        if len(parts) > 1:
-            axes.legend(fontsize=8)
 
     return figure(draw)
+
+
+def draw_curves(axes: Any, parts: Curves, boundaries: Sequence[int]) -> None:
+    """Draw a line for each part, the mean over the seeds, with a band of one deviation."""
+    for number, (part, seeds) in enumerate(parts.items()):
+        epochs, centre, spread = _over_seeds(seeds)
+        colour = COLOURS.get(part, _OTHERS[number % len(_OTHERS)])
+        axes.plot(epochs, centre, color=colour, linewidth=1.6, label=part, clip_on=False)
+        if len(seeds) > 1:
+            low = [c - s for c, s in zip(centre, spread, strict=True)]
+            high = [c + s for c, s in zip(centre, spread, strict=True)]
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+    for epoch in boundaries:
+        axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle="--")
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
+    if len(parts) > 1:
+        axes.legend(fontsize=8)
 
 
 def _over_seeds(

@@ -211,7 +211,7 @@ table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabu
 caption { text-align: left; color: var(--faint); padding: .2rem 0 .5rem; }
 th { text-align: left; font-weight: 600; color: var(--faint); border-bottom: 1px solid var(--faint); }
 th, td { padding: .3rem 1.4rem .3rem 0; vertical-align: top; }
-td { border-bottom: 1px solid var(--line); } .n { text-align: right; }
+td { border-bottom: 1px solid var(--line); } .n { text-align: right; } td.n { white-space: nowrap; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 1rem 1.2rem;
   overflow-x: auto; font: .84rem/1.55 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .keyword, .arrow { color: var(--key); } .text, .docstring { color: var(--text); }

@@ -88,6 +88,8 @@ class RunResult(Node):
 
     def _seed(self, own: SeedResult) -> dict[str, Any]:
         found: dict[str, Any] = {"seed": own.seed, "metrics": finite(own.metrics)}
+        if own.weights:
+            found["constraints"] = {w["weight"]: w["end"] for w in own.weights}
         others = [finite(trial.metrics) for trial in self.trials if trial.seed == own.seed]
         return found | ({"restart": own.restart, "restarts": others} if len(others) > 1 else {})
 

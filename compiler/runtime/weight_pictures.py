@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-_BINS = 48
+_BINS = 48  # at most
 _VALUES = 32  # different values up to which each has a bar of its own
 _SIDE = 96  # rows and columns of a pattern at most
 _PATTERNS = ("structure", "manifold", "topology", "penalty")  # kinds whose pattern says something
@@ -40,7 +40,8 @@ def histogram(before: Array, after: Array) -> dict[str, Any]:
         counts = [[int((own == value).sum()) for value in values] for own in (before, after)]
         return {"values": values.tolist(), "before": counts[0], "after": counts[1]}
     present = [own[own != 0] for own in (before, after)]
-    edges = np.histogram_bin_edges(np.concatenate(present), _BINS)
+    bins = min(_BINS, max(12, int(after.size**0.5)))
+    edges = np.histogram_bin_edges(np.concatenate(present), bins)
     counts = [np.histogram(own, edges)[0].tolist() for own in present]
     zeros = [int((own == 0).sum()) for own in (before, after)]
     return {"edges": edges.tolist(), "before": counts[0], "after": counts[1], "zeros": zeros}

@@ -139,3 +139,21 @@ def test_the_command_can_be_run_again(folder: Path) -> None:
     page = written(spec, parameters=["width=5"], allow=[Path("a b")], device="cpu")
     assert "-p width=5 --device cpu --allow &#x27;a b&#x27;</pre>" in page
     assert "my net.nnspec&#x27;" in page
+
+
+def test_constrained_weights_are_drawn(folder: Path) -> None:
+    spec = opened(
+        "network n {\n  input  x: real[2]\n  output y: real[2] = x -> dense(4) as inner -> tanh -> dense(2)\n"
+        '  constrain inner.weight: group_lasso(0.1, group = "input") & box(-1, 1)\n}\n'
+        "experiment e {\n  network = n\n  data = moons(samples = 40)\n  loss = cross_entropy\n"
+        "  learn = backprop\n  epochs = 2\n}\n",
+        folder / "weights.nnspec",
+    )
+    result = spec.experiment("e").train(out=folder / "runs")
+    page = written(spec, (result,))
+    assert "constrained weights, seed 0" in page
+    assert "group_lasso(strength = 0.1, group = &quot;input&quot;)" in page
+    assert "<td>weight [4, 2]</td>" in page
+    assert page.count("<figcaption>inner.weight: box(low = -1, high = 1)") == 1
+    drawn = page[page.index("constrained weights, seed 0") : page.index("<figcaption>inner.weight")]
+    assert all(f">{title}</text>" in drawn for title in ("entries", "weight", "residual", "penalty"))
