@@ -83,7 +83,8 @@ def _curves(run: RunResult, path: str, prefix: str) -> Curves:
     """Measure -> seed -> points, of those measures of a weight that begin so."""
     found: Curves = {}
     for row in run.kept_history:
-        measured: Mapping[str, Any] = (row.get("constraints") or {}).get(path) or {}
+        constraints: Mapping[str, Any] = row.get("constraints") or {}
+        measured: Mapping[str, Any] = constraints.get(path) or {}
         for name, value in measured.items():
             sound = isinstance(value, int | float) and isfinite(value)
             if sound and (name == prefix or (prefix.endswith(".") and name.startswith(prefix))):

@@ -14,8 +14,10 @@ from importlib.util import find_spec
 from typing import Any
 
 GREY = "#7a828c"
-COLOURS = {"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"}
-COLOURS |= {"exact zeros": "#d08a2e", "stored to used": "#3b78b8"}
+COLOURS = {
+    **{"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"},
+    **{"exact zeros": "#d08a2e", "stored to used": "#3b78b8"},
+}
 _OTHERS = ("#5f8a4f", "#3b78b8", "#d08a2e", "#8b6bb1")  # of curves that are not of a part
 _FONTS = "system-ui, 'Helvetica Neue', Arial, sans-serif"
 _STYLE: Any = {
