@@ -112,6 +112,7 @@ class WeightMap(Node):
     stored: tuple[Tensor, ...] = ()
     replaces: bool = False
     start: Code | None = None
+    product: Code | None = None  # of (input, what is stored, bias): what needs no effective weight
     straight_through: bool = False
     clip: float | None = None
     gradient: Block | None = None

@@ -31,7 +31,20 @@ MODULE_ATTRIBUTES = frozenset(
 
 # Words that emitted code uses itself.
 EMITTED_WORDS = frozenset(
-    ("self", "torch", "F", "nn", "math", "Tensor", "parameters", "prefix", "training", "ctx", "dtype")
+    (
+        "self",
+        "torch",
+        "F",
+        "nn",
+        "math",
+        "Tensor",
+        "Callable",
+        "parameters",
+        "prefix",
+        "training",
+        "ctx",
+        "dtype",
+    )
 )
 
 _KEYWORDS = frozenset(keyword.kwlist)

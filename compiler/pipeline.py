@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
+from nnspec.compiler.doubts import warn_of_constraints
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
 from nnspec.compiler.ir import Graph
@@ -78,6 +79,7 @@ class Checked:
         for graph in self._graphs.values():
             if graph is not None and not self.bag.failed:
                 warn_of_unread(graph, self.bag, self.judged(graph))
+                warn_of_constraints(graph, self.bag)
 
     def judged(self, graph: Graph) -> frozenset[str]:
         """Return the names that losses and metrics of experiments on a network speak of."""

@@ -6,6 +6,7 @@ In: a tensor of an operation and the constraints laid on it. Out: the `Weight`, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
@@ -27,6 +28,7 @@ from nnspec.compiler.ir import (
     Weight,
     WeightMap,
 )
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import resolve
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.definitions import GradientShape
@@ -51,13 +53,14 @@ def constrained_weight(
         return Weight(name=tensor.name, stored=(stored,), shape=tensor.shape, init=init)
     parts: list[Part] = []
     for constraint in laid:
-        part = _part(typer, constraint, tensor, sizes, primitive)
+        site = weight_site(constraint, tensor.name, tensor.shape, primitive, sizes)
+        part = _part(typer, constraint, site, tensor, primitive)
         if part is not None:  # what is wrong has been said; the shape of the weight is right all the same
             parts.append(part)
     tie = next(iter(_only(parts, Tie)), None)
     if tie is not None:
         return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
-    maps = _only(parts, WeightMap)
+    maps = _distinct(_only(parts, WeightMap))
     projections, penalties = _only(parts, Projection), _only(parts, Penalty)
     changed = next((item for item in maps if item.replaces), None)
     changes = [*projections, *(item for item in penalties if item.proximal is not None)]
@@ -96,6 +99,24 @@ def _only(parts: list[Part], kind: type[P]) -> tuple[P, ...]:
     return tuple(part for part in parts if isinstance(part, kind))
 
 
+def _distinct(maps: tuple[WeightMap, ...]) -> tuple[WeightMap, ...]:
+    """Number the stored tensors whose names were taken by a map before: two masks on one weight."""
+    taken: set[str] = set()
+    found: list[WeightMap] = []
+    for item in maps:
+        stored: list[Tensor] = []
+        for tensor in item.stored:
+            number = next(n for n in count(1) if _numbered(tensor.name, n) not in taken)
+            stored.append(tensor.replace(name=_numbered(tensor.name, number)))
+            taken.add(stored[-1].name)
+        found.append(item.replace(stored=tuple(stored)))
+    return tuple(found)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
+
+
 def _stored(tensor: Tensor, maps: tuple[WeightMap, ...], frozen: bool) -> tuple[Tensor, ...]:
     """Return the stored tensors: the weight itself unless a map replaces it, then those of the maps."""
     found = [] if any(item.replaces for item in maps) else [tensor]
@@ -105,13 +126,31 @@ def _stored(tensor: Tensor, maps: tuple[WeightMap, ...], frozen: bool) -> tuple[
     return tuple(t.replace(kind="frozen") if t.kind == "learned" else t for t in found)
 
 
+def weight_site(
+    constraint: Constraint,
+    name: str,
+    shape: tuple[Size, ...],
+    primitive: Primitive,
+    sizes: Mapping[str, Size],
+) -> WeightSite:
+    """Return what a constraint is told of the weight that it is laid on."""
+    others = (
+        laid.rule.name for laid in primitive.constraints if laid.weight == name and laid is not constraint
+    )
+    return WeightSite(
+        name=name,
+        shape=shape,
+        options={key: resolve(value, sizes) for key, value in constraint.options},
+        others=tuple(others),
+        product=name in operation(primitive.operation).products,
+    )
+
+
 def _part(
-    typer: Typer, constraint: Constraint, tensor: Tensor, sizes: Mapping[str, Size], primitive: Primitive
+    typer: Typer, constraint: Constraint, site: WeightSite, tensor: Tensor, primitive: Primitive
 ) -> Part | None:
     """Return what a constraint comes to for this weight, its blocks typed."""
     rule, where = constraint.rule, constraint.span
-    options = {name: resolve(value, sizes) for name, value in constraint.options}
-    site = WeightSite(name=tensor.name, shape=tensor.shape, options=options)
     try:
         if tensor.dtype != "real" or tensor.kind == "buffer":
             raise Misfit("it is a buffer, which is not learned")

@@ -47,7 +47,7 @@ def bind(source: Source, file: File, catalog: Catalog, importer: Importer) -> De
     _collect(module, importer, collected)
     for found in collected:
         _bind_bodies(found, catalog, importer.bag)
-    return Definitions(module=module, modules=tuple(collected), catalog=catalog)
+    return Definitions(module=module, modules=tuple(collected), catalog=catalog, folders=importer.folders)
 
 
 def _collect(module: Module, importer: Importer, collected: list[Module]) -> None:

@@ -196,8 +196,26 @@ class ExpressionBinder:
         names = list(kinds)
         for place, argument in enumerate(expression.arguments):
             name = argument.name or (names[place] if place < len(names) else "")
-            if kinds.get(name) != "selector":
+            kind = kinds.get(name, "value")
+            if self.catalog.names(kind):
+                self.family_word(kind, argument.value)
+            elif kind != "selector":
                 self.expression(argument.value)
+
+    def family_word(self, family: str, expression: Expression) -> None:
+        """Check a word of a family of the catalog, `cyclic(8)`, or a value in its place."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        if not isinstance(function, Name) or function.name in self.scope:
+            self.expression(expression)
+            return
+        entry = self.catalog.find(family, function.name)
+        if entry is not None:
+            self.arguments(entry, expression)
+        elif function.name in self.module.names:
+            self.expression(expression)
+        elif not self.module.incomplete:
+            near = nearest(function.name, self.catalog.names(family))
+            self.bag.add(UndefinedName(function.span, name=function.name, suggestion=near))
 
     def argument_names(self, callee: Callee, arguments: tuple[Argument, ...]) -> None:
         """Check the names of keyword arguments against those that the callee has."""

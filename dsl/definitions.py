@@ -7,6 +7,7 @@ A definition with a mistake is `broken`: later stages leave it out and say nothi
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 from nnspec.dsl.catalog import Catalog, Entry
@@ -80,6 +81,7 @@ class Definitions(Node):
     module: Module
     modules: tuple[Module, ...]  # the file itself first
     catalog: Catalog
+    folders: tuple[Path, ...] = ()  # those that files of a spec may lie in, besides its own
 
     @property
     def incomplete(self) -> bool:

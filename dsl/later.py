@@ -43,13 +43,7 @@ _OPERATIONS = {
     "product": "product units",
 }
 
-LATER_WORDS: dict[str, str] = {
-    name: f"the constraint `{name}`"
-    for name in (
-        *("unitary", "sparse", "mask", "kst", "block"),
-        *("locally_connected", "equivariant", "shared_with"),
-    )
-}
+LATER_WORDS: dict[str, str] = {name: f"the constraint `{name}`" for name in (*("unitary", "block"),)}
 
 
 def what_later(name: str) -> str | None:

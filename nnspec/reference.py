@@ -16,6 +16,7 @@ from nnspec.dsl.errors import all_errors
 FAMILIES = {
     "operation": "Operations",
     "constraint": "Constraints",
+    "group": "Groups",
     "initializer": "Initializers",
     "data": "Data sets",
     "loss": "Losses",

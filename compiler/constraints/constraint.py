@@ -23,8 +23,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nnspec.compiler.ir import Part
+from nnspec.compiler.ir import Part, Primitive
 from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -53,6 +54,8 @@ class WeightSite(Node):
     name: str  # "weight"
     shape: tuple[Size, ...]  # of the effective weight
     options: dict[str, Any]
+    others: tuple[str, ...] = ()  # the other constraints laid on it
+    product: bool = False  # the operation multiplies by it, as `F.linear` does, and does nothing else with it
 
     def __getitem__(self, name: str) -> Any:
         return self.options[name]
@@ -128,6 +131,10 @@ class Constraint:
     def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:
         """Return why `other`, given `theirs`, cannot stand on the same weight as this one; None if it can."""
         return self.refuses.get(other.name) or self.refuses.get(other.kind)
+
+    def doubts(self, site: WeightSite, primitive: Primitive, path: str) -> tuple[Error, ...]:
+        """Return warnings about a constraint that holds on this weight of an instance, and is hardly meant."""
+        return ()
 
     # ------------------------------------------------------------------- about a weight that exists (torch)
 

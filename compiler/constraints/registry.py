@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from nnspec.compiler.constraints.binary import Binary
 from nnspec.compiler.constraints.box import Box
 from nnspec.compiler.constraints.constraint import KINDS, Constraint
+from nnspec.compiler.constraints.equivariant import Equivariant
 from nnspec.compiler.constraints.frozen import Frozen
 from nnspec.compiler.constraints.group_lasso import GroupLasso
+from nnspec.compiler.constraints.groups import groups
+from nnspec.compiler.constraints.kst import Kst
 from nnspec.compiler.constraints.l1 import L1
 from nnspec.compiler.constraints.l2 import L2
+from nnspec.compiler.constraints.locally_connected import LocallyConnected
 from nnspec.compiler.constraints.low_rank import LowRank
+from nnspec.compiler.constraints.mask import Mask
 from nnspec.compiler.constraints.max_norm import MaxNorm
 from nnspec.compiler.constraints.near_identity import NearIdentity
 from nnspec.compiler.constraints.nonnegative import Nonnegative
@@ -20,7 +25,9 @@ from nnspec.compiler.constraints.normalized import Normalized
 from nnspec.compiler.constraints.orthogonal import Orthogonal
 from nnspec.compiler.constraints.psd import Psd
 from nnspec.compiler.constraints.quantize import Quantize
+from nnspec.compiler.constraints.shared_with import SharedWith
 from nnspec.compiler.constraints.simplex import Simplex
+from nnspec.compiler.constraints.sparse import Sparse
 from nnspec.compiler.constraints.spectral import Spectral
 from nnspec.compiler.constraints.symmetric import Skew, Symmetric
 from nnspec.compiler.constraints.ternary import Ternary
@@ -46,10 +53,11 @@ _CONSTRAINTS: dict[str, Constraint] = {
     for rule in (
         *(Binary(), Ternary(), Quantize(), Values()),
         *(Orthogonal(), Spectral(), Normalized()),
-        *(LowRank(), Symmetric(), Skew(), Psd(), Circulant(), Toeplitz()),
+        *(LowRank(), Symmetric(), Skew(), Psd(), Circulant(), Toeplitz(), Equivariant()),
+        *(Sparse(), Mask(), LocallyConnected(), Kst()),
         *(Nonnegative(), MaxNorm(), Box(), Simplex()),
         *(L1(), L2(), GroupLasso(), NearIdentity()),
-        *(Frozen(), Tied()),
+        *(Frozen(), Tied(), SharedWith()),
     )
 }
 
@@ -70,12 +78,13 @@ _KINDS_REFUSED = {
 } | {
     ("manifold", "values"): "rounding the entries leaves the set that the first asks for",
     ("manifold", "topology"): "setting entries to zero leaves the set that the first asks for",
+    ("structure", "topology"): "setting entries to zero leaves the set that the first asks for",
 }
 
 
 def entries() -> tuple[Entry, ...]:
-    """Return the catalog entries of the constraints."""
-    return tuple(rule.entry() for rule in _CONSTRAINTS.values())
+    """Return the catalog entries of the constraints, and of the words in their arguments."""
+    return (*(rule.entry() for rule in _CONSTRAINTS.values()), *(group.entry() for group in groups()))
 
 
 def constraints() -> tuple[Constraint, ...]:

@@ -39,7 +39,7 @@ class Tied(Constraint):
         from nnspec.compiler.callables import match_arguments
 
         given = tuple(Given(name=a.name, value=None, expression=a.value, span=a.span) for a in arguments)
-        matched = match_arguments(self.name, ("path", "transpose"), given, span)
+        matched = match_arguments(self.name, tuple(a.name for a in self.arguments), given, span)
         path = matched["path"].expression if "path" in matched else None
         transpose = False
         if "transpose" in matched:

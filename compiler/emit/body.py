@@ -56,6 +56,10 @@ class Form:
         """Return the call of a child that is a block."""
         raise TypeError("this form has no children")
 
+    def product(self, code: Code) -> str | None:
+        """Return a function that multiplies by a weight as it is stored; None to make the weight first."""
+        return None
+
     def plain_call(self, owner: str, inputs: tuple[str, ...]) -> str | None:
         """Return the call of a child whose weights are its own; None to write the operation out."""
         return None
@@ -242,7 +246,9 @@ class Body:
             plain = self.form.plain_call(owner, inputs)
             if plain is not None:
                 return plain
-        weights = {w.name: self.weight(owner, w, inline) for w in instance.weights}
+        weights = {w.name: self.weight(owner, w, inline) for w in instance.weights if not self.product(w)}
+        for weight in filter(self.product, instance.weights):
+            weights |= {weight.name: self.kept(owner, weight), "product": self.product(weight) or ""}
         return self.operation_call(instance, inputs, weights)
 
     def operation_call(self, primitive: Primitive, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
@@ -274,6 +280,14 @@ class Body:
             return self.form.tensor(owner, tensor.name, kind)
 
         return effective_text(weight, reach, self.mapped)
+
+    def product(self, weight: Weight) -> str | None:
+        """Return the function that multiplies by a weight as it is stored, if there is one for this form."""
+        code = weight.maps[0].product if len(weight.maps) == 1 else None
+        return None if code is None else self.form.product(code)
+
+    def kept(self, owner: str, weight: Weight) -> str:
+        return ", ".join(self.form.tensor(owner, tensor.name, "learned") for tensor in weight.stored)
 
     def tied(self, tie: Tie) -> str:
         other = self.children[tie.child]

@@ -27,7 +27,7 @@ def exported(graph: Graph, batch: int = 2, state: State | None = None) -> Any:
     """
     import torch
 
-    net = module(graph).eval()
+    net = module(graph, "export").eval()
     if state is not None:
         net.load_state_dict(state)
     inputs, shapes = _example(graph, batch)

@@ -127,6 +127,8 @@ class _Writer:
             "name": item.name,
             **self.function(item.block, item.code),
             "stored": [tensor.name for tensor in item.stored],
+            "start": None if item.start is None else item.start.name,
+            "start_options": {} if item.start is None else {k: plain(v) for k, v in item.start.options},
             "straight_through": item.straight_through,
             "gradient": None if item.gradient is None else self.instance(item.gradient),
             "clip": plain(item.clip),

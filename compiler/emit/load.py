@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 State = dict[str, "Tensor"]
 
 
-def module(graph: Graph) -> nn.Module:
+def module(graph: Graph, target: str = "train") -> nn.Module:
     """Return the network as a new `nn.Module`, initialised from torch's generator in construction order."""
-    return module_class(graph)()
+    return module_class(graph, target)()
 
 
-def module_class(graph: Graph) -> Callable[[], nn.Module]:
+def module_class(graph: Graph, target: str = "train") -> Callable[[], nn.Module]:
     """Return the class of the network, to make several modules of one graph."""
     from torch import nn
 
-    names = execute(emit(graph), graph.name)
+    names = execute(emit(graph, target), graph.name)
     # The network comes last: blocks stand above what is made of them.
     return [v for v in names.values() if isinstance(v, type) and issubclass(v, nn.Module)][-1]
 

@@ -44,10 +44,13 @@ class Maps:
     def lines(self) -> list[Line]:
         return [*self.functions.lines, *self._lines]
 
-    def prepare(self, weight: Weight) -> None:
-        """Write all that a weight needs."""
+    def prepare(self, weight: Weight, products: bool = False) -> None:
+        """Write all that a weight needs; with `products`, those that multiply by it as it is stored."""
         for item in weight.maps:
-            self.function(item)
+            if products and item.product is not None and len(weight.maps) == 1:
+                self.code(item.product)
+            else:
+                self.function(item)
             if item.start is not None:
                 self.code(item.start)
         for projection in weight.projections:

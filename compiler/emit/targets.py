@@ -1,7 +1,8 @@
 """What is emitted for which purpose: targets x kinds of weight, a table without a hole.
 
 The target chooses the form of the emitted text, never the graph. `KINDS` are kinds of weights: `plain`,
-`binary` (a straight-through map), `sparse` (a map that sets entries to zero). A test runs every cell.
+`binary` (a straight-through map), `sparse` (a map that sets entries to zero), `compressed` (what a mask keeps is
+stored alone, as rows or as blocks). What is stored is the same for every target. A test runs every cell.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from nnspec.compiler.ir import Graph, WeightMap, instances
 from nnspec.dsl.node import Node
 
 TARGETS = ("train", "vmap", "export", "compile", "jacobian")
-KINDS = ("plain", "binary", "sparse")
+KINDS = ("plain", "binary", "sparse", "compressed")
 
 
 class Cell(Node):
@@ -23,6 +24,8 @@ class Cell(Node):
 
 _STRAIGHT = "an autograd function, run once a forward"
 _MASKED = "masked dense: zeros are stored and multiplied"
+_KEPT = "what is kept alone: compressed rows by an autograd function, blocks gathered and multiplied"
+_FILLED = "the matrix, made once a forward of what is kept"
 
 TABLE: dict[tuple[str, str], Cell] = {
     ("train", "plain"): Cell(form="module", weights="as stored"),
@@ -42,7 +45,17 @@ TABLE: dict[tuple[str, str], Cell] = {
         form="function", weights=_STRAIGHT, note="reverse mode; with respect to the stored weights"
     ),
     ("jacobian", "sparse"): Cell(form="function", weights=_MASKED, note="both modes"),
+    ("train", "compressed"): Cell(form="module", weights=_KEPT),
+    ("vmap", "compressed"): Cell(form="function", weights=_FILLED, note="compressed rows have no vmap rule"),
+    ("export", "compressed"): Cell(form="module", weights=_FILLED, note="compressed rows do not export"),
+    ("compile", "compressed"): Cell(form="module", weights=_FILLED, note="compressed rows break the graph"),
+    ("jacobian", "compressed"): Cell(form="function", weights=_FILLED, note="both modes"),
 }
+
+
+def multiplies_as_stored(target: str) -> bool:
+    """Return whether a target multiplies by what is stored of a compressed weight, making no matrix."""
+    return TABLE[target, "compressed"].weights == _KEPT
 
 
 def kinds(graph: Graph) -> tuple[str, ...]:
@@ -60,4 +73,6 @@ def kind(item: WeightMap | None) -> str:
     """Return the kind of a weight from its map. A map with its own derivative is dense in the same way."""
     if item is None:
         return "plain"
+    if item.product is not None:
+        return "compressed"
     return "binary" if item.has_own_gradient else "sparse"

@@ -87,8 +87,13 @@ def imports(code: str) -> list[str]:
 
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     from_torch = [word for word in ("Tensor", "nn") if word in used]
+    standard = [
+        *(["import math"] if "math" in used else []),
+        *(["from collections.abc import Callable"] if "Callable" in used else []),
+    ]
     return [
-        *(["import math", ""] if "math" in used else []),
+        *standard,
+        *([""] if standard else []),
         *(["import torch"] if "torch" in used else []),
         *(["import torch.nn.functional as F"] if "F" in used else []),
         *([f"from torch import {', '.join(from_torch)}"] if from_torch else []),

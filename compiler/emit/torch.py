@@ -6,20 +6,23 @@ are those of the spec, made safe; equal blocks share a class. Assumes a typed gr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.initial import filling, owned
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.stored import reached, stored_lines
+from nnspec.compiler.emit.targets import multiplies_as_stored
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
-from nnspec.compiler.ir import Block, Child, Graph, Instance, Primitive
+from nnspec.compiler.ir import Block, Child, Code, Graph, Instance, Primitive
 from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
 from nnspec.compiler.operations.registry import operation
 
 
-def emit(graph: Graph) -> str:
-    """Return the source of a Python module whose last class is the network."""
-    writer = _Writer()
+def emit(graph: Graph, target: str = "train") -> str:
+    """Return the source of a Python module whose last class is the network, for a target of the table."""
+    writer = _Writer(products=multiplies_as_stored(target))
     writer.class_of(graph.root)
     written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
     code = "\n".join(line.text for line in written)
@@ -44,6 +47,9 @@ def heading(graph: Graph) -> str:
 class ModuleForm(Form):
     """Tensors are attributes of modules, blocks are modules."""
 
+    def __init__(self, products: Callable[[Code], str] | None) -> None:
+        self.products = products
+
     def owner(self, child: str) -> str:
         return f"self.{attribute(child)}"
 
@@ -63,11 +69,15 @@ class ModuleForm(Form):
     def plain_call(self, owner: str, inputs: tuple[str, ...]) -> str | None:
         return f"{owner}({', '.join(inputs)})"
 
+    def product(self, code: Code) -> str | None:
+        return None if self.products is None else self.products(code)
+
 
 class _Writer:
     """Writes classes, inner blocks first; a block that comes out as another did shares its class."""
 
-    def __init__(self) -> None:
+    def __init__(self, products: bool = True) -> None:
+        self.products = products  # whether a product may read what is stored of a weight
         self.names = Names(EMITTED_WORDS)
         self.maps = Maps(self.names)
         self.functions = Functions(self.names)
@@ -103,7 +113,7 @@ class _Writer:
                 self.class_of(instance)
             return
         for weight in instance.weights:
-            self.maps.prepare(weight)
+            self.maps.prepare(weight, self.products)
 
     def _constructor(self, block: Block) -> list[Line]:
         made = [line for child in block.children for line in self._child(child)]
@@ -150,7 +160,8 @@ class _Writer:
         return operation(instance.operation).module(site_of(instance))
 
     def _forward(self, block: Block) -> list[Line]:
-        body = Body(block, ModuleForm(), self.names.taken, self.maps.function, self.functions.function)
+        form = ModuleForm(self.maps.code if self.products else None)
+        body = Body(block, form, self.names.taken, self.maps.function, self.functions.function)
         written = body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))

@@ -20,6 +20,7 @@ class Dense(Operation):
         Argument(name="bias", kind="bool", doc="whether there is a b", default=True),
     )
     owns = ("weight", "bias")
+    products = ("weight",)
     example = "hidden = x -> dense(128) -> relu"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
@@ -43,7 +44,8 @@ class Dense(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         bias = f", {weights['bias']}" if site["bias"] else ""
-        return f"F.linear({inputs[0]}, {weights['weight']}{bias})"
+        product = weights.get("product", "F.linear")
+        return f"{product}({inputs[0]}, {weights['weight']}{bias})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         leading = axes_of(len(site.inputs[0].axes) - 1)

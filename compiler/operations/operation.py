@@ -75,6 +75,7 @@ class Operation:
     others: ClassVar[str] = ""  # the argument that collects named values beside those listed: sizes, as pairs
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most tensors taken
     owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
+    products: ClassVar[tuple[str, ...]] = ()  # those that `call` only multiplies its input by, as F.linear
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
     draws: ClassVar[bool] = False  # takes random numbers in training
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
@@ -109,6 +110,8 @@ class Operation:
 
         The functional form: `F.linear(x, weight, bias)`. For a module with plain weights emission
         writes `self.name(x)` instead. May use `torch`, `F`, `nn`, `math`.
+        A weight of `products` may be given as what is stored of it, for the function under `product` that
+        then stands in the place of `F.linear`.
         `weights` also holds `training`, an expression that is true in training, and `dtype`, the number
         type of the real values around.
         """

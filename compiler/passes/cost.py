@@ -20,7 +20,7 @@ from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 
 # Bytes of one stored number; a truth value takes a byte in torch too.
-_BYTES = {"real": 4, "int": 8, "bool": 1, "complex": 8}
+_BYTES = {"real": 4, "int": 8, "int32": 4, "bool": 1, "complex": 8}
 
 
 class LayerCost(Node):

@@ -99,11 +99,39 @@ USES: dict[str, Uses] = {
         ('group_lasso(0.1, group = "block", block = [2, 1])', KERNEL),
         ('group_lasso(0.1, group = "layer")', KERNEL),
     ),
+    "equivariant": (
+        ("equivariant([[1, 0, 2, 4, 3]])", SQUARE),
+        ("equivariant(cyclic(3))", TALL),
+        ("equivariant(reflection(3))", WIDE),
+    ),
+    "sparse": (
+        ("sparse(0.3)", SQUARE),
+        ("sparse(0.5)", KERNEL),
+        ('sparse(0.4, pattern = "fan_in")', WIDE),
+        ('sparse(0.5, pattern = "fan_in")', KERNEL),
+        ('sparse(0.5, pattern = "blocks", block = 3)', (3, 6)),
+        ('sparse(pattern = "n_of_m", n = 1, m = 3)', TALL),
+    ),
+    "mask": (
+        ("mask((i, j) => abs(i - j) <= 1)", SQUARE),
+        ("mask((i, j) => i % 2 == j // 2 or i == 2)", TALL),
+        ("mask((o, i) => o >= i)", KERNEL),
+        ("mask((o, i, r, c) => r == 1 or c == 1)", KERNEL),
+    ),
+    "locally_connected": (
+        ("locally_connected(3)", SQUARE),
+        ("locally_connected(1)", WIDE),
+        ("locally_connected([1, 2], inputs = [2, 2], outputs = [3, 1])", (6, 4)),
+    ),
+    "kst": (('kst("outer", terms = 5)', SQUARE), ('kst("inner", terms = 2)', TALL), ('kst("outer")', WIDE)),
     "frozen": (("frozen", SQUARE),),
 }
 
 # Those that say nothing of a weight by itself.
-WITHOUT_LAWS = {"tied": "the weight is another instance's"}
+WITHOUT_LAWS = {
+    "tied": "the weight is another instance's",
+    "shared_with": "the weight is another instance's",
+}
 
 
 def typed(text: str) -> Graph:
@@ -176,12 +204,13 @@ class Case:
             if item.start is None:
                 assert not item.stored
                 continue
-            started = code_function(item.start)(self._so_far(item, state))
+            started = code_function(item.start)(self.so_far(item, state))
             found = started if isinstance(started, tuple) else (started,)
             state |= {t.name: value for t, value in zip(item.stored, found, strict=True)}
         return {tensor.name: state[tensor.name] for tensor in self.weight.stored}
 
-    def _so_far(self, item: WeightMap, state: dict[str, Tensor]) -> Tensor:
+    def so_far(self, item: WeightMap, state: Mapping[str, Tensor]) -> Tensor:
+        """Return the weight as the maps before one of them leave it."""
         before = self.weight.maps[: self.weight.maps.index(item)]
         return _effective(self.weight.replace(maps=before), state)
 
@@ -200,7 +229,7 @@ class Case:
     def moved(self, stored: Mapping[str, Tensor], size: float = 0.5) -> dict[str, Tensor]:
         """Return stored tensors after a random step."""
         steps = {name: size * self.normal(*stored[name].shape) for name in self.learned(stored)}
-        return {name: value + steps.get(name, 0.0) for name, value in stored.items()}
+        return {name: value + steps[name] if name in steps else value for name, value in stored.items()}
 
 
 def _effective(weight: Weight, stored: Mapping[str, Tensor]) -> Tensor:

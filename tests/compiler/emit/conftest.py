@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nnspec.compiler.constraints.constraint import WeightSite
+from nnspec.compiler.constraints.sparse import Sparse
 from nnspec.compiler.constraints.written import Written
 from nnspec.compiler.ir import (
     Apply,
@@ -148,6 +150,17 @@ class Hand:
         kept = b.op("greater", b.op("abs", w), constant=0.05)
         b.output("y", b.op("multiply", w, kept))
         return WeightMap(name="sparse", block=b.block())
+
+    @staticmethod
+    def kept(form: str, pattern: str) -> Constraint:
+        """Return half of the entries of `weight`, stored without the zeros although it is small."""
+        options = {"density": 0.5, "pattern": pattern, "block": 2, "n": 2, "m": 4}
+
+        class Kept(Sparse):
+            def form(self, site: WeightSite) -> str:
+                return form
+
+        return Constraint(weight="weight", rule=Kept(), options=tuple(sorted(options.items())))
 
 
 @pytest.fixture

@@ -16,18 +16,46 @@ from nnspec.compiler.ir import Graph
 
 
 def small(hand: Any, kind: str) -> Graph:
-    made = {"plain": None, "binary": hand.binary(), "sparse": hand.masked()}[kind]
-    bound = () if made is None else (hand.laid(made),)
+    laid = {
+        "plain": ((), ()),
+        "binary": ((hand.laid(hand.binary()),),) * 2,
+        "sparse": ((hand.laid(hand.masked()),),) * 2,
+        "compressed": ((hand.kept("rows", "random"),), (hand.kept("blocks", "blocks"),)),
+    }[kind]
     b = hand.network("small")
-    b.add("fc1", hand.primitive("dense", bound, units=6))
+    b.add("fc1", hand.primitive("dense", laid[0], units=6))
     x = b.op("tanh", b.call("fc1", b.input("x", (4,))))
-    b.add("fc2", hand.primitive("dense", bound, units=2))
+    b.add("fc2", hand.primitive("dense", laid[1], units=2))
     b.output("y", b.call("fc2", x))
     return b.graph()
 
 
+def rows_by_hand(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    weight = torch.zeros(6, 4)
+    ends, columns = state["fc1.weight_ends"].tolist(), state["fc1.weight_columns"].tolist()
+    for unit in range(6):
+        for place in range(ends[unit], ends[unit + 1]):
+            weight[unit, columns[place]] = state["fc1.weight_values"][place]
+    return weight
+
+
+def blocks_by_hand(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    weight = torch.zeros(2, 6)
+    for place, column in enumerate(state["fc2.weight_columns"][0].tolist()):
+        weight[:, 2 * column : 2 * column + 2] = state["fc2.weight_blocks"][0, place]
+    return weight
+
+
+def learned(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return what is learned, and what is not."""
+    real = {name: value for name, value in state.items() if value.is_floating_point()}
+    return real, {name: value for name, value in state.items() if name not in real}
+
+
 def expected(kind: str, state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     """The same network by hand."""
+    if kind == "compressed":
+        state = state | {"fc1.weight": rows_by_hand(state), "fc2.weight": blocks_by_hand(state)}
 
     def bound(weight: torch.Tensor) -> torch.Tensor:
         if kind == "binary":
@@ -59,10 +87,10 @@ def test_vmap(kind: str, hand: Any) -> None:
     graph, x = small(hand, kind), torch.randn(5, 4)
     forward, states = function(graph), initial_state(graph, 0, 3)
 
-    def loss(state: dict[str, torch.Tensor]) -> torch.Tensor:
-        return forward(state, x).square().sum()
+    def loss(real: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]) -> torch.Tensor:
+        return forward({**real, **kept}, x).square().sum()
 
-    many = torch.vmap(torch.func.grad(loss))(states)
+    many = torch.vmap(torch.func.grad(loss))(*learned(states))
     for k in range(3):
         net = module(graph)
         net.load_state_dict({key: value[k] for key, value in states.items()})
@@ -77,7 +105,7 @@ def test_vmap(kind: str, hand: Any) -> None:
 def test_export(kind: str, strict: bool, hand: Any) -> None:
     graph = small(hand, kind)
     if strict:
-        net = module(graph).eval()
+        net = module(graph, "export").eval()
         program = torch.export.export(net, (torch.zeros(2, 4),), strict=True)
         x = torch.randn(2, 4)
     else:
@@ -89,7 +117,7 @@ def test_export(kind: str, strict: bool, hand: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_compile_without_graph_break(kind: str, hand: Any) -> None:
     torch._dynamo.reset()
-    net, x = module(small(hand, kind)), torch.randn(5, 4)
+    net, x = module(small(hand, kind), "compile"), torch.randn(5, 4)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     net(x).square().sum().backward()
     plain = [p.grad.clone() for p in net.parameters() if p.grad is not None]
@@ -112,7 +140,12 @@ def test_compile_whole_networks(networks: dict[str, Graph]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_jacobian(kind: str, hand: Any) -> None:
     graph, x = small(hand, kind), torch.randn(3, 4)
-    forward, state = function(graph), initial_state(graph, 0)
+    network, state = function(graph), initial_state(graph, 0)
+    state, kept = learned(state)
+
+    def forward(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return network({**parameters, **kept}, x)
+
     found = torch.func.jacrev(forward)(state, x)
     one_by_one = torch.vmap(
         torch.func.jacrev(lambda parameters, row: forward(parameters, row[None])[0]), in_dims=(None, 0)
