@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
+from nnspec.compiler.expansion import Expansion
 from nnspec.compiler.ir import Block, Instance, Primitive
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import (
@@ -200,8 +201,11 @@ class Callables:
         span: Span | None,
     ) -> tuple[Value, ...]:
         self.count_entry(entry, len(inputs), span)
-        primitive = self.primitive(entry, layer, span)
         rule = operation(entry.name)
+        if rule.expands:
+            arguments = self.operation_arguments(entry, layer, span)
+            return rule.expand(Expansion(self, builder, entry.name, span), inputs, arguments)
+        primitive = self.primitive(entry, layer, span)
         count = rule.outputs(primitive.options)
         if count > _MOST_OUTPUTS:
             raise Refused(GraphTooLarge(span, found=f"{count:,}", what="values", limit=f"{_MOST_OUTPUTS:,}"))

@@ -20,13 +20,14 @@ from nnspec.compiler.values import (
     Layer,
     NamedSize,
     Refused,
+    UnitCount,
     Value,
     describe,
     entries,
     source_text,
 )
 from nnspec.dsl.definitions import Constant, Definition, Module
-from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, WrongArgument
+from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, NoUnits, WrongArgument
 from nnspec.dsl.errors.names import NotALayer, NotAValue
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
@@ -163,6 +164,8 @@ class ExpressionEvaluator:
             return apply_operator(
                 self.elaborator, self.builder, expression.operator, left, right, expression.span
             )
+        if expression.operator == "*" and (isinstance(left, Layer) or isinstance(right, Layer)):
+            return unit_count(left, right, expression.span)
         return arithmetic.calculate(expression.operator, left, right, expression.span)
 
     def index(self, expression: Index) -> Any:
@@ -231,3 +234,13 @@ class ExpressionEvaluator:
 def _called(value: Any, name: str, span: Span | None) -> Any:
     """A layer goes by the name it is called by: a parameter's, a `let`'s."""
     return value.replace(name=name, span=span) if isinstance(value, Layer) else value
+
+
+def unit_count(left: Any, right: Any, span: Span) -> UnitCount:
+    """Return `f * k` or `k * f`, k units of a function."""
+    layer, count = (left, right) if isinstance(left, Layer) else (right, left)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise Refused(
+            NoUnits(span, found=describe(count), help="`f * k` is k units of f, k a whole number above 0")
+        )
+    return UnitCount(layer=layer, count=count)

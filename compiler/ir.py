@@ -207,6 +207,7 @@ class Primitive(Node):
     weights: tuple[Weight, ...] = ()
     inputs: tuple[Type, ...] = ()  # filled by typing for instances (children)
     outputs: tuple[Type, ...] = ()
+    word: str | None = None  # the word of the spec in whose place it stands, if that is another
     span: Span | None = None
 
     @property

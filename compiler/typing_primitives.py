@@ -54,7 +54,7 @@ class PrimitiveTyper:
             tensors = tuple(t.replace(init=inits.get(t.name, t.init)) for t in rule.tensors(site))
             site = site.replace(tensors=tensors)
         except ShapeProblem as problem:
-            self.shape_problem(rule, problem, inputs, span)
+            self.shape_problem(primitive.word or rule.name, problem, inputs, span)
             return None
         if any(isinstance(size, int) and size < 1 for t in outputs for size in t.shape):
             self.empty(rule, outputs, span, inputs)
@@ -95,7 +95,7 @@ class PrimitiveTyper:
         )
 
     def shape_problem(
-        self, rule: Operation, problem: ShapeProblem, inputs: tuple[Type, ...], span: Span | None
+        self, word: str, problem: ShapeProblem, inputs: tuple[Type, ...], span: Span | None
     ) -> None:
         blamed = tuple(
             Type(axes=(inputs[i].axes[a],))
@@ -107,7 +107,7 @@ class PrimitiveTyper:
             problem.error(
                 span,
                 related,
-                operation=rule.name,
+                operation=word,
                 problem=problem.message,
                 expected=problem.expected,
                 found=problem.found,

@@ -74,6 +74,13 @@ class Refused(Exception):
         self.error = error
 
 
+class UnitCount(Node):
+    """`f * k` in `units`: k units of one function."""
+
+    layer: Layer
+    count: int
+
+
 class NamedSize:
     """A dimension's name with its size: an `axis` argument takes the name, any other the size."""
 
@@ -117,6 +124,8 @@ def describe(value: Any) -> str:
             return "a tensor"
         case NamedSize():
             return describe(value.size)
+        case UnitCount():
+            return f"{value.count} units of `{value.layer.name}`"
         case Layer():
             kind = value.target.kind if isinstance(value.target, Definition) else "layer"
             return f"the {kind} `{value.name}`"

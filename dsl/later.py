@@ -29,7 +29,6 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
 _OPERATIONS = {
     "previous": "`previous`, the value one step ago",
     "sample": "random values",
-    "units": "mixed units",
     "attention": "attention",
     "rotary": "rotary positions",
     "progress": "`progress`",
@@ -40,7 +39,6 @@ _OPERATIONS = {
     "load": "weights from a file",
     "graph_conv": "graph-shaped data",
     "equilibrium": "equilibrium layers",
-    "product": "product units",
 }
 
 LATER_WORDS: dict[str, str] = {name: f"the constraint `{name}`" for name in (*("unitary", "block"),)}

@@ -30,6 +30,7 @@ PROMISED = {
     "circles_sine": 0.95,
     "deep_digits": 0.95,
     "diabetes_huber": 0.35,
+    "diabetes_units": 0.35,
     "digits_backprop": 0.95,
     "five_value_digits": 0.95,
     "four_bit_digits": 0.95,

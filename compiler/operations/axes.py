@@ -11,7 +11,7 @@ from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.operation import ShapeProblem, Site
-from nnspec.dsl.dimensions import Size
+from nnspec.dsl.dimensions import Size, exact_quotient
 
 
 def position(site: Site, axis: int | str, index: int = 0) -> int:
@@ -178,3 +178,21 @@ def size_text(size: Size, given: Type, name: str, batched: bool) -> str:
         expected="numbers, sizes of input axes, and at most one -1",
         found=str(size),
     )
+
+
+def exact_half(site: Site) -> Size:
+    """Return half the size of the last axis; ShapeProblem if that is not whole."""
+    given = site.inputs[0]
+    if not given.axes:
+        raise ShapeProblem(
+            "needs at least one axis", expected="an axis of even size", found="a single number"
+        )
+    half = exact_quotient(given.shape[-1], 2)
+    if half is None:
+        raise ShapeProblem(
+            f"{given.shape[-1]} entries are not two halves",
+            expected="an even size of the last axis",
+            found=str(given),
+            axes=((0, len(given.axes) - 1),),
+        )
+    return half

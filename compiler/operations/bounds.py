@@ -80,6 +80,7 @@ class Extreme(Operation):
 
 class Clamp(Operation):
     name = "clamp"
+    takes = 1
     doc = "y = min(max(x, low), high), entry by entry: what lies outside is brought to the border."
     arguments = (
         Argument(name="low", kind="real", doc="the smallest value", default=None, nullable=True),

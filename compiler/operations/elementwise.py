@@ -28,6 +28,7 @@ class Elementwise(Operation):
     is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
+    takes = 1
     parity: str
     degree: float | str | None
     work: int

@@ -8,7 +8,7 @@ Nothing here imports torch; emission is text.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnspec.compiler.ir import Tensor, Type
 from nnspec.compiler.relations import Relation
@@ -17,6 +17,9 @@ from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.shapes import ShapeMismatch
 from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from nnspec.compiler.expansion import Expansion
 
 
 class ShapeProblem(Exception):
@@ -82,11 +85,21 @@ class Operation:
     written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
     borrows: ClassVar[bool] = False  # its tensor is another instance's, and has that one's shape
     aligns: ClassVar[bool] = False  # its call rule takes inputs with and without a batch axis together
+    takes: ClassVar[int] = (
+        0  # how many entries of the last axis one unit of it takes; 0: no function of entries
+    )
+    expands: ClassVar[bool] = False  # stands for uses of other operations, by `expand`, and is in no graph
     example: ClassVar[str] = ""
 
     def outputs(self, arguments: dict[str, Any]) -> int:
         """Return how many tensors come out, from the arguments alone (`split` gives several)."""
         return 1
+
+    def expand(
+        self, expansion: Expansion, inputs: tuple[Any, ...], arguments: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """Return the values that come out, after other operations were put in its place."""
+        raise TypeError(f"{self.name} stands for itself")
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         """Return the output types, or raise ShapeProblem. Pass input axes on where they are kept:

@@ -173,3 +173,14 @@ class UnlikeCopies(Error):
     label = "here"
     explain = """The copies of a `fork` give a list with an entry for each copy, or one such list for each
 output, so that all must have the same number of outputs."""
+
+
+class NoUnits(Error):
+    code = "N0320"
+    title = "not a kind of units"
+    message = "`units` takes functions of entries, and {found} is none"
+    label = "here"
+    help = "{help}"
+    explain = """`units([sin, square, identity * 4, product])` gives each function its share of the last axis:
+`f` is one unit, `f * k` are k. Functions of entries are those of the library that change each entry by itself
+(and `product`, which makes one of two), activations, and anonymous functions such as `x => x ^ 3`."""
