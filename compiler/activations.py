@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.ir import Axis, Block, Child, Type
-from nnspec.compiler.values import Layer, Refused
+from nnspec.compiler.ir import Axis, Block, Child, Init, Primitive, Type
+from nnspec.compiler.values import Layer, Refused, Value, describe
 from nnspec.dsl.definitions import Definition
+from nnspec.dsl.dimensions import symbol
+from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.definitions import ActivationOwns
-from nnspec.dsl.syntax import ActivationDefinition
+from nnspec.dsl.syntax import ActivationDefinition, Expression, Name, ParameterDeclaration
 
 if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
 
-_ANY = Type(axes=(Axis(size=0, rest=True),))
+_REST = Axis(size=0, rest=True)
+_OWN_AXES = {"unit": ("unit",), "edge": ("edge", "unit")}  # the last axes of what it is applied to
 
 
 def activation_block(
@@ -29,17 +32,67 @@ def activation_block(
     function = item.function
     (name,) = function.parameters
     builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset((name,)))
-    builder.scope[name] = builder.input(name, _ANY, function.span)
-    result = Evaluator(elaborator, builder).tensor(function.body)
+    evaluator = elaborator.evaluator(builder)
+    builder.scope[name] = builder.input(name, _input(item), function.span)
+    for parameter in item.parameters:
+        if parameter.learn:
+            builder.scope[parameter.name] = _learned(evaluator, parameter, arguments[parameter.name])
+    result = evaluator.tensor(function.body)
     builder.outputs.append(("output", result, None, function.body.span))
     for child in builder.children:
         _only_functions(item, child)
-    shown = tuple((key, value) for key, value in arguments.items() if not isinstance(value, Layer))
+    shown = tuple((key, value) for key, value in arguments.items() if not isinstance(value, Layer | Init))
     return builder.finish(doc=item.doc, arguments=shown, function=True, span=definition.span)
 
 
+def _own_axes(parameter: ParameterDeclaration) -> tuple[str, ...]:
+    """Return the symbols of the axes for each of whose indices a parameter learns a row."""
+    axes = (parameter.type.axes if parameter.type is not None else None) or ()
+    first = axes[0].size if axes else None
+    return _OWN_AXES.get(first.name, ()) if isinstance(first, Name) else ()
+
+
+def _input(item: ActivationDefinition) -> Type:
+    """Return the declared type of the input: any, or with as many last axes as parameters speak of."""
+    own = max((_own_axes(p) for p in item.parameters if p.learn), key=len, default=())
+    return Type(axes=(_REST, *(Axis(size=symbol(name)) for name in own)))
+
+
+def _learned(evaluator: Evaluator, parameter: ParameterDeclaration, start: Any) -> Value:
+    """Return the value of a learned parameter, after an instance that stores it was added."""
+    builder = evaluator.builder
+    axes = (parameter.type.axes if parameter.type is not None else None) or ()
+    own = _own_axes(parameter)
+    rest = [axis.size for axis in (axes[1:] if own else axes) if axis.size is not None]
+    sizes = tuple(_size(evaluator, size) for size in rest)
+    init = start if isinstance(start, Init) else Init(name="constant", arguments=(("value", start),))
+    shape = (*(symbol(name) for name in own), *sizes)
+    arguments = {
+        "dtype": "real",
+        "follows": len(own),  # so many of its first axes are the last ones of the input
+        "init": init,
+        "names": (None,) * len(shape),
+        "shape": shape,
+    }
+    primitive = Primitive(operation="parameter", arguments=tuple(arguments.items()), span=parameter.span)
+    child = builder.add_child(parameter.name, (primitive,), parameter.span)
+    (value,) = builder.call(child, (), 1, parameter.span)
+    builder.name_value(value, parameter.name)
+    return value
+
+
+def _size(evaluator: Evaluator, written: Expression) -> int:
+    size = evaluator.expression(written)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        why = "the size of an axis is a whole number of at least 1"
+        raise Refused(WrongArgument(written.span, callee="learn", why=why, found=describe(size)))
+    return size
+
+
 def _only_functions(item: ActivationDefinition, child: Child) -> None:
-    """Refuse children that are more than functions."""
+    """Refuse children that are more than functions and learned parameters."""
+    learned = {parameter.name for parameter in item.parameters if parameter.learn}
     for instance in child.instances:
-        if not (isinstance(instance, Block) and instance.function):
+        is_function = isinstance(instance, Block) and instance.function
+        if not is_function and not (child.name in learned and isinstance(instance, Primitive)):
             raise Refused(ActivationOwns(child.span, name=item.name, operation=child.name))

@@ -58,6 +58,11 @@ class Use(Node):
     owner: str | None = None
     span: Span | None = None
 
+    def holds(self, held: Held) -> bool:
+        """Return whether a weight is stored in the instance used, or inside the activation used."""
+        own = self.owner
+        return own is not None and (held.path == own or held.path.startswith(f"{own}."))
+
     @property
     def word(self) -> str:
         """The word of the operation, or the name of the activation."""

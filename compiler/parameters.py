@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.evaluate_owned import initializer
+from nnspec.compiler.ir import Init
 from nnspec.compiler.values import (
     UNKNOWN,
     Given,
@@ -22,9 +24,7 @@ from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.errors.arguments import MissingArgument, NotTensorType, WrongArgument
 from nnspec.dsl.source import Span
-from nnspec.dsl.syntax import (
-    ParameterDeclaration,
-)
+from nnspec.dsl.syntax import CallOf, Expression, Name, ParameterDeclaration
 
 if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
@@ -81,7 +81,7 @@ def _given(
         value, place = item.value, item.span or span
     else:
         assert parameter.default is not None
-        value = elaborator.evaluator(builder).expression(parameter.default)
+        value = _default(elaborator, parameter, parameter.default, builder)
         place = parameter.default.span
     if isinstance(value, NamedSize):
         value = value.size
@@ -90,9 +90,23 @@ def _given(
     return value, place
 
 
+def _default(
+    elaborator: Elaborator, parameter: ParameterDeclaration, default: Expression, builder: BlockBuilder
+) -> Any:
+    """Return a default: a value, or for what is learned perhaps an `Init`."""
+    evaluator = elaborator.evaluator(builder)
+    function = default.function if isinstance(default, CallOf) else default
+    word = isinstance(function, Name) and elaborator.catalog.find("initializer", function.name) is not None
+    return initializer(evaluator, default) if parameter.learn and word else evaluator.expression(default)
+
+
 def _checked(definition: Definition, parameter: ParameterDeclaration, value: Any, span: Span | None) -> Any:
     written = parameter.type
+    if parameter.learn and isinstance(value, Init):
+        return value
     if written is None:
+        if parameter.learn and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise Refused(_wrong(definition, parameter, "a number", value, span))
         return value
     if written.choices:
         expected = "one of " + ", ".join(f'"{choice}"' for choice in written.choices)
@@ -104,10 +118,16 @@ def _checked(definition: Definition, parameter: ParameterDeclaration, value: Any
     else:
         raise Refused(NotTensorType(written.span, name=written.name))
     if not fits:
-        why = f"`{parameter.name}` must be {expected}"
-        related = (Related(span=parameter.span, label="declared here"),)
-        raise Refused(WrongArgument(span, related, callee=definition.name, why=why, found=describe(value)))
+        raise Refused(_wrong(definition, parameter, expected, value, span))
     return value
+
+
+def _wrong(
+    definition: Definition, parameter: ParameterDeclaration, expected: str, value: Any, span: Span | None
+) -> Error:
+    why = f"`{parameter.name}` must be {expected}"
+    related = (Related(span=parameter.span, label="declared here"),)
+    return WrongArgument(span, related, callee=definition.name, why=why, found=describe(value))
 
 
 def _is_kind(value: Any, kind: str) -> bool:

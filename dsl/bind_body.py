@@ -17,7 +17,7 @@ from nnspec.dsl.errors.arguments import (
     OutputWithoutValue,
     WrongParameterType,
 )
-from nnspec.dsl.errors.definitions import ActivationArity
+from nnspec.dsl.errors.definitions import ActivationArity, LearnedType, LearnElsewhere, LearnWithoutStart
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
     DimensionLooksMisspelt,
@@ -54,10 +54,12 @@ from nnspec.dsl.syntax import (
     Shared,
     Statement,
     Unary,
+    WrittenAxis,
     WrittenType,
 )
 
 PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
+LEARNED_AXES = ("unit", "edge")  # of what a learned parameter has one for each
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
 
@@ -121,13 +123,50 @@ class BodyBinder(ExpressionBinder):
     def parameters(self, parameters: tuple[ParameterDeclaration, ...]) -> None:
         for parameter in parameters:
             if parameter.learn:
-                self.bag.add(NotBuiltYet(parameter.span, what="learned parameters"))
-            if parameter.type is not None:
+                self.learned(parameter)
+            elif parameter.type is not None:
                 self.parameter_type(parameter.type)
-            if parameter.default is not None:
+            if parameter.default is not None and not self.names_initializer(parameter):
                 self.expression(parameter.default)
             self.parameter_names.append(parameter.name)
             self.define(parameter.name, parameter.span)
+
+    def learned(self, parameter: ParameterDeclaration) -> None:
+        """Check `learn a: real[unit, k] = 1.0`, which activations alone have."""
+        definition = self.definition
+        if definition is None or definition.kind != "activation":
+            name, kind = ("this", "let") if definition is None else (definition.name, definition.kind)
+            self.bag.add(LearnElsewhere(parameter.span, name=parameter.name, kind=kind, owner=name))
+        elif parameter.default is None:
+            self.bag.add(LearnWithoutStart(parameter.span, name=parameter.name, owner=definition.name))
+        written = parameter.type
+        if written is not None and written.name != "real":
+            self.bag.add(
+                LearnedType(written.span, name=parameter.name, why="what is learned is a real number")
+            )
+        for place, axis in enumerate(written.axes or () if written is not None else ()):
+            self.learned_axis(parameter.name, place, axis)
+
+    def learned_axis(self, name: str, place: int, axis: WrittenAxis) -> None:
+        size = axis.size
+        if axis.rest or size is None:
+            self.bag.add(LearnedType(axis.span, name=name, why="`..` has no size"))
+        elif isinstance(size, Name) and size.name in LEARNED_AXES:
+            if place > 0:
+                why = f"`{size.name}` stands first: one row a {size.name}"
+                self.bag.add(LearnedType(axis.span, name=name, why=why))
+        else:
+            self.expression(size)
+
+    def names_initializer(self, parameter: ParameterDeclaration) -> bool:
+        """Return whether a learned parameter begins by a word such as `normal(std = 0.1)`, and check it."""
+        function = parameter.default
+        function = function.function if isinstance(function, CallOf) else function
+        word = isinstance(function, Name) and self.catalog.find("initializer", function.name) is not None
+        if parameter.learn and word and parameter.default is not None:
+            self.word(parameter.default, "initializer")
+            return True
+        return False
 
     def parameter_type(self, written: WrittenType) -> None:
         if written.choices:

@@ -12,6 +12,7 @@ from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.initial import filling, owned
 from nnspec.compiler.emit.maps import Maps
+from nnspec.compiler.emit.nesting import nested
 from nnspec.compiler.emit.stored import reached, stored_lines
 from nnspec.compiler.emit.targets import multiplies_as_stored
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines, listed, one_line, place, spaced
@@ -162,7 +163,7 @@ class _Writer:
     def _forward(self, block: Block) -> list[Line]:
         form = ModuleForm(self.maps.code if self.products else None)
         body = Body(block, form, self.names.taken, self.maps.function, self.functions.function)
-        written = body.returning()
+        written = nested(body.returning()) if block.function else body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))
         head = lines(f"def forward({arguments}) -> {kind}:")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnspec.compiler.ir import Apply, Block, Call, Primitive, Tensor, Type, instances
+from nnspec.compiler.ir import Apply, Block, Call, Instance, Primitive, Tensor, Type, instances
 from nnspec.compiler.operations.operation import Cost, Operation, Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Elementwise,
+    Fixed,
     Middle,
     Relation,
     Sum,
@@ -61,11 +62,6 @@ class Function(Operation):
         return (function, *_held(block, given))
 
 
-def parameters(block: Block) -> tuple[tuple[str, Primitive], ...]:
-    """Return the learned parameters of an activation by their paths inside it."""
-    return tuple((located.path, located.primitive) for located in instances(block))
-
-
 def _flops(block: Block) -> Any:
     total: Any = 0
     for statement in block.body:
@@ -82,7 +78,28 @@ def _flops(block: Block) -> Any:
 
 def _held(block: Block, given: Term) -> tuple[Relation, ...]:
     """Say that parameters follow the permutations of the input, and that nothing else acts on them."""
-    return ()
+    types = dict(block.types)
+    shape = types[block.inputs[0].value].shape
+    found: list[Relation] = []
+    for located in instances(block):
+        own = located.primitive.outputs[0].shape
+        shared: int = located.primitive.options["follows"]
+        labels = (*given.labels[len(given.labels) - shared :], *(f"#{i}" for i in range(len(own) - shared)))
+        still, beside = f"{located.path}.still", f"{located.path}.beside"
+        whole = (*given.labels, *labels[shared:])
+        found += [
+            # `still` has the axes of the input, and neither scales nor signs reach it.
+            Middle(tensor=still, shape=shape),
+            Elementwise(
+                terms=(given,), output=Term(tensor=still, labels=given.labels), parity="even", degree=0
+            ),
+            Middle(tensor=beside, shape=(*shape, *own[shared:])),
+            Elementwise(
+                terms=(Term(tensor=still, labels=given.labels), Term(tensor=located.path, labels=labels)),
+                output=Term(tensor=beside, labels=whole),
+            ),
+        ]
+    return tuple(found)
 
 
 def _steps(
@@ -98,6 +115,10 @@ def _steps(
         given, out = aligned_terms((names[result], output), (shape, shape))
         return (Sum(terms=(given,), output=out, coefficients=(1.0,)),)
     for statement in block.body:
+        if isinstance(statement, Call) and not statement.inputs:  # a parameter is its weight
+            own = names[statement.outputs[0]] = f"{path}{statement.child}"
+            found.extend(_told_apart(own, block.child(statement.child).instances[0]))
+            continue
         for value in statement.outputs:
             names[value] = output if value == result else f"{path}{value}"
             if value != result:
@@ -107,6 +128,15 @@ def _steps(
             return None
         found.extend(stated)
     return tuple(found)
+
+
+def _told_apart(name: str, instance: Instance) -> tuple[Relation, ...]:
+    """The axes of a parameter that are not the input's: what reads it may tell their entries apart."""
+    if not isinstance(instance, Primitive):
+        return ()
+    rank = len(instance.outputs[0].axes)
+    axes = tuple(range(instance.options["follows"], rank))
+    return (Fixed(tensor=name, axes=axes, why="entries of a row that are told apart"),) if axes else ()
 
 
 def _statement(
@@ -120,9 +150,8 @@ def _statement(
         inside = f"{path}{statement.child}."
         if isinstance(instance, Block):
             return _steps(instance, given, made[0], inside)
-        primitive, own = instance, own | {w.name: inside.rstrip(".") for w in instance.weights}
-    else:
-        primitive, inside = statement.operation, f"{path}{statement.name}."
+        return None
+    primitive, inside = statement.operation, f"{path}{statement.name}."
     site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
     relations = operation(primitive.operation).relate(site)
     if relations is None:

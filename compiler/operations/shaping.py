@@ -201,6 +201,8 @@ class Slice(Operation):
         stop: int = -1 if site["stop"] is None else site["stop"]
         # Both ends are in; -1, the last entry, is no end for Python.
         to_the_end = stop == -1 or stop + 1 == site.inputs[0].shape[axis]
+        if to_the_end and not site["start"]:
+            return inputs[0]
         cut = f"{site['start'] or ''}:{'' if to_the_end else stop + 1}"
         return f"{inputs[0]}[{':, ' * (axis + site.batched)}{cut}]"
 

@@ -82,7 +82,7 @@ def cost_table(graph: Graph) -> CostTable:
 
 def _layer(use: Use, seen: set[str]) -> LayerCost:
     primitive = use.primitive
-    stored = [t for _, held in use.weights if held.path == use.owner for t in held.weight.stored]
+    stored = [t for _, held in use.weights if use.holds(held) for t in held.weight.stored]
     shared = use.owner in seen
     if use.owner is not None:
         seen.add(use.owner)

@@ -8,6 +8,37 @@ from __future__ import annotations
 from nnspec.dsl.diagnostics import Error
 
 
+class LearnWithoutStart(Error):
+    code = "N0236"
+    title = "learned parameter without an initial value"
+    message = "`{name}` of activation `{owner}` is learned, and nothing says where it begins"
+    label = "no initial value"
+    help = "write `learn {name}: real = 1.0`, or `= normal(std = 0.1)`"
+    explain = """What is learned begins somewhere, and no number would be right for every activation. The initial value is
+a number, or a word for initial values such as `normal(std = 0.1)`. A use may give another: `swish(beta = 2)`."""
+
+
+class LearnElsewhere(Error):
+    code = "N0241"
+    title = "learned parameter outside an activation"
+    message = "`learn` stands before parameters of activations; `{owner}` is a {kind}"
+    label = "not of an activation"
+    help = "in a layer write a line `parameter {name}: real[..] = normal(std = 0.02)`"
+    explain = """The parameters of a layer or a network are its configuration, given where it is used. What a layer learns
+stands in its body, in a line `parameter NAME: TYPE = INIT`."""
+
+
+class LearnedType(Error):
+    code = "N0242"
+    title = "type of a learned parameter"
+    message = "`{name}` cannot be learned so: {why}"
+    label = "here"
+    help = "one number is `real`, one a unit `real[unit]`, a row a unit `real[unit, 4]`, one an edge `real[edge]`"
+    explain = """An activation learns real numbers: one (`learn a: real`), one for each unit, that is each index of the
+last axis (`learn a: real[unit]`), a row for each unit (`learn a: real[unit, 4]`), or one for each pair of the last two
+axes, the unit that an edge leads to and the one it comes from (`learn a: real[edge]`)."""
+
+
 class ActivationArity(Error):
     code = "N0238"
     title = "activation of several tensors"
