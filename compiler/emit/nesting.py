@@ -6,6 +6,7 @@ only the next line reads, and reads once, written where it is read. Lines stay w
 
 from __future__ import annotations
 
+import ast
 import re
 
 from nnspec.compiler.emit.text import Line
@@ -38,9 +39,22 @@ def _joined(first: str, second: str, later: list[str]) -> str | None:
     word = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w|=)")
     if len(word.findall(reads)) != 1 or (target != name and _is_read(word, later)):
         return None
-    plain = reads == name or _is_argument(reads, word) or _is_atom(expression)
-    inside = expression if plain else f"({expression})"
-    return second[: len(second) - len(reads)] + word.sub(lambda _: inside, reads)
+    head = second[: len(second) - len(reads)]
+    safe = head + word.sub(lambda _: f"({expression})", reads)
+    plain = head + word.sub(lambda _: expression, reads)
+    return plain if _same_tree(plain, safe) else safe
+
+
+def _same_tree(left: str, right: str) -> bool:
+    """Return whether two statements are the same to Python, so that brackets say nothing."""
+    try:
+        return ast.dump(ast.parse(_statement(left))) == ast.dump(ast.parse(_statement(right)))
+    except SyntaxError:  # `x + 3.clamp(0, 6)`
+        return False
+
+
+def _statement(line: str) -> str:
+    return line.removeprefix("return ")
 
 
 def _taken_apart(line: str) -> tuple[str, str]:
@@ -57,26 +71,4 @@ def _is_read(word: re.Pattern[str], later: list[str]) -> bool:
             return True
         if target and word.fullmatch(target):
             return False
-    return False
-
-
-def _is_argument(reads: str, word: re.Pattern[str]) -> bool:
-    """Return whether the name is a whole argument of a call."""
-    place = word.search(reads)
-    assert place is not None
-    before, after = reads[: place.start()].rstrip(), reads[place.end() :].lstrip()
-    return before.endswith(("(", ",")) and after.startswith((",", ")"))
-
-
-def _is_atom(expression: str) -> bool:
-    """Return whether an expression needs no brackets: a name, or one call."""
-    if re.fullmatch(r"[\w.]+", expression):
-        return True
-    if not re.match(r"[\w.]+\(", expression) or not expression.endswith(")"):
-        return False
-    depth = 0
-    for place, letter in enumerate(expression):
-        depth += (letter in "([") - (letter in ")]")
-        if depth == 0 and letter == ")":
-            return place == len(expression) - 1
     return False

@@ -42,12 +42,16 @@ ACTIVATIONS: dict[str, tuple[str, Any]] = {
     "relu_squared": ("relu_squared", lambda x: x.clamp(min=0) ** 2),
     "gaussian": ("gaussian(width = 2)", lambda x: torch.exp(-x * x / 8)),
     "shrink": ("shrink", F.softshrink),
+    "prelu": ("prelu(0.3)", lambda x: F.leaky_relu(x, 0.3)),
+    "learned_swish": ("learned_swish(2)", lambda x: x * torch.sigmoid(2 * x)),
+    "learned_snake": ("learned_snake(frequency = 3)", lambda x: x + (1 - torch.cos(6 * x)) / 6),
+    "scaled": ("scaled(tanh, gain = 2, shift = 1)", lambda x: 2 * torch.tanh(x) + 1),
     "hard_tanh": ("hard_tanh(0.7)", lambda x: F.hardtanh(x, -0.7, 0.7)),
 }
 
 
 def test_every_activation_has_a_formula_here() -> None:
-    assert {name for name, part in defined().items() if part == "activations"} == set(ACTIVATIONS)
+    assert {name for name, part in defined().items() if part == "activations"} == {*ACTIVATIONS, "cubic"}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -127,6 +131,24 @@ class Highway(nn.Module):
         return carry * self.block(x) + (1 - carry) * x
 
 
+class Edges(nn.Module):
+    """Each edge by itself, in loops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("copies", torch.ones(5, 1))
+        self.act = nn.Module()
+        self.act.w = nn.Parameter(torch.zeros(5, 8, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights: Any = self.act.w
+        columns = [
+            sum(sum(weights[j, i, k] * x[..., i] ** (k + 1) for k in range(3)) for i in range(8))
+            for j in range(5)
+        ]
+        return torch.stack(columns, -1)
+
+
 class Tower(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -154,6 +176,7 @@ BLOCKS: dict[str, tuple[str, type[nn.Module] | Callable[[], nn.Module], str]] = 
     "gated": ("gated(5, gate = silu)", Gated, "3, 8"),
     "squeeze_excite": ("squeeze_excite", SqueezeExcite, "8, 5, 4"),
     "highway": ("highway(dense(8))", Highway, "8"),
+    "edges": ("edges(cubic, 5)", Edges, "3, 8"),
     "tower": ("tower(residual(dense(8)), 3)", Tower, "8"),
 }
 
