@@ -15,13 +15,23 @@ def catalog() -> Catalog:
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
     from nnspec.compiler.rules import registry as rules
-    from nnspec.compiler.runtime import data, losses, metrics, optimizers, schedules, selection, stages, stops
+    from nnspec.compiler.runtime import (
+        data,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+        selection,
+        stages,
+        stops,
+        ways,
+    )
 
     found = Catalog()
     for rule in operations.operations().values():
         if rule.written:
             found.add(rule.entry())
-    words = (data, losses, metrics, optimizers, schedules, selection, stages, stops)
+    words = (data, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
     for module in (constraints, initializers, passes, rules, *words):
         for entry in module.entries():
             found.add(entry)

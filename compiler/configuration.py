@@ -65,6 +65,7 @@ _NOUNS = {
     "rule": "learning rule",
     "stop": "rule for stopping",
     "select": "choice among restarts",
+    "way": "way to judge",
 }
 # Fields that older habits write as arguments of the rule.
 _FIELDS_OF_RULES = ("optimizer", "schedule", "epochs", "steps", "batch", "loss", "seeds")

@@ -109,6 +109,7 @@ class Experiment(Node):
     batch: int | None  # None: the whole training part at once
     seeds: tuple[int, ...]
     metrics: tuple[Judged, ...]
+    evaluate: tuple[Choice, ...] = ()  # family "way": how a trained network is judged; (): as it was trained
     shuffle: bool = True
     seed_mode: str = "streams"
     device: str = "auto"  # auto, cpu, cuda, mps

@@ -69,6 +69,13 @@ FIELDS = Entry(
             doc="which restart; else the one of least training loss",
         ),
         Argument(name="metrics", kind="metric", listed="either", default=(), doc="reported beside the loss"),
+        Argument(
+            name="evaluate",
+            kind="way",
+            listed="either",
+            default=(),
+            doc="the ways in which a trained network is judged; else as it was trained",
+        ),
         Argument(name="shuffle", kind="bool", default=True, doc="whether each epoch has its own order"),
         Argument(
             name="seed_mode",
@@ -119,9 +126,7 @@ BLOCK_FIELDS = Entry(
     example="train head.** { optimizer = sgd(lr = 0.1) }",
 )
 
-LATER_FIELDS = {
-    "evaluate": "`evaluate`, ways to judge a stochastic network",
-}
+LATER_FIELDS = {}
 
 EXAMPLES = {
     "network": "network = my_network",

@@ -24,8 +24,9 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
     defaults = {argument.name: argument.default for argument in FIELDS.arguments if not argument.required}
     full: dict[str, Any] = {**defaults, **values}
     rows = data.part_sizes(full["data"])
-    if "batch" not in values and rows is not None and rows.train < full["batch"]:
-        full["batch"] = None  # the default is no reason to refuse a small data set
+    small = rows is not None and full["batch"] is not None and rows.train < full["batch"]
+    if "batch" not in values and (small or (full["optimizer"] and optimizers.repeats(full["optimizer"]))):
+        full["batch"] = None  # the default is no reason to refuse a small data set, or to search on batches
     doc = definition.item.doc if isinstance(definition.item, ExperimentDefinition) else None
     return Experiment(
         name=definition.name,
@@ -40,6 +41,7 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         batch=full["batch"],
         seeds=listed(full["seeds"]),
         metrics=tuple(_with_threshold(metric, full["loss"]) for metric in listed(full["metrics"])),
+        evaluate=listed(full["evaluate"]),
         shuffle=full["shuffle"],
         seed_mode=full["seed_mode"],
         device=full["device"],

@@ -22,6 +22,7 @@ from nnspec.compiler.experiment_record import assemble, check_seeds, listed, wat
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
+from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.objective_fit import check_depends, settle_all
@@ -136,10 +137,13 @@ class Fitter:
             values |= self.course(definition, values, written, graph)
             values = self.settled(values, graph)
             values["start"] = self.start(written["network"], graph, values)
+            check_ways(values, graph, self.bag)
+            check_search(values, self.bag)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
             return None
+        warn_of_batches(values, self.bag)
         return assemble(definition, graph, values)
 
     def check_present(self, definition: Definition, written: Mapping[str, Written]) -> None:

@@ -87,11 +87,11 @@ def _headlines(networks: Sequence[Network], runs: Sequence[RunResult]) -> list[H
         count = network.cost().parameters
         found.append(Headline(value=f"{count:,}", label=f"parameters of {network.name}"))
     for run in runs[:4]:
-        names = [name for name in run.mean if "." not in name]
-        chosen = next((name for name in names if name != "loss"), "loss")
+        shown = run.shown
+        chosen = next((name for name in shown if not name.endswith("loss")), next(iter(shown), ""))
         if chosen in run.mean:
             spread = f" ± {run.deviation[chosen]:.2g}" if len(run.seeds) > 1 else ""
-            label = f"{run.held_out} {chosen.replace('_', ' ')} of {run.experiment}"
+            label = f"{shown[chosen].replace('_', ' ')} of {run.experiment}"
             found.append(Headline(value=f"{run.mean[chosen]:.4g}{spread}", label=label))
     return found
 
@@ -183,12 +183,12 @@ def _run_section(run: RunResult) -> Section:
 
 def _seed_tables(run: RunResult) -> list[Part]:
     """Each seed's metrics, then mean and deviation; those of many seeds are folded below a summary."""
-    names = [name for name in run.mean if "." not in name]
+    names = list(run.shown)
     rows: list[tuple[Cell, ...]] = [
         (str(own.seed), own.status, own.epochs, *(own.metrics.get(name) for name in names))
         for own in run.seeds
     ]
-    columns = ("seed", "ended", "epochs", *(f"{run.held_out} {name}" for name in names))
+    columns = ("seed", "ended", "epochs", *run.shown.values())
     title = f"metrics on the {run.held_out} part"
     if len(rows) <= _MOST_ROWS:
         if len(rows) > 1:

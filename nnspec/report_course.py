@@ -20,7 +20,7 @@ def course_tables(run: RunResult, text: Callable[[Any], str]) -> list[Table]:
 def _stages(run: RunResult, text: Callable[[Any], str]) -> Table | None:
     """What each stage was, where it ended, and the scores then: the mean over the seeds."""
     written = run.settings.get("stages") or ()
-    names = [name for name in run.mean if "." not in name]
+    names = run.names
     rows: list[tuple[Cell, ...]] = []
     for number, stage in enumerate(written, 1):
         last = {row["seed"]: row for row in run.kept_history if row.get("stage") == number}
@@ -49,7 +49,8 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _restarts(run: RunResult) -> Table | None:
     """Every restart of every seed, and which is the result."""
-    names = list(run.seeds[0].metrics) if run.trials else []
+    plain = set(run.names)
+    names = [name for name in run.seeds[0].metrics if name not in plain] if run.trials else []
     kept = {(own.seed, own.restart) for own in run.seeds}
     rows: list[tuple[Cell, ...]] = [
         (
@@ -57,9 +58,9 @@ def _restarts(run: RunResult) -> Table | None:
             str(own.restart),
             "kept" if (own.seed, own.restart) in kept else "",
             own.status,
-            *(own.metrics.get(name) for name in names if "." in name),
+            *(own.metrics.get(name) for name in names),
         )
         for own in run.trials
     ]
-    columns = ("seed", "restart", "", "ended", *(name.replace(".", " ") for name in names if "." in name))
+    columns = ("seed", "restart", "", "ended", *(name.replace(".", " ") for name in names))
     return Table(title="restarts", columns=columns, rows=tuple(rows)) if rows else None

@@ -53,7 +53,7 @@ def train(experiment: Experiment, options: Namespace) -> RunResult:
 
 def print_run(result: RunResult) -> None:
     """Print each seed's metrics on the held-out part, their mean and deviation, and where the run lies."""
-    names = [name for name in result.mean if "." not in name]
+    names = list(result.shown)
     rows: list[tuple[Any, ...]] = []
     if len(result.seeds) <= _MOST_ROWS:
         for seed in result.seeds:
@@ -61,7 +61,7 @@ def print_run(result: RunResult) -> None:
     if len(result.seeds) > 1:
         rows.append((f"mean of {len(result.seeds)}", "", None, *(result.mean[n] for n in names)))
         rows.append(("deviation", "", None, *(result.deviation[n] for n in names)))
-    columns = ("seed", "ended", "epochs", *(f"{result.held_out} {name}" for name in names))
+    columns = ("seed", "ended", "epochs", *result.shown.values())
     print_table(f"experiment {result.experiment}", columns, rows)
     if result.trials:
         count = len(result.trials) // len(result.seeds)

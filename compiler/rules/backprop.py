@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.rule import Rule
+from nnspec.dsl.catalog import Argument
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +21,51 @@ class Backprop(Rule):
     batch with respect to every parameter (Rumelhart, Hinton and Williams, 1986)."""
     requires = ("gradient",)
     follows_gradient = True
-    example = "learn = backprop"
+    repeats = True
+    arguments = (
+        Argument(
+            name="clip",
+            kind="real",
+            default=None,
+            nullable=True,
+            above=0,
+            doc="the norm of the gradient is cut to this; none: it is left as it is",
+        ),
+    )
+    example = "learn = backprop(clip = 1.0)"
+
+    def stacks(self, options: dict[str, Any]) -> bool:
+        return options.get("clip") is None  # the norm is that of one network
 
     def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
+        if run.repeats:
+            return self.search(run, batch)
+        loss = self.gradient(run, batch)
+        run.optimizer.step()
+        return loss.detach()
+
+    def gradient(self, run: LearningGroup, batch: Batch) -> Tensor:
+        """Give the parameters the gradient of the batch's loss, and return that loss."""
         run.optimizer.zero_grad(set_to_none=True)
         loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
         loss.backward(inputs=run.parameters if run.apart else None)
-        run.optimizer.step()
-        return loss.detach()
+        clip = run.options.get("clip")
+        if clip is not None:
+            from torch.nn.utils import clip_grad_norm_
+
+            clip_grad_norm_(run.parameters, clip)
+        return loss
+
+    def search(self, run: LearningGroup, batch: Batch) -> Tensor:
+        """Let the optimizer ask for the loss as often as it likes; a forward then draws the same each time."""
+        before = run.draws()
+
+        def again() -> Tensor:
+            run.draw_again(before)
+            return self.gradient(run, batch)
+
+        optimizer: Any = run.optimizer
+        return optimizer.step(again).detach()
 
 
 RULES = (Backprop(),)

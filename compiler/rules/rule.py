@@ -7,7 +7,7 @@ loss on the device, without waiting for it. Nothing here imports torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnspec.compiler.runtime.component import Component
 
@@ -26,6 +26,13 @@ class Rule(Component):
     requires: ClassVar[tuple[str, ...]] = ()  # "gradient": a loss that can be differentiated
     # Many networks at once: the direction is the gradient of the batch's mean loss, and nothing is drawn.
     follows_gradient: ClassVar[bool] = False
+
+    # An optimizer may ask for the loss and its direction several times a step.
+    repeats: ClassVar[bool] = False
+
+    def stacks(self, options: dict[str, Any]) -> bool:
+        """Return whether many networks can learn at once with these options."""
+        return self.follows_gradient
 
     def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         """Change the parameters once; return the mean loss of the batch, detached and on the device."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.runs import CheckpointUnreadable, DiskFull, RunNotWritable
@@ -93,6 +93,13 @@ def optimizer_snapshot(state: dict[str, Any]) -> Snapshot:
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value.clone()
+            elif isinstance(value, list):  # lbfgs keeps its last steps so
+                listed = cast("list[Any]", value)
+                tensors |= {
+                    f"{index}.{name}.{i}": t.clone() for i, t in enumerate(listed) if isinstance(t, Tensor)
+                }
+                kept = [None if isinstance(item, Tensor) else item for item in listed]
+                numbers.setdefault(str(index), {})[name] = kept
             elif value is not None:
                 numbers.setdefault(str(index), {})[name] = value
     return Snapshot(tensors, numbers)
@@ -104,9 +111,14 @@ def optimizer_state(fresh: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]
     Tensors are copied: torch would go on to change those of the snapshot.
     """
     state: dict[int, dict[str, Any]] = {}
+    for index, values in snapshot.data.items():
+        own = {name: list(v) if isinstance(v, list) else v for name, v in values.items()}
+        state.setdefault(int(index), {}).update(own)
     for name, tensor in snapshot.tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor.clone()
-    for index, values in snapshot.data.items():
-        state.setdefault(int(index), {}).update(values)
+        key, _, place = key.partition(".")
+        if place:
+            state[int(index)][key][int(place)] = tensor.clone()
+        else:
+            state.setdefault(int(index), {})[key] = tensor.clone()
     return {"state": state, "param_groups": fresh["param_groups"]}

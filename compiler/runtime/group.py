@@ -66,6 +66,7 @@ class LearningGroup:
         self.parameters = list(parameters.values())
         self.apart = len(phase.groups) > 1  # the gradient is to be taken for these parameters alone
         self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, learner.plan.device.type)
+        self.repeats = optimizers.repeats(chosen(group.optimizer))
         self.pace = Pace(group, phase, self.optimizer)
         choice = chosen(group.rule)
         self.rule = rule(choice.name)
@@ -88,8 +89,8 @@ class LearningGroup:
     def _mean_loss(self, batch: Batch) -> Tensor:
         if self.learner.mixed:
             with self.learner.precision():
-                return self.loss(self.network(*batch.inputs), batch, self.learner.weights)
-        return self.loss(self.network(*batch.inputs), batch, self.learner.weights)
+                return self.loss(self.network(*batch.inputs), batch, self.learner.state)
+        return self.loss(self.network(*batch.inputs), batch, self.learner.state)
 
     def spared(self, directions: list[Tensor]) -> list[Tensor]:
         """Return directions for the parameters with nothing in them for entries that were pruned."""

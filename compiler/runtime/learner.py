@@ -6,7 +6,7 @@ In: a plan and a trial. Nothing in an epoch waits for the device; losses are rea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime import masks
@@ -49,7 +49,6 @@ class Learner:
         self.after_step.project(self.state)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
-        self.weights = self.network.state_dict(keep_vars=True)  # the parameters themselves, by name
         self.scorer = Scorer(plan)
         self.masks: dict[str, Tensor] = {}
         self.step = 0
@@ -131,7 +130,7 @@ class Learner:
         self.network.eval()
         with torch.no_grad(), self.precision():
             return {
-                name: [self.scorer.scores(self.network, part, self.weights)]
+                name: [self.scorer.scores(self.network, part, self.state)]
                 for name, part in self.plan.parts.items()
             }
 
@@ -142,7 +141,7 @@ class Learner:
         self.network.eval()
         part = self.plan.parts[self.plan.held_out]
         with torch.no_grad(), self.precision():
-            return [self.scorer.tables(self.network, part, self.weights, choice)]
+            return [self.scorer.tables(self.network, part, self.state, choice)]
 
     def keep_best(self) -> None:
         """Keep the weights as they are now as the best so far."""
@@ -155,11 +154,7 @@ class Learner:
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context in which forwards run: that of mixed precision, where it is asked for."""
-        import torch
-
-        if self.mixed:
-            return torch.autocast(self.plan.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return self.plan.precision()
 
     # ---------------------------------------------------------------------------------------- checkpoints
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.feeding import feed
@@ -94,6 +95,14 @@ class Plan(Node):
     @property
     def trials(self) -> tuple[Trial, ...]:
         return trials(self.experiment)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context in which forwards run: that of mixed precision, where it is asked for."""
+        import torch
+
+        if self.experiment.precision == "bfloat16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
 
     @property
     def epochs(self) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.node import Node
+
+Scores: TypeAlias = "dict[str, dict[str, float]]"  # part -> name -> value
 
 
 class SeedResult(Node):
@@ -93,6 +95,24 @@ class RunResult(Node):
         others = [finite(trial.metrics) for trial in self.trials if trial.seed == own.seed]
         return found | ({"restart": own.restart, "restarts": others} if len(others) > 1 else {})
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the loss and the metrics, as they stand in every part."""
+        found = self.mean
+        return tuple(name for name in found if f"{self.held_out}.{name}" in found)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Which scores on the held-out part a table shows, with their titles.
+
+        Where there are several ways to judge, each score says which, so that none is taken for another.
+        """
+        end = f".{self.held_out}.loss"
+        ways = [name.removesuffix(end) for name in self.mean if name.endswith(end)]
+        if not ways:
+            return {name: f"{self.held_out} {name}" for name in self.names}
+        return {f"{way}.{name}": f"{way} {self.held_out} {name}" for way in ways for name in self.names}
+
     def _columns(self) -> dict[str, list[float]]:
         sound = [own.metrics for own in self.seeds if own.status != "diverged"]
         names = sound[0] if sound else {}
@@ -116,8 +136,18 @@ class Progress(Node):
         return (self.finished + self.networks * self.epoch / max(1, self.epochs)) / self.count
 
 
-def flat_metrics(scores: dict[str, dict[str, float]], held_out: str) -> dict[str, float]:
-    """Return scores by part as one record; the held-out part's stand under their plain names too."""
+def flat_metrics(scores: Scores, ways: dict[str, Scores], held_out: str) -> dict[str, float]:
+    """Return scores by part as one record; the held-out part's stand under their plain names too.
+
+    Those of each way to judge, of which there may be none, bear its name in front: `hard.test.accuracy`.
+    """
+    found = _by_part(scores, held_out)
+    for way, own in ways.items():
+        found |= {f"{way}.{name}": value for name, value in _by_part(own, held_out).items()}
+    return found
+
+
+def _by_part(scores: Scores, held_out: str) -> dict[str, float]:
     found = dict(scores[held_out])
     for part, own in scores.items():
         found |= {f"{part}.{name}": value for name, value in own.items()}

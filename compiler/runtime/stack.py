@@ -44,7 +44,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
     groups = [group for phase in plan.phases for group in phase.groups]
     return (
         len(plan.trials) > 1
-        and all(rule(chosen(group.rule).name).follows_gradient for group in groups)
+        and all(rule(chosen(g.rule).name).stacks(chosen(g.rule).options) for g in groups)
         and experiment.stop is None
         and experiment.save == "last"
         and experiment.precision != "bfloat16"

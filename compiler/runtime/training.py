@@ -17,9 +17,10 @@ from nnspec.compiler.runtime.checkpoint import Snapshot
 from nnspec.compiler.runtime.constraint_log import ConstraintLog, with_objective
 from nnspec.compiler.runtime.device import describe
 from nnspec.compiler.runtime.divergence import locate
+from nnspec.compiler.runtime.judging import judge
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Plan
-from nnspec.compiler.runtime.results import finite, flat_metrics
+from nnspec.compiler.runtime.results import Scores, finite, flat_metrics
 from nnspec.compiler.runtime.stack import Stack, alone
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import Error, RunError
@@ -219,13 +220,16 @@ class Training:
             learner.use_best()
             self.scores = {}
         self.scores = self.scores or learner.scores()
-        tables = learner.tables(self.record.table)
+        tables, states = learner.tables(self.record.table), learner.states()
         for index, trial in enumerate(learner.trials):
             scores = {part: own[index] for part, own in self.scores.items()}
-            result = self._result(trial, scores, tables[index])
+            ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
+            result = self._result(trial, scores, ways, tables[index])
             self.record.results[trial.name] = result | {"weights": self.constraints.pictures(index)}
 
-    def _result(self, trial: Trial, scores: dict[str, dict[str, float]], tables: tuple[Any, Any]) -> Any:
+    def _result(
+        self, trial: Trial, scores: Scores, ways: dict[str, Scores], tables: tuple[Any, Any]
+    ) -> dict[str, Any]:
         problem = self.diverged.get(trial)
         if problem is not None:
             epochs = problem["epoch"] - 1
@@ -234,7 +238,7 @@ class Training:
         table, pairs = tables
         return {
             "status": "stopped" if self.epoch < self.plan.epochs else "finished",
-            "metrics": finite(flat_metrics(scores, self.plan.held_out)),
+            "metrics": finite(flat_metrics(scores, ways, self.plan.held_out)),
             "epochs": self.epoch,
             "best_epoch": self.watch.best_epoch or None if experiment.save == "best" else None,
             "confusion": table,

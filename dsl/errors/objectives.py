@@ -98,3 +98,45 @@ class WrongMetricValues(Error):
     help = "write `{name}(output, field)`; arguments go by name"
     explain = """A metric with values in its brackets compares the first with the second: `accuracy(digit,
 label)`. Without brackets it compares the network's one output with the target."""
+
+
+class NoHardVersion(Error):
+    code = "N0629"
+    title = "no hard version to judge"
+    message = "`hard` judges the weights that straight-through constraints give, and `{network}` has none"
+    label = "nothing to harden"
+    help = "constrain weights so that there is something to harden, as `binary` does, or leave `hard` out"
+    explain = """Weights under a constraint such as `binary` are trained through real numbers that stand behind them.
+`evaluate = [surrogate, hard]` judges the network as it is trained and with the constrained weights stored as they
+are used. Without such a constraint the two are the same network."""
+
+
+class NothingDrawn(Error):
+    code = "N0630"
+    title = "nothing to sample"
+    message = "`samples` judges networks that draw random numbers, and `{network}` draws none"
+    label = "every sample is the same"
+    help = "leave it out, or let the network draw, as `dropout` does"
+    explain = """`samples(k)` scores the network k times with its random numbers drawn, as in training, and reports the
+mean of the scores. A network that draws nothing has one score."""
+
+
+class NeedsDirectionAgain(Error):
+    code = "N0631"
+    title = "optimizer that asks again"
+    message = "`{optimizer}` asks for the gradient several times a step, and `{rule}` gives one direction"
+    label = "asks again"
+    help = "let it learn by `backprop`, or take an optimizer such as `adam`"
+    explain = """L-BFGS searches along its direction for a step that is long enough, so it needs the loss and its
+gradient at several places within one step. A rule that estimates its direction once a step cannot give them."""
+
+
+class SearchOnBatches(Error):
+    code = "N0632"
+    severity = "warning"
+    title = "line search on batches"
+    message = "`{optimizer}` compares gradients of one step with those of the next, and the batches differ"
+    label = "different rows each step"
+    help = "write `batch = none`, or leave `batch` out: `{optimizer}` then takes the whole training part"
+    explain = """A quasi-Newton optimizer learns the curvature from how the gradient changes between steps. Where
+each step sees other rows, most of that change is noise."""
