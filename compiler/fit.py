@@ -21,8 +21,8 @@ from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
-from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
+from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.objective_fit import check_depends, settle_all
