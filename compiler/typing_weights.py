@@ -152,8 +152,10 @@ def _part(
     """Return what a constraint comes to for this weight, its blocks typed."""
     rule, where = constraint.rule, constraint.span
     try:
-        if tensor.dtype != "real" or tensor.kind == "buffer":
+        if tensor.kind == "buffer":
             raise Misfit("it is a buffer, which is not learned")
+        if tensor.dtype != "real":
+            raise Misfit(f"constraints are for real numbers, and its are {tensor.dtype}")
         part: Part = rule.part(site, where)
     except Misfit as misfit:
         typer.bag.add(
