@@ -78,7 +78,7 @@ def converged(
     for _ in range(6000):
         learner.learn(plan.train)
     weight = learner.learned["map.weight"]
-    loss = learner.groups[0].loss(learner.network(*plan.train.inputs), plan.train.target)
+    loss = learner.groups[0].loss(learner.network(*plan.train.inputs), plan.train, learner.weights)
     (slope,) = torch.autograd.grad(loss, weight)
     return weight.detach(), slope
 
