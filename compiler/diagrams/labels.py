@@ -109,7 +109,10 @@ def badges(primitive: Primitive) -> list[str]:
     """Return what is said about a primitive's weights: constraints and ties."""
     found: dict[str, None] = {}
     for weight in primitive.weights:
-        found.update({item.name: None for item in weight.maps})
+        parts = (*weight.maps, *weight.projections, *weight.penalties)
+        found.update({item.name: None for item in parts})
+        if any(tensor.kind == "frozen" for tensor in weight.stored):
+            found["frozen"] = None
         if weight.tie is not None:
             found[f"tied to {weight.tie.child}"] = None
     return list(found)

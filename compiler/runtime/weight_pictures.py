@@ -35,7 +35,7 @@ def histogram(before: Array, after: Array) -> dict[str, Any]:
     """
     import numpy as np
 
-    values = np.unique(np.concatenate((before, after)))
+    values = np.unique(np.concatenate((before, after)) + 0.0)  # -0 is 0
     if len(values) <= _VALUES < after.size:
         counts = [[int((own == value).sum()) for value in values] for own in (before, after)]
         return {"values": values.tolist(), "before": counts[0], "after": counts[1]}
