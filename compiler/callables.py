@@ -62,7 +62,7 @@ class Callables:
         rest: list[Given] = []
         for index, item in enumerate(given):
             found = tensors(item.value)
-            if found and item.name is None:
+            if found and (item.name is None or item.name in self.tensor_names(layer)):
                 inputs.extend(found)
             elif inputs and item.name is None:
                 rest.append(item.replace(name=self.name_at(layer, index, given)))
@@ -71,6 +71,10 @@ class Callables:
         if inputs:
             return self.apply(builder, layer, tuple(inputs), tuple(rest), layer.name, span)
         return layer.replace(given=(*layer.given, *rest), span=span)
+
+    def tensor_names(self, layer: Layer) -> tuple[str, ...]:
+        """The names under which a layer of the library takes tensors."""
+        return layer.target.tensor_names if isinstance(layer.target, Entry) else ()
 
     def name_at(self, layer: Layer, index: int, given: tuple[Given, ...]) -> str | None:
         """The argument that a position means in `f(x, a)`: those of the tensors are counted off first."""

@@ -11,6 +11,7 @@ from nnspec.dsl.catalog import Catalog
 def catalog() -> Catalog:
     """Return the catalog of operations, constraints, rules, passes and the words of experiments."""
     from nnspec.compiler.constraints import registry as constraints
+    from nnspec.compiler.distributions import registry as distributions
     from nnspec.compiler.initializers import registry as initializers
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
@@ -32,7 +33,7 @@ def catalog() -> Catalog:
         if rule.written:
             found.add(rule.entry())
     words = (data, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
-    for module in (constraints, initializers, passes, rules, *words):
+    for module in (constraints, distributions, initializers, passes, rules, *words):
         for entry in module.entries():
             found.add(entry)
     return found

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.values import (
     Anonymous,
-    Given,
     Layer,
     Refused,
     SharedInstance,
@@ -24,6 +23,7 @@ from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.limits import GraphTooLarge
 from nnspec.dsl.errors.names import NotALayer, NotAValue, SharedRenamed
 from nnspec.dsl.syntax import (
+    Argument,
     CallOf,
     CallStep,
     Chain,
@@ -87,11 +87,11 @@ class ChainEvaluator:
 
     def call_step(self, step: CallStep, value: Any) -> Any:
         function = step.function
-        given: tuple[Given, ...] = ()
+        written: tuple[Argument, ...] = ()
         if isinstance(function, CallOf):
-            given = tuple(self.evaluator.given(argument) for argument in function.arguments)
-            function = function.function
+            written, function = function.arguments, function.function
         layer = self.callee(function)
+        given = self.evaluator.all_given(layer, written)
         if step.alias is not None and isinstance(layer.target, SharedInstance):
             raise Refused(SharedRenamed(step.span, name=layer.name, alias=step.alias))
         inputs = tensors(value)

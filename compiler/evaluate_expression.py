@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
-from nnspec.compiler.evaluate_owned import weight_value
+from nnspec.compiler.evaluate_owned import weight_value, word
 from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -26,11 +26,13 @@ from nnspec.compiler.values import (
     entries,
     source_text,
 )
+from nnspec.dsl.bind_expression import word_families, word_family
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, NoUnits, WrongArgument
 from nnspec.dsl.errors.names import NotALayer, NotAValue
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
+    Argument,
     Binary,
     Boolean,
     CallOf,
@@ -205,8 +207,25 @@ class ExpressionEvaluator:
             raise Refused(
                 NotALayer(expression.function.span, name=source_text(expression.function), found=found)
             )
-        given = tuple(self.given(argument) for argument in expression.arguments)
+        given = self.all_given(layer, expression.arguments)
         return self.elaborator.callables.call(self.builder, layer, given, expression.span)
+
+    def all_given(self, layer: Layer, written: tuple[Argument, ...]) -> tuple[Given, ...]:
+        """Evaluate the arguments of a call; some stand for words of the library, as in `sample(normal)`."""
+        families = word_families(layer.target)
+        if not families:
+            return tuple(self.given(argument) for argument in written)
+        found: list[Given] = []
+        for argument in written:
+            family = word_family(self.elaborator.catalog, families, argument)
+            if family is None:
+                found.append(self.given(argument))
+                continue
+            value = word(self, argument.value, family)
+            found.append(
+                Given(name=argument.name, value=value, expression=argument.value, span=argument.span)
+            )
+        return tuple(found)
 
     def given(self, argument: Any) -> Given:
         return Given(

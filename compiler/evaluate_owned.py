@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.constraints.tied import Tied
-from nnspec.compiler.ir import Block, Constraint, Init, Primitive
+from nnspec.compiler.ir import Block, Constraint, Init, Primitive, Word
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, Value, describe
 from nnspec.dsl.bind import duplicate
@@ -86,8 +86,15 @@ def _lent(child: str, weight: str, span: Span | None) -> Primitive:
 
 def initializer(evaluator: ExpressionEvaluator, expression: Expression) -> Init:
     """Return what an initializer's word means, `normal(std = 0.02)`."""
-    entry = word_of(evaluator, expression, "initializer")
-    return Init(name=entry.name, arguments=word_arguments(evaluator, entry, expression), span=expression.span)
+    found = word(evaluator, expression, "initializer")
+    return Init(name=found.name, arguments=found.arguments, span=found.span)
+
+
+def word(evaluator: ExpressionEvaluator, expression: Expression, family: str) -> Word:
+    """Return a word of a family of the catalog with its arguments."""
+    entry = word_of(evaluator, expression, family)
+    arguments = word_arguments(evaluator, entry, expression)
+    return Word(name=entry.name, arguments=arguments, span=expression.span)
 
 
 def word_of(evaluator: ExpressionEvaluator, expression: Expression, family: str) -> Entry:

@@ -61,8 +61,8 @@ class Type(Node):
         return f"{self.dtype}[{inside}]" if self.axes else self.dtype
 
 
-class Init(Node):
-    """How a stored tensor begins: a word of `compiler/initializers` with complete, sorted arguments."""
+class Word(Node):
+    """A word of the library with complete, sorted arguments, such as the distribution of a draw."""
 
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
@@ -71,6 +71,10 @@ class Init(Node):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.arguments)
+
+
+class Init(Word):
+    """How a stored tensor begins: a word of `compiler/initializers`."""
 
 
 class Tensor(Node):

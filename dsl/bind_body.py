@@ -24,7 +24,6 @@ from nnspec.dsl.errors.names import (
     NotAConstraint,
     UndefinedName,
 )
-from nnspec.dsl.errors.owned import UnknownInitializer
 from nnspec.dsl.errors.shapes import UnclearAxes
 from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS
 from nnspec.dsl.source import Span
@@ -45,7 +44,6 @@ from nnspec.dsl.syntax import (
     Member,
     Name,
     NetworkDefinition,
-    Number,
     Output,
     Over,
     Parameter,
@@ -229,23 +227,6 @@ class BodyBinder(ExpressionBinder):
         self.word(statement.value, "initializer")
         self.instance(statement.name, statement.span)
         self.define(statement.name, statement.span)
-
-    def word(self, expression: Expression, family: str) -> None:
-        """Check a word of a family of the catalog, with its arguments: `normal(std = 0.02)`."""
-        function = expression.function if isinstance(expression, CallOf) else expression
-        entry = self.catalog.find(family, function.name) if isinstance(function, Name) else None
-        if entry is not None:
-            self.arguments(entry, expression)
-            return
-        text = " ".join(function.span.text.split())[:60]
-        near = nearest(text, self.catalog.names(family))
-        help_text = f"did you mean `{near}`?" if near else "there are " + self.words_text(family)
-        if isinstance(expression, Number):
-            help_text = f"write `constant({expression.text})`"
-        self.bag.add(UnknownInitializer(function.span, name=text, help=help_text))
-
-    def words_text(self, family: str) -> str:
-        return ", ".join(f"`{name}`" for name in self.catalog.names(family))
 
     def later_statement(self, statement: Statement) -> None:
         self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from nnspec.dsl.catalog import Catalog, Entry
+from nnspec.dsl.catalog import Catalog, Entry, is_word
 from nnspec.dsl.definitions import Callee, Definition, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.errors.arguments import (
@@ -25,7 +25,7 @@ from nnspec.dsl.errors.names import (
     UnknownOperation,
     UsedBeforeDefinition,
 )
-from nnspec.dsl.errors.owned import NoSuchInstance
+from nnspec.dsl.errors.owned import NoSuchInstance, UnknownDistribution, UnknownInitializer
 from nnspec.dsl.later import what_later
 from nnspec.dsl.source import Span
 from nnspec.dsl.standard import defined
@@ -46,6 +46,7 @@ from nnspec.dsl.syntax import (
     ListOf,
     Member,
     Name,
+    Number,
     RepeatStep,
     Step,
     Unary,
@@ -293,7 +294,7 @@ class ExpressionBinder:
         """Look up what is applied; return its entry or definition where that is known statically."""
         if isinstance(expression, CallOf):
             if not self.comes_later(expression.function):
-                self.expressions(argument.value for argument in expression.arguments)
+                self.given(expression)
             return self.step_function(expression.function)
         if isinstance(expression, Member):
             self.member(expression)
@@ -302,6 +303,46 @@ class ExpressionBinder:
             self.expression(expression)
             return None
         return self.callee(expression)
+
+    def given(self, expression: CallOf) -> None:
+        """Look up the arguments of a call; some stand for words of the library, as in `sample(normal)`."""
+        function = expression.function
+        entry = None
+        if isinstance(function, Name) and function.name not in {*self.scope, *self.module.names}:
+            entry = self.catalog.find("operation", function.name)
+        families = word_families(entry)
+        for argument in expression.arguments:
+            family = word_family(self.catalog, families, argument)
+            head = argument.value.function if isinstance(argument.value, CallOf) else argument.value
+            known = isinstance(head, Name) and (
+                head.name in self.scope
+                or head.name in self.module.names
+                or self.catalog.find("operation", head.name)
+            )
+            if family is not None:
+                self.word(argument.value, family)
+            elif families and argument.name is None and isinstance(head, Name) and not known:
+                self.word(argument.value, next(iter(families.values())))
+            else:
+                self.expression(argument.value)
+
+    def word(self, expression: Expression, family: str) -> None:
+        """Check a word of a family of the catalog, with its arguments: `normal(std = 0.02)`."""
+        function = expression.function if isinstance(expression, CallOf) else expression
+        entry = self.catalog.find(family, function.name) if isinstance(function, Name) else None
+        if entry is not None:
+            self.arguments(entry, expression)
+            return
+        text = " ".join(function.span.text.split())[:60]
+        near = nearest(text, self.catalog.names(family))
+        help_text = f"did you mean `{near}`?" if near else "there are " + self.words_text(family)
+        if isinstance(expression, Number) and family == "initializer":
+            help_text = f"write `constant({expression.text})`"
+        error = UnknownInitializer if family == "initializer" else UnknownDistribution
+        self.bag.add(error(function.span, name=text, help=help_text))
+
+    def words_text(self, family: str) -> str:
+        return ", ".join(f"`{name}`" for name in self.catalog.names(family))
 
     def comes_later(self, function: Expression) -> bool:
         """Return whether a call is of a word not built yet, whose arguments then mean nothing either."""
@@ -334,6 +375,22 @@ class ExpressionBinder:
         return None
 
 
+def word_families(callee: object) -> dict[str, str]:
+    """Return the arguments of a callee that take words of the catalog, and of which family."""
+    arguments = callee.arguments if isinstance(callee, Entry) else ()
+    return {argument.name: argument.kind for argument in arguments if is_word(argument)}
+
+
+def word_family(catalog: Catalog, families: dict[str, str], argument: Argument) -> str | None:
+    """Return the family of which an argument is a word: by its name, else by the word itself."""
+    if argument.name is not None:
+        return families.get(argument.name)
+    head = argument.value.function if isinstance(argument.value, CallOf) else argument.value
+    if not isinstance(head, Name):
+        return None
+    return next((family for family in families.values() if catalog.find(family, head.name)), None)
+
+
 def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span) -> Error:
     """Return the error of an argument that a callee does not have, with the nearest or all names."""
     near = nearest(name, known)
@@ -349,7 +406,7 @@ def source_line(expression: Expression) -> str:
 
 def _argument_names(callee: Callee) -> tuple[str, ...]:
     if isinstance(callee, Entry):
-        return tuple(argument.name for argument in callee.arguments)
+        return (*(argument.name for argument in callee.arguments), *callee.tensor_names)
     item = callee.item
     return tuple(parameter.name for parameter in item.parameters)
 

@@ -60,6 +60,7 @@ class Entry(Node):
     arguments: tuple[Argument, ...] = ()
     inputs: tuple[int, int | None] = (0, 0)  # how many tensors it takes: least, most (None: any)
     others: str = ""  # the argument that collects named values beside those listed, as (name, value) pairs
+    tensor_names: tuple[str, ...] = ()  # names under which tensors may be given: `like = x`
     weights: tuple[str, ...] = ()  # names of the tensors it owns, for selectors
     example: str = ""
 
@@ -107,21 +108,30 @@ def _problem(entry: Entry, item: Any) -> Problem:
     return Problem(argument=name, why=f"`{name}` must be {describe(argument)}")
 
 
+_NOUNS = {
+    "int": "a whole number",
+    "size": "a whole number or a dimension",
+    "real": "a number",
+    "bool": "true or false",
+    "text": "a text in quotes",
+    "axis": "the number or the name of an axis",
+    "layer": "a layer or operation",
+    "selector": "a selector",
+    "value": "a value",
+    "choice": "a choice",
+}
+
+
+def is_word(argument: Argument) -> bool:
+    """Return whether an argument takes a word of a family of the catalog, such as a distribution."""
+    return argument.kind not in _NOUNS
+
+
 def describe(argument: Argument) -> str:
     """Say in words what values an argument takes: "a whole number of at least 1"."""
-    nouns = {
-        "int": "a whole number",
-        "size": "a whole number or a dimension",
-        "real": "a number",
-        "bool": "true or false",
-        "text": "a text in quotes",
-        "axis": "the number or the name of an axis",
-        "layer": "a layer or operation",
-        "selector": "a selector",
-        "value": "a value",
-        "choice": "one of " + ", ".join(f'"{choice}"' for choice in argument.choices),
-    }
-    text = nouns.get(argument.kind, f"a {argument.kind}")
+    text = _NOUNS.get(argument.kind, f"a {argument.kind}")
+    if argument.kind == "choice":
+        text = "one of " + ", ".join(f'"{choice}"' for choice in argument.choices)
     bounds = [
         (argument.at_least, "of at least"),
         (argument.above, "above"),

@@ -28,7 +28,6 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
 
 _OPERATIONS = {
     "previous": "`previous`, the value one step ago",
-    "sample": "random values",
     "attention": "attention",
     "rotary": "rotary positions",
     "progress": "`progress`",

@@ -18,6 +18,7 @@ FAMILIES = {
     "constraint": "Constraints",
     "group": "Groups",
     "initializer": "Initializers",
+    "distribution": "Distributions",
     "data": "Data sets",
     "loss": "Losses",
     "rule": "Learning rules",

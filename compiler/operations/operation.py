@@ -77,6 +77,7 @@ class Operation:
     arguments: ClassVar[tuple[Argument, ...]] = ()
     others: ClassVar[str] = ""  # the argument that collects named values beside those listed: sizes, as pairs
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most tensors taken
+    tensor_names: ClassVar[tuple[str, ...]] = ()  # names under which inputs may be given: `like = x`
     owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
     products: ClassVar[tuple[str, ...]] = ()  # those that `call` only multiplies its input by, as F.linear
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
@@ -150,6 +151,7 @@ class Operation:
             arguments=self.arguments,
             others=self.others,
             inputs=self.inputs,
+            tensor_names=self.tensor_names,
             weights=self.owns,
             example=self.example,
         )

@@ -121,14 +121,14 @@ class Learner:
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return the state, in a list of one."""
-        return [self.state]
+        return [{**self.state, **dict(self.network.named_buffers())}]  # a layer may have made its buffer anew
 
     def scores(self) -> dict[str, list[dict[str, float]]]:
         """Return for each part the scores, in a list of one."""
         import torch
 
         self.network.eval()
-        with torch.no_grad(), self.precision():
+        with torch.no_grad(), self.precision(), self.streams.apart("evaluation"):
             return {
                 name: [self.scorer.scores(self.network, part, self.state)]
                 for name, part in self.plan.parts.items()
@@ -140,7 +140,7 @@ class Learner:
 
         self.network.eval()
         part = self.plan.parts[self.plan.held_out]
-        with torch.no_grad(), self.precision():
+        with torch.no_grad(), self.precision(), self.streams.apart("evaluation"):
             return [self.scorer.tables(self.network, part, self.state, choice)]
 
     def keep_best(self) -> None:

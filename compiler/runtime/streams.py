@@ -42,6 +42,23 @@ class Streams:
         elif name == "init":
             seed_all(self._seed(None))
 
+    @contextmanager
+    def apart(self, name: str) -> Generator[None]:
+        """Let the global generators draw from this stream's beginning, and leave them as they were found.
+
+        So that what is measured along the way changes no draw of the training, and is the same each time it is
+        measured. In `torch` mode everything draws on, as in a plain script.
+        """
+        if self.mode == "torch":
+            yield
+            return
+        before = global_states(self.device)
+        self.begin(name)
+        try:
+            yield
+        finally:
+            set_global_states(self.device, before)
+
     def _seed(self, name: str | None) -> int:
         """Return the seed of a stream, or (None) the one that everything draws from in `torch` mode."""
         seed, restart = self.trial

@@ -8,6 +8,7 @@ have no epsilon (with it, a scale before a norm holds only up to that), and on h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
@@ -154,9 +155,7 @@ def largest_error(
     graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int
 ) -> tuple[int, float]:
     """Return how many generators were applied and the largest relative change of an output."""
-    from nnspec.compiler.emit.load import function
-
-    forward = function(graph)
+    forward = _with_same_draws(graph, seed)
     inputs = random_inputs(graph, group, 16, seed)
     before = _outputs(forward(state, *inputs))
     size = float(before.abs().max()) or 1.0
@@ -178,14 +177,12 @@ def jacobian_nullity(
     """
     import torch
 
-    from nnspec.compiler.emit.load import function
-
     learned = learned_keys(graph)
     graph, state = hard(graph), hard_state(graph, state)
     sizes = [state[name].numel() for name in learned]
     total = sum(sizes)
     inputs = random_inputs(graph, group, max(64, 3 * total), seed)
-    forward = function(graph)
+    forward = _with_same_draws(graph, seed)
 
     def outputs(flat: Tensor) -> Tensor:
         parts = zip(learned, torch.split(flat, sizes), strict=True)
@@ -193,9 +190,25 @@ def jacobian_nullity(
         return _outputs(forward({**state, **named}, *inputs))
 
     point = torch.cat([state[name].flatten() for name in learned])
-    jacobian = torch.func.jacfwd(outputs)(point).reshape(-1, total)
+    jacobian = torch.func.jacfwd(outputs, randomness="same")(point).reshape(-1, total)
     rank, gap = _rank(jacobian)
     return total - rank, total, gap
+
+
+def _with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
+    """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
+    import torch
+
+    from nnspec.compiler.emit.load import function
+
+    forward = function(graph)
+
+    def seeded(*arguments: Any) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return forward(*arguments)
+
+    return seeded
 
 
 def _rank(matrix: Tensor) -> tuple[int, float]:

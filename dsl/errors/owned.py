@@ -19,6 +19,17 @@ library: `zeros`, `ones`, `constant(value)`, `normal(std)`, `uniform(low, high)`
 `orthogonal(gain)`, and those scaled to the fans of a weight, `he_normal`, `xavier_uniform`, ..."""
 
 
+class UnknownDistribution(Error):
+    code = "N0225"
+    title = "unknown distribution"
+    message = "there is no distribution called `{name}`"
+    label = "not a distribution"
+    help = "{help}"
+    explain = """`sample(normal, like = x)` draws from a distribution of the library: `normal(mean, std)`,
+`uniform(low, high)`, `bernoulli(p)`, `exponential(rate)`, `gumbel`, `laplace(scale)`. Their arguments are numbers; scale
+and shift a draw by tensors with arithmetic: `mean + std * sample(normal, like = mean)`."""
+
+
 class ParameterAxes(Error):
     code = "N0222"
     title = "parameter without a shape of its own"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnspec.compiler.emit.load import function, module
-from nnspec.compiler.ir import Apply, Axis, Block, Call, Child, Graph, Port, Primitive, Type, state_key
+from nnspec.compiler.ir import Apply, Axis, Block, Call, Child, Graph, Port, Primitive, Type, Word, state_key
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation, operations
 from nnspec.compiler.typing import type_graph
@@ -246,6 +246,10 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "split": _split,
     "sum": _reduce,
     "mean": _reduce,
+    "sample": lambda d: (
+        {"distribution": Word(name="bernoulli", arguments=(("p", 0.3),)), "when": "training"},
+        [_vector(d)],
+    ),
     "dropout": lambda d: ({"rate": 0.3}, [_vector(d)]),
     "batchnorm": _batchnorm,
     "layernorm": _norm,
