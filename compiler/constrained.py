@@ -66,6 +66,12 @@ class ConstrainedWeight(Node):
         return next((tensor for tensor in self.weight.stored if tensor.name == self.weight.name), None)
 
     @property
+    def kernel(self) -> str:
+        """How a training step multiplies by it: by the matrix, or by what is stored, with this function."""
+        product = self.weight.maps[0].product if len(self.weight.maps) == 1 else None
+        return "the matrix" if product is None else product.name
+
+    @property
     def entries(self) -> int:
         """How many entries the weight has."""
         return prod(_whole(size) for size in self.weight.shape)
@@ -86,6 +92,7 @@ class ConstrainedWeight(Node):
             "weight": self.path,
             "constraint": self.text,
             "kinds": list(self.kinds),
+            "kernel": self.kernel,
             "entries": self.entries,
             "stored": [
                 {

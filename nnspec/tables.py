@@ -36,7 +36,7 @@ def print_network(table: CostTable) -> None:
     )
 
 
-CONSTRAINED = ("weight", "constraint", "entries", "stored", "free")
+CONSTRAINED = ("weight", "constraint", "entries", "stored", "free", "multiplied by")
 
 
 def constrained_row(given: ConstrainedWeight) -> tuple[str | int, ...]:
@@ -45,7 +45,7 @@ def constrained_row(given: ConstrainedWeight) -> tuple[str | int, ...]:
         f"{tensor.name} {list(tensor.shape)}" + ("" if tensor.kind == "learned" else f" ({tensor.kind})")
         for tensor in given.weight.stored
     )
-    return given.path, given.text, given.entries, stored or "elsewhere", given.free
+    return given.path, given.text, given.entries, stored or "elsewhere", given.free, given.kernel
 
 
 def print_result(result: Result) -> None:

@@ -57,6 +57,10 @@ class Condition(Node):
         names = (*self.names, "*_") if self.partial else self.names
         return f"lambda {', '.join(names)}: {self.text}"
 
+    def __str__(self) -> str:
+        """Return the function as a spec writes it."""
+        return f"({', '.join(self.names)}) => {self.plain.replace('**', '^')}"
+
     def __call__(self, *indices: Any) -> Any:
         """Return which entries exist, of tensors of indices."""
         import torch

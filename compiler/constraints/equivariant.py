@@ -17,7 +17,14 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from nnspec.compiler.constraints.constraint import Constraint, Misfit, WeightSite
-from nnspec.compiler.constraints.groups import Permutation, checked, group, orbit_count
+from nnspec.compiler.constraints.groups import (
+    MOST_POINTS,
+    Generated,
+    Permutation,
+    checked,
+    group,
+    orbit_count,
+)
 from nnspec.compiler.ir import Code, Primitive, Tensor, WeightMap
 from nnspec.compiler.values import Refused, describe, entries
 from nnspec.dsl.catalog import Argument
@@ -56,7 +63,7 @@ class Equivariant(Constraint):
         from nnspec.compiler.constraints.arguments import validated
 
         if len(arguments) == 1 and arguments[0].name in (None, "group"):
-            return {"generators": _generators(evaluator, arguments[0].value)}
+            return {"group": _generated(evaluator, arguments[0].value)}
         return validated(self.entry(), evaluator, arguments, span)  # says what is wrong
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
@@ -108,7 +115,7 @@ class Equivariant(Constraint):
 
 def _fitted(site: WeightSite) -> tuple[tuple[Permutation, ...], tuple[int, ...]]:
     """Return the generators, and the number of channels on each axis, or raise Misfit."""
-    generators = checked(site["generators"])
+    generators = checked(site["group"].generators)
     points = len(generators[0])
     if len(site.sizes) > 2:
         raise Misfit(f"it is for matrices and biases, and this weight has {len(site.sizes)} axes")
@@ -121,8 +128,8 @@ def _fitted(site: WeightSite) -> tuple[tuple[Permutation, ...], tuple[int, ...]]
     return generators, tuple(size // points for size in site.sizes)
 
 
-def _generators(evaluator: Evaluator, written: Expression) -> tuple[Permutation, ...]:
-    """Return the generators that `cyclic(8)` or a list of permutations means, or raise Refused."""
+def _generated(evaluator: Evaluator, written: Expression) -> Generated:
+    """Return the group that `cyclic(8)` or a list of permutations means, or raise Refused."""
     function = written.function if isinstance(written, CallOf) else written
     found = group(function.name) if isinstance(function, Name) else None
     if found is not None and isinstance(function, Name) and function.name not in evaluator.builder.scope:
@@ -130,13 +137,17 @@ def _generators(evaluator: Evaluator, written: Expression) -> tuple[Permutation,
 
         arguments = written.arguments if isinstance(written, CallOf) else ()
         points = validated(found.entry(), evaluator, arguments, written.span)["points"]
-        return found.generators(points)
+        if points > MOST_POINTS:
+            why = f"`points` is at most {MOST_POINTS:,}"
+            raise Refused(WrongArgument(written.span, callee=found.name, why=why, found=describe(points)))
+        return Generated(text=f"{found.name}({points})", generators=found.generators(points))
     value = evaluator.expression(written)
     rows = [entries(row) for row in entries(value) or ()]
     if not rows or not all(_whole(row) and len(row or ()) == len(rows[0] or ()) for row in rows):
         why = "`group` must be a group such as `cyclic(8)`, or a list of permutations such as `[[1, 2, 0]]`"
         raise Refused(WrongArgument(written.span, callee="equivariant", why=why, found=describe(value)))
-    return cast("tuple[Permutation, ...]", tuple(tuple(row or ()) for row in rows))
+    generators = cast("tuple[Permutation, ...]", tuple(tuple(row or ()) for row in rows))
+    return Generated(text=str([list(row) for row in generators]), generators=generators)
 
 
 def _whole(row: tuple[Any, ...] | None) -> bool:

@@ -14,6 +14,16 @@ MOST_POINTS = 1024
 Permutation = tuple[int, ...]
 
 
+class Generated(Node):
+    """A group in use: as it is written, and permutations of which every element is a product."""
+
+    text: str
+    generators: tuple[Permutation, ...]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class Group(Node):
     """A word for a family of groups, one for each number of positions."""
 

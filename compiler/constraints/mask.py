@@ -41,6 +41,10 @@ class MaskFile(Node):
     entries: bytes
     span: Span | None = None
 
+    def __str__(self) -> str:
+        """Return the path as a spec writes it."""
+        return f'"{self.path}"'
+
 
 class Mask(Topology):
     name = "mask"

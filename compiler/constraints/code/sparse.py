@@ -89,9 +89,10 @@ class _SparseLinear(torch.autograd.Function):
 def sparse_linear(
     x: Tensor, values: Tensor, ends: Tensor, columns: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """`F.linear` with a matrix in compressed rows."""
+    """`F.linear` with a matrix in compressed rows; in mixed precision too in that of the values."""
     rows = x.reshape(-1, x.shape[-1]).to(values.dtype)
-    y = _SparseLinear.apply(rows, values, ends, columns)
+    with torch.autocast(x.device.type, enabled=False):
+        y = _SparseLinear.apply(rows, values, ends, columns)
     return (y if bias is None else y + bias).view(*x.shape[:-1], -1)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
 from nnspec.compiler.constraints.equivariant import Equivariant
-from nnspec.compiler.constraints.groups import group, orbit_count
+from nnspec.compiler.constraints.groups import Generated, group, orbit_count
 from nnspec.compiler.emit.load import module
 from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
@@ -56,7 +56,9 @@ def matrix(permutation: tuple[int, ...], channels: int = 1) -> torch.Tensor:
 
 
 def site(shape: tuple[int, ...], name: str) -> WeightSite:
-    return WeightSite(name="weight", shape=shape, options={"generators": generators(name)})
+    return WeightSite(
+        name="weight", shape=shape, options={"group": Generated(text=name, generators=generators(name))}
+    )
 
 
 every_group = pytest.mark.parametrize("name", [*GROUPS, *LISTED])
@@ -153,4 +155,7 @@ def test_a_member_is_given_back() -> None:
 )
 def test_what_does_not_fit(shape: tuple[int, ...], listed: Any) -> None:
     with pytest.raises(Misfit):
-        Equivariant().part(WeightSite(name="weight", shape=shape, options={"generators": listed}), None)
+        Equivariant().part(
+            WeightSite(name="weight", shape=shape, options={"group": Generated(text="", generators=listed)}),
+            None,
+        )
