@@ -243,9 +243,10 @@ class Body:
             return self.form.block_call(owner, instance, inputs)
         rule = operation(instance.operation)
         if is_plain(instance) and rule.module(site_of(instance)) is not None:
-            plain = self.form.plain_call(owner, inputs)
+            site = site_of(instance)
+            plain = self.form.plain_call(owner, tuple(rule.arranged(site, text) for text in inputs))
             if plain is not None:
-                return plain
+                return rule.restored(site, plain)
         weights = {w.name: self.weight(owner, w, inline) for w in instance.weights if not self.product(w)}
         for weight in filter(self.product, instance.weights):
             weights |= {weight.name: self.kept(owner, weight), "product": self.product(weight) or ""}

@@ -119,6 +119,14 @@ class Operation:
         """Return the constructor text, such as `nn.Linear(64, 128)`; None for a stateless operation."""
         return None
 
+    def arranged(self, site: Site, text: str) -> str:
+        """Return the input as torch's own module takes it, its axes in another order perhaps."""
+        return text
+
+    def restored(self, site: Site, text: str) -> str:
+        """Return what torch's own module gives with its axes in the order of the output."""
+        return text
+
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         """Return the Python expression of the forward from input names and weight expressions.
 

@@ -55,12 +55,25 @@ def _where(draw: Draw) -> Case:
     return {}, [(shape[-1:], "bool"), shape, shape]
 
 
-def _conv(draw: Draw) -> Case:
-    shape = _image(draw)
+def _sequence(draw: Draw) -> tuple[int, int]:
+    return (draw.choice([2, 4]), draw.randint(5, 9))
+
+
+def _turned(draw: Draw, arguments: dict[str, Any], shape: tuple[int, ...]) -> Case:
+    """Let the window run along axes in another order, now and then."""
+    if draw.random() < 0.5:
+        return arguments, [shape]
+    order = draw.sample(range(len(shape)), len(shape))  # place k holds axis order[k] of [channels, ..]
+    along = tuple(order.index(direction) for direction in range(1, len(shape)))
+    chosen = along[0] if len(along) == 1 else along
+    return {**arguments, "along": chosen}, [tuple(shape[axis] for axis in order)]
+
+
+def _conv(draw: Draw, directions: int = 2) -> Case:
     groups = draw.choice([1, 2])
     arguments: dict[str, Any] = {
         "channels": 2 * draw.randint(1, 3),
-        "kernel": draw.choice([1, 2, 3, (2, 3)]),
+        "kernel": draw.choice([1, 2, 3, (2, 3)] if directions == 2 else [1, 2, 3]),
         "groups": groups,
         "bias": draw.random() < 0.5,
         "dilation": draw.choice([1, 2]),
@@ -68,13 +81,17 @@ def _conv(draw: Draw) -> Case:
     if draw.random() < 0.4:
         arguments["padding"] = "same"
     else:
-        arguments |= {"padding": draw.choice(["valid", 0, 1, 2]), "stride": draw.choice([1, 2, (1, 2)])}
-    return arguments, [shape]
+        strides = [1, 2, (1, 2)] if directions == 2 else [1, 2]
+        arguments |= {"padding": draw.choice(["valid", 0, 1, 2]), "stride": draw.choice(strides)}
+    return _turned(draw, arguments, _image(draw) if directions == 2 else _sequence(draw))
 
 
 def _pool(draw: Draw) -> Case:
+    if draw.random() < 0.3:
+        arguments: dict[str, Any] = {"kernel": draw.choice([2, 3]), "along": draw.choice([1, -1])}
+        return arguments, [_sequence(draw)]
     arguments = {"kernel": draw.choice([2, 3, (2, 3)]), "stride": draw.choice([None, 1, 2])}
-    return {**arguments, "padding": draw.choice([0, 1])}, [_image(draw)]
+    return _turned(draw, {**arguments, "padding": draw.choice([0, 1])}, _image(draw))
 
 
 def _reshape(draw: Draw) -> Case:
@@ -231,6 +248,7 @@ FUNCTIONS = (
 )
 CASES: dict[str, Callable[[Draw], Case]] = {
     "dense": lambda d: ({"units": d.randint(1, 7), "bias": d.random() < 0.5}, [_vector(d)]),
+    "conv1d": lambda d: _conv(d, 1),
     "conv2d": _conv,
     "maxpool": _pool,
     "avgpool": _pool,
@@ -408,7 +426,7 @@ def test_what_the_rules_let_through_torch_computes(name: str) -> None:
             assert [_shape(r) for r in results] == [t.shape for t in primitive.outputs], (arguments, kind)
 
 
-@pytest.mark.parametrize("name", ["dense", "conv2d", "matmul"])
+@pytest.mark.parametrize("name", ["dense", "conv1d", "conv2d", "matmul"])
 def test_cost_is_what_torch_counts(name: str) -> None:
     draw = random.Random(name)
     for _ in range(12):

@@ -85,6 +85,11 @@ WORDS = {
     "complex": "complex(x -> dense(5), x -> dense(5)) -> abs",
     "complex parts": "complex(x -> dense(5), x -> dense(5)) -> exp -> [real, imag] -> concat",
     "complex product": "complex(x -> dense(5), x -> dense(5)) * complex(x -> dense(5), x -> dense(5)) -> imag",
+    "conv1d": "x -> dense(12) -> reshape([2, 6]) -> conv1d(4, kernel = 3) -> tanh -> flatten",
+    "conv1d along": "x -> dense(12) -> reshape([6, 2]) -> conv1d(4, kernel = 3, along = 0) -> relu"
+    " -> conv1d(4, kernel = 2, groups = 2, along = 0) -> flatten",
+    "conv2d along": "x -> dense(18) -> reshape([3, 2, 3]) -> conv2d(4, kernel = 2, along = [0, 2]) -> relu -> flatten",
+    "pooling along": "x -> dense(18) -> reshape([6, 3]) -> maxpool(2, along = 0) -> avgpool(2, along = 0) -> flatten",
     "product": "x -> dense(8) -> product",
     "units": "x -> dense(10) -> units([sin, square, identity * 4, product * 2])",
     "units of one kind": "x -> dense(4) -> units([tanh * 4])",
