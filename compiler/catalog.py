@@ -13,6 +13,7 @@ def catalog() -> Catalog:
     from nnspec.compiler.constraints import registry as constraints
     from nnspec.compiler.distributions import registry as distributions
     from nnspec.compiler.initializers import registry as initializers
+    from nnspec.compiler.following import FOLLOW
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
     from nnspec.compiler.rules import registry as rules
@@ -32,6 +33,7 @@ def catalog() -> Catalog:
     for rule in operations.operations().values():
         if rule.written:
             found.add(rule.entry())
+    found.add(FOLLOW)
     words = (data, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
     for module in (constraints, distributions, initializers, passes, rules, *words):
         for entry in module.entries():

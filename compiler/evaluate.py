@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.evaluate_expression import ExpressionEvaluator
 from nnspec.compiler.evaluate_owned import owned
+from nnspec.compiler.following import follower, is_follow
 from nnspec.compiler.ir import Axis, Law, Type
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -128,6 +129,8 @@ class Evaluator(ExpressionEvaluator):
         self.builder.scope[statement.name] = value
 
     def shared(self, name: str, expression: Expression) -> Layer:
+        if is_follow(expression, self.builder.module):
+            return follower(self, name, expression)
         layer = self.expression(expression)
         if not isinstance(layer, Layer):
             raise Refused(NotALayer(expression.span, name=name, found=describe(layer)))

@@ -242,6 +242,17 @@ Instance: TypeAlias = "Block | Primitive"
 Statement: TypeAlias = "Apply | Call"
 
 
+class Follow(Node):
+    """An instance's weights are not learned: they follow those of `leader`, a child of the same block.
+
+    Copied after every `every` steps, or a mean that keeps `decay` of itself each step.
+    """
+
+    leader: str
+    every: int | None = None
+    decay: float | None = None
+
+
 class Child(Node):
     """A named instance, or (`repeated`) several.
 
@@ -254,6 +265,7 @@ class Child(Node):
     repeated: bool = False
     flow: str = "chain"
     shared: bool = False
+    follows: Follow | None = None
     span: Span | None = None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from nnspec.compiler.declared import Bindings, leading_help, shape_text, with_names
+from nnspec.compiler.following import with_followers
 from nnspec.compiler.ir import (
     Apply,
     Ascription,
@@ -53,6 +54,7 @@ Types: TypeAlias = "tuple[Type, ...] | None"
 
 def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) -> Graph | None:
     """Type a graph; None if anything is wrong. `sizes` gives numbers to symbolic input dimensions."""
+    graph = with_followers(graph)
     typer = Typer(bag)
     inputs = tuple(_declared_input(port, sizes or {}) for port in graph.root.inputs)
     before = len(bag)

@@ -205,7 +205,7 @@ class BodyBinder(ExpressionBinder):
                 for name in names:
                     self.define(name, statement.span)
             case Shared(name=name, value=value):
-                self.expression(value)
+                self.shared(value)
                 self.instance(name, statement.span)
                 self.define(name, statement.span)
             case Parameter():
@@ -220,6 +220,15 @@ class BodyBinder(ExpressionBinder):
                 self.later_statement(statement)
             case _:
                 pass  # `expect` is read by `fit`
+
+    def shared(self, value: Expression) -> None:
+        """`shared enc = dense(64)`, or `shared target = follow(enc, every = 500)`, which is a word of its own."""
+        function = value.function if isinstance(value, CallOf) else None
+        follows = isinstance(function, Name) and function.name == "follow"
+        if follows and isinstance(value, CallOf) and "follow" not in self.module.names:
+            self.expressions(argument.value for argument in value.arguments)
+        else:
+            self.expression(value)
 
     def owned(self, statement: Parameter) -> None:
         """A parameter or buffer is a value and an instance."""

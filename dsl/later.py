@@ -33,7 +33,6 @@ _OPERATIONS = {
     "progress": "`progress`",
     "mask": "masks of ragged axes",
     "length": "lengths of ragged axes",
-    "follow": "weights that follow others",
     "trained": "weights of another experiment",
     "load": "weights from a file",
     "graph_conv": "graph-shaped data",

@@ -26,6 +26,9 @@ FAMILIES = {
     "schedule": "Schedules",
     "metric": "Metrics",
     "stop": "Early stopping",
+    "stage": "Stages",
+    "select": "Among restarts",
+    "shared": "Shared instances",
     "pass": "Analysis passes",
 }
 

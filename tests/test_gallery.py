@@ -44,6 +44,7 @@ PROMISED = {
     "learn_from_teacher": 0.95,
     "lenet_digits": 0.93,
     "local_digits": 0.93,
+    "mean_teacher": 0.95,
     "mixer_digits": 0.95,
     "moods": 0.95,
     "moons_early": 0.95,
@@ -120,5 +121,6 @@ def test_it_trains_as_it_promises(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     for name in spec.experiments:
         mean = spec.experiment(name).train(out=tmp_path).mean
-        reached = mean["accuracy"] if "accuracy" in mean else mean["r2"]
+        words = {name.split("(")[0]: value for name, value in mean.items()}  # `accuracy(y, label)`
+        reached = words["accuracy"] if "accuracy" in words else words["r2"]
         assert reached >= PROMISED[name], f"{name} reached {reached:.3f}"

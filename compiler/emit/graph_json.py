@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from nnspec.compiler.following import text_of
 from nnspec.compiler.ir import Block, Child, Code, Graph, Instance, Primitive, Type, Weight, WeightMap
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.node import Node
@@ -71,6 +72,7 @@ class _Writer:
             "repeated": child.repeated,
             "flow": child.flow,
             "shared": child.shared,
+            "follows": child.follows and text_of(child.follows),
             "place": place(child.span),
         }
 

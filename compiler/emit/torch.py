@@ -118,6 +118,7 @@ class _Writer:
 
     def _constructor(self, block: Block) -> list[Line]:
         made = [line for child in block.children for line in self._child(child)]
+        made += [line for child in block.children for line in self._followed(child)]
         if not made:
             return []
         head = lines("def __init__(self) -> None:")
@@ -137,6 +138,13 @@ class _Writer:
             return []
         first = Line(code=own or f"{name} = {made_one}", comment=comment)
         return [first, *self._stored(name, instance)]
+
+    def _followed(self, child: Child) -> list[Line]:
+        """Let a follower begin equal to what it follows."""
+        if child.follows is None or not any(_stores(instance) for instance in child.instances):
+            return []
+        own, leader = f"self.{attribute(child.name)}", f"self.{attribute(child.follows.leader)}"
+        return lines(f"{own}.load_state_dict({leader}.state_dict())")
 
     def _each_stored(self, name: str, instances: tuple[Instance, ...]) -> list[Line]:
         """Set up the tensors of all copies: in a loop where they are alike."""
@@ -168,6 +176,12 @@ class _Writer:
         kind = returned_type(len(body.outputs))
         head = lines(f"def forward({arguments}) -> {kind}:")
         return [*head, *indent(written)]
+
+
+def _stores(instance: Instance) -> bool:
+    if isinstance(instance, Primitive):
+        return any(weight.stored for weight in instance.weights)
+    return any(_stores(own) for child in instance.children for own in child.instances)
 
 
 def returned_type(count: int) -> str:

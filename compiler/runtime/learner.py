@@ -13,6 +13,7 @@ from nnspec.compiler.runtime import masks
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer
+from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan
@@ -47,6 +48,7 @@ class Learner:
         self.penalties = Penalties(plan.graph)
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
+        self.followers = Followers(plan.graph)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
         self.scorer = Scorer(plan)
@@ -99,6 +101,8 @@ class Learner:
         self.phase_step += 1
         if self.masks:
             masks.lay(self.learned, self.masks)
+        if self.followers.pairs:
+            self.followers.move(self.state, self.step)
         if len(losses) == 1:
             return losses[0]
         if losses:

@@ -16,6 +16,7 @@ from nnspec.compiler.runtime import masks, optimizers
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
 from nnspec.compiler.runtime.evaluation import Scorer
+from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import Pace, chosen
 from nnspec.compiler.runtime.learner import members_of, where
 from nnspec.compiler.runtime.penalties import Penalties
@@ -103,6 +104,7 @@ class Stack:
         self.penalties = Penalties(plan.graph, stacked=True)
         self.after_step = AfterStep(plan.graph, stacked=True)
         self.after_step.project(self.state)
+        self.followers = Followers(plan.graph)
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.sources.graph)
         self.scorer = Scorer(plan)
@@ -172,6 +174,8 @@ class Stack:
         self.phase_step += 1
         if self.masks:
             masks.lay(self.learned, self.masks)
+        if self.followers.pairs:
+            self.followers.move(self.state, self.step)
         if len(found) == 1:
             return found[0]
         if found:

@@ -102,3 +102,14 @@ class TrainedCycle(Error):
     label = "closes the cycle"
     explain = """`network = trained(other)` trains the other experiment first, so the other cannot begin with
 this one's weights."""
+
+
+class WrongFollow(Error):
+    code = "N0645"
+    title = "wrong `follow`"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """`shared target = follow(online, every = 500)` is an instance of the same shape as the shared
+`online`, whose weights begin equal and follow: copied after every so many steps, or with `decay = 0.995` a mean
+over the past. They do not learn."""
