@@ -12,8 +12,8 @@ def catalog() -> Catalog:
     """Return the catalog of operations, constraints, rules, passes and the words of experiments."""
     from nnspec.compiler.constraints import registry as constraints
     from nnspec.compiler.distributions import registry as distributions
-    from nnspec.compiler.initializers import registry as initializers
     from nnspec.compiler.following import FOLLOW
+    from nnspec.compiler.initializers import registry as initializers
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
     from nnspec.compiler.rules import registry as rules

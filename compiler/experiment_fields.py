@@ -126,7 +126,7 @@ BLOCK_FIELDS = Entry(
     example="train head.** { optimizer = sgd(lr = 0.1) }",
 )
 
-LATER_FIELDS = {}
+LATER_FIELDS: dict[str, str] = {}
 
 EXAMPLES = {
     "network": "network = my_network",
