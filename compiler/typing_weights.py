@@ -30,8 +30,9 @@ from nnspec.compiler.ir import (
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import resolve
+from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.dimensions import Size
-from nnspec.dsl.errors.definitions import GradientShape
+from nnspec.dsl.errors.definitions import ClauseShape
 from nnspec.dsl.errors.selectors import ConstraintMisfit, NothingStored, StoredNameTaken
 from nnspec.dsl.errors.shapes import ConstraintShape
 from nnspec.dsl.source import Span
@@ -171,58 +172,43 @@ def _part(
         )
         return None
     if isinstance(part, WeightMap) and part.gradient is not None:
-        gradient = _gradient(typer, part.name, part.gradient, tensor.shape, part.span)
+        gradient = _typed(typer, part, part.gradient, tensor.shape, "gradient", inputs=2)
         if gradient is None:
             return None
         part = part.replace(gradient=gradient)
     if isinstance(part, WeightMap | Projection | Penalty) and part.block is not None:
-        expected = () if isinstance(part, Penalty) else tensor.shape
-        block = _block(typer, part.name, part.block, tensor.shape, expected, part.span)
+        kind = {Penalty: "penalty", Projection: "projection"}.get(type(part), "map")
+        block = _typed(typer, part, part.block, tensor.shape, kind)
         return None if block is None else part.replace(block=block)
     return part
 
 
-def _block(
+def _typed(
     typer: Typer,
-    name: str,
+    part: WeightMap | Projection | Penalty,
     block: Block,
     shape: tuple[Size, ...],
-    expected: tuple[Size, ...],
-    span: Span | None,
+    kind: str,
+    inputs: int = 1,
 ) -> Block | None:
-    """Type the block of a function that takes a weight of a shape to a tensor of another."""
+    """Type a function of a weight (its gradient takes a second such tensor): what it gives must fit."""
     weight = Type(axes=tuple(Axis(size=size) for size in shape))
-    typer.uses.append((name, span))
-    typed, outputs = typer.block(block, (weight,))
-    typer.uses.pop()
-    if typed is None or outputs is None:
-        return None
-    found = outputs[0]
-    if found.shape == expected and found.dtype == "real":
-        return typed
-    kind = "" if found.dtype == "real" else found.dtype
-    shown = kind + shape_text(found.shape)
-    typer.bag.add(ConstraintShape(span, name=name, expected=shape_text(expected), found=shown))
-    return None
-
-
-def _gradient(
-    typer: Typer, name: str, block: Block, shape: tuple[Size, ...], span: Span | None
-) -> Block | None:
-    """Type the gradient of a map: of the stored weight, and of the gradient of the weight in force."""
-    weight = Type(axes=tuple(Axis(size=size) for size in shape))
-    typer.uses.append((name, span))
-    typed, outputs = typer.block(block, (weight, weight))
+    expected = Type(axes=()) if kind == "penalty" else weight
+    typer.uses.append((part.name, part.span))
+    typed, outputs = typer.block(block, (weight,) * inputs)
     related = typer.related()
     typer.uses.pop()
     if typed is None or outputs is None:
         return None
     found = outputs[0]
-    if found.shape == shape and found.dtype == "real":
+    if (found.shape, found.dtype) == (expected.shape, "real"):
         return typed
-    typer.bag.add(
-        GradientShape(
-            block.outputs[0].span or block.span, related, name=name, expected=str(weight), found=str(found)
-        )
-    )
+    if kind == "map":
+        shown = ("" if found.dtype == "real" else found.dtype) + shape_text(found.shape)
+        error: Error = ConstraintShape(part.span, name=part.name, expected=shape_text(shape), found=shown)
+    else:
+        needed = "be one number" if kind == "penalty" else "have the shape of the weight"
+        texts = {"kind": kind, "name": part.name, "needed": needed}
+        error = ClauseShape(block.span, related, expected=str(expected), found=str(found), **texts)
+    typer.bag.add(error)
     return None

@@ -12,7 +12,6 @@ from __future__ import annotations
 from nnspec.dsl.bind_expression import ExpressionBinder, unknown_argument
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import ConstraintClauses, DuplicateArgument
-from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import CallOf, ConstraintClause, ConstraintDefinition, Expression, Lambda, Name
 
@@ -32,8 +31,6 @@ _FUNCTIONS = {
     "project": (1, "its projection takes one tensor, the stored weight after a step"),
     "penalty": (1, "its penalty takes one tensor, the weight in force"),
 }
-
-_LATER = ("project", "penalty", "mask")
 
 
 def bind_clauses(binder: ExpressionBinder, item: ConstraintDefinition) -> None:
@@ -57,10 +54,8 @@ def bind_clauses(binder: ExpressionBinder, item: ConstraintDefinition) -> None:
 
 def _clause(binder: ExpressionBinder, name: str, clause: ConstraintClause) -> None:
     value = clause.value
-    if clause.kind in _LATER:
-        binder.bag.add(NotBuiltYet(clause.span, what=f"`{clause.kind}` in a constraint"))
-    elif isinstance(value, Lambda):
-        count, why = _FUNCTIONS[clause.kind]
+    if isinstance(value, Lambda):
+        count, why = _FUNCTIONS.get(clause.kind, (len(value.parameters), ""))
         if len(value.parameters) != count:
             binder.bag.add(ConstraintClauses(value.span, name=name, why=why))
         binder.expression(value)

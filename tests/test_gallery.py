@@ -67,6 +67,9 @@ PROMISED = {
     "two_units_restarted": 0.95,
     "wine_decay": 0.9,
     "with_real_weights": 0.95,
+    "tower_digits": 0.93,
+    "with_fixed_slopes": 0.93,
+    "with_learned_slopes": 0.93,
     "with_ternary_weights": 0.93,
 }
 

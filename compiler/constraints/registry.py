@@ -139,8 +139,7 @@ def _constraint(elaborator: Elaborator, evaluator: Evaluator, expression: Expres
         found = evaluator.builder.module.names.get(function.name)
     if isinstance(found, Definition) and found.kind == "constraint":
         given = tuple(evaluator.given(argument) for argument in arguments)
-        rules = Written.clauses(elaborator, found, given, expression.span)
-        return tuple(Laid(weight="", rule=rule, span=expression.span) for rule in rules)
+        return Written.clauses(elaborator, found, given, expression.span)
     rule = _CONSTRAINTS.get(function.name) if isinstance(function, Name) else None
     if rule is None:
         raise Refused(NotAConstraint(function.span, name=function.span.text, kind="value"))

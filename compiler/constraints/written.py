@@ -1,7 +1,7 @@
 """Constraints written in the language: `constraint thresholded(t: real) { w => ...  gradient ... }`.
 
-In: a definition and the arguments given. Out: a `Written` for each thing that it says about a weight: its map
-with its gradient, its projection, its penalty.
+In: a definition and the arguments given. Out: a constraint for each thing that it says about a weight: its map
+with its gradient, its projection, its penalty, its mask.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.constraints.conditions import condition
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
+from nnspec.compiler.constraints.mask import Mask
 from nnspec.compiler.ir import Block, Part, Penalty, Projection, WeightMap
+from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.values import Anonymous, Given, Refused, describe
 from nnspec.dsl.definitions import Definition
@@ -42,20 +45,22 @@ class Written(Constraint):
     @classmethod
     def clauses(
         cls, elaborator: Elaborator, definition: Definition, given: tuple[Given, ...], span: Span | None
-    ) -> tuple[Written, ...]:
-        """Return what a definition says of a weight, or raise Refused."""
+    ) -> tuple[Laid, ...]:
+        """Return what a definition says of a weight, for any weight, or raise Refused."""
         item = definition.item
         if definition.broken or not isinstance(item, ConstraintDefinition):
             raise Refused
         arguments = bind_parameters(elaborator, definition, given, span)
         try:
-            parts = _Clauses(elaborator, definition, item, arguments, span).parts()
+            clauses = _Clauses(elaborator, definition, item, arguments, span)
+            parts, masks = clauses.parts(), clauses.masks()
         except Refused as refused:
             if refused.error is not None and span is not None:
                 use = Related(span=span, label=f"in this use of `{item.name}`")
                 refused.error.related = (*refused.error.related, use)
             raise
-        return tuple(cls(item.name, kind, part) for kind, part in parts)
+        rules = (cls(item.name, kind, part) for kind, part in parts)
+        return (*(Laid(weight="", rule=rule, span=span) for rule in rules), *masks)
 
 
 class _Clauses:
@@ -87,6 +92,15 @@ class _Clauses:
         if "penalty" in self.written:
             found.append(("penalty", Penalty(name=name, block=self.block("penalty"), span=span)))
         return found
+
+    def masks(self) -> list[Laid]:
+        """Return the mask: `mask((i, j) => ...)` of the library, whose condition sees the parameters."""
+        written = self.written.get("mask")
+        if not isinstance(written, Lambda):
+            return []
+        builder = BlockBuilder(self.name, self.module, dict(self.arguments), frozenset())
+        entries = condition(self.elaborator.evaluator(builder), written)
+        return [Laid(weight="", rule=Mask(), options=(("entries", entries),), span=self.span)]
 
     def map(self) -> WeightMap:
         made = WeightMap(name=self.name, block=self.block("forward"), span=self.span)

@@ -79,12 +79,13 @@ class ClauseOwns(Error):
 draws nothing."""
 
 
-class GradientShape(Error):
+class ClauseShape(Error):
     code = "N0331"
-    title = "gradient of another shape"
-    message = "the gradient of constraint `{name}` must have the shape of the weight"
+    title = "clause of a constraint that gives another shape"
+    message = "the {kind} of constraint `{name}` must {needed}"
     label = "gives {found}"
     expected = "{expected}"
     found = "{found}"
-    explain = """`gradient (w, g) => ...` takes the stored weight and the gradient of the weight in force, and gives the
-gradient of the stored weight: real numbers of the weight's shape."""
+    explain = """`gradient (w, g) => ...` takes the stored weight and the gradient of the weight in force and gives the
+gradient of the stored weight; `project w => ...` gives a weight: both are real numbers of the weight's shape. `penalty w =>
+...` gives one number, such as `sum(abs(w))`."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import nnspec
 from nnspec.compiler.emit.graph_json import graph_data
-from nnspec.compiler.emit.load import function, module
+from nnspec.compiler.emit.load import function, module, penalty_function, projection_function
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, instances
 from nnspec.compiler.rewrites.hard import hard, is_soft
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.verify import verify
@@ -84,3 +87,68 @@ def test_its_hard_version_and_its_symmetries_are_those_of_a_straight_through_map
     assert is_soft(graph) and not is_soft(hard(graph))
     groups = [symmetry_group(given) for given in (graph, straight)]
     assert groups[0].order == groups[1].order and groups[0].families == groups[1].families
+
+
+def test_a_mask_keeps_the_entries_of_its_condition_and_sees_the_parameters(build: Build) -> None:
+    net: Any = module(build(NET.format(clauses="mask (i, j) => abs(i - j) < k")))
+    i, j = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
+    kept = ((i - j).abs() < 1.5).float()
+    torch.testing.assert_close(net(torch.eye(4)).t(), net.dense.weight * kept)
+
+
+def test_a_projection_and_a_penalty_are_their_expressions(build: Build) -> None:
+    graph = build(NET.format(clauses="project w => clamp(w, -k, k)\n  penalty w => 0.1 * sum(abs(w) ^ k)"))
+    (weight,) = [w for found in instances(graph.root) for w in found.primitive.weights]
+    w = 3 * torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(projection_function(weight.projections[0])(w), w.clamp(-1.5, 1.5))
+    torch.testing.assert_close(penalty_function(weight.penalties[0])(w), 0.1 * (w.abs() ** 1.5).sum())
+
+
+def test_all_clauses_of_one_constraint_stand_together(build: Build) -> None:
+    clauses = """w => tanh(k * w)
+  gradient (w, g) => g
+  project w => clamp(w, -1, 1)
+  penalty w => sum(w ^ 2)
+  mask (i, j) => i <= j"""
+    graph = verify(build(NET.format(clauses=clauses)))
+    (weight,) = [w for found in instances(graph.root) for w in found.primitive.weights]
+    assert [item.name for item in weight.maps] == ["laid", "mask"]
+    assert (len(weight.projections), len(weight.penalties)) == (1, 1)
+    net: Any = module(graph)
+    upper = torch.triu(torch.ones(3, 4))
+    net(torch.eye(4)).sum().backward()
+    torch.testing.assert_close(net(torch.eye(4)).t(), torch.tanh(1.5 * net.dense.weight) * upper)
+    torch.testing.assert_close(net.dense.weight.grad, upper)
+
+
+def test_training_projects_and_pays(tmp_path: Path) -> None:
+    text = """
+constraint small { project w => clamp(w, -0.05, 0.05) }
+
+constraint paid { penalty w => 10 * sum(abs(w)) }
+
+network n {
+  input  x: real[2]
+  output y: real[2] = x -> dense(6) as first -> tanh -> dense(2) as last
+  constrain first.weight: small
+  constrain last.weight: paid
+}
+
+experiment e {
+  network   = n
+  data      = xor(samples = 100)
+  loss      = cross_entropy
+  learn     = backprop
+  optimizer = sgd(lr = 0.01)
+  epochs    = 20
+}
+"""
+    path = tmp_path / "e.nnspec"
+    path.write_text(text)
+    run = nnspec.load(path).experiment("e").train(out=tmp_path / "runs")
+    (file,) = run.path.rglob("*.safetensors")
+    state = {key: value for key, value in load_file(file).items() if key.endswith("t.weight")}
+    (first,) = [value for key, value in state.items() if key.endswith("first.weight")]
+    (last,) = [value for key, value in state.items() if key.endswith("last.weight")]
+    assert float(first.abs().max()) <= 0.05 + 1e-7
+    assert float(last.abs().max()) < 0.2  # it begins at up to 0.41, and costs ten times its size
