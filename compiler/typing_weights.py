@@ -177,7 +177,8 @@ def _part(
             return None
         part = part.replace(gradient=gradient)
     if isinstance(part, WeightMap | Projection | Penalty) and part.block is not None:
-        kind = {Penalty: "penalty", Projection: "projection"}.get(type(part), "map")
+        plain = "map" if isinstance(part, WeightMap) else "projection"
+        kind = "penalty" if isinstance(part, Penalty) else plain
         block = _typed(typer, part, part.block, tensor.shape, kind)
         return None if block is None else part.replace(block=block)
     return part
