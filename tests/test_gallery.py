@@ -72,6 +72,8 @@ PROMISED = {
     "with_learned_slopes": 0.93,
     "with_ternary_weights": 0.93,
 }
+# The most by which moments of what a network draws differ from those of the data.
+MATCHED = {"moons_made": 0.25}
 
 
 def test_the_gallery_is_there() -> None:
@@ -124,6 +126,10 @@ def test_it_trains_as_it_promises(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     for name in spec.experiments:
         mean = spec.experiment(name).train(out=tmp_path).mean
+        if name in MATCHED:
+            distances = {key: abs(value) for key, value in mean.items() if "loss" not in key}
+            assert max(distances.values()) <= MATCHED[name], distances
+            continue
         words = {name.split("(")[0]: value for name, value in mean.items()}  # `accuracy(y, label)`
         reached = words["accuracy"] if "accuracy" in words else words["r2"]
         assert reached >= PROMISED[name], f"{name} reached {reached:.3f}"

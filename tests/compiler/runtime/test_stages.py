@@ -386,3 +386,74 @@ def test_a_network_without_weights_is_refused(experiment: Make, trained: Train) 
     with pytest.raises(RunError) as caught:
         trained(own)
     assert caught.value.error.code == "N0638"
+
+
+# ------------------------------------------------------------------------------------- a loss for each block
+
+
+ADVERSARIES = """
+layer critic {
+  input  x: real[n]
+  output score: real[1] = x -> dense(8) as hidden -> tanh -> dense(1) as out
+}
+network rivals {
+  input  point: real[2]
+  shared judge = critic
+  output made: real[2] = point -> dense(2) as maker
+  output real_score: real[1] = point -> judge
+  output made_score: real[1] = made -> judge
+}
+experiment e {
+  network   = rivals
+  data      = moons(samples = 200, test = 0.2)
+  loss      = softplus(-made_score) -> sum
+  learn     = backprop
+  optimizer = adam(lr = 0.01)
+  epochs    = 3
+  batch     = 32
+  seed_mode = "torch"
+  train judge.** {
+    loss = softplus(-real_score) + softplus(made_score) -> sum
+    optimizer = sgd(lr = 0.1)
+  }
+  train rest { }
+}
+"""
+
+
+class Critic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2, 8)
+        self.out = nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.hidden(x)))
+
+
+class Rivals(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = Critic()
+        self.maker = nn.Linear(2, 2)
+
+
+def test_adversaries_are_what_a_script_does(experiment: Callable[[str], Experiment], trained: Train) -> None:
+    own = experiment(ADVERSARIES)
+    found = load_state(trained(own).path, 0)
+    x = data.load(own.data, Path(".")).train.inputs["point"]
+    torch.manual_seed(0)
+    net = Rivals()
+    judge = torch.optim.SGD(net.judge.parameters(), lr=0.1, fused=True)
+    maker = torch.optim.Adam(net.maker.parameters(), lr=0.01, fused=True)
+    for _ in range(3):
+        for index in torch.randperm(len(x)).split(32):
+            point = x[index]
+            net.zero_grad()
+            apart = functional.softplus(-net.judge(point)) + functional.softplus(net.judge(net.maker(point)))
+            apart.sum(-1).mean().backward()
+            judge.step()
+            net.zero_grad()
+            functional.softplus(-net.judge(net.maker(point))).sum(-1).mean().backward()
+            maker.step()
+    assert all(torch.equal(found[name], tensor) for name, tensor in net.state_dict().items())
