@@ -83,7 +83,7 @@ class LeNet(nn.Module):
 def by_hand(net: nn.Module, data: Batch, fused: bool) -> Callable[[], None]:
     """Return some steps of a plain script."""
     optimizer = torch.optim.Adam(net.parameters(), fused=fused)
-    (image,), label = data
+    (image,), label = data.inputs, data.target
 
     def steps() -> None:
         net.train()

@@ -343,8 +343,9 @@ def _misfit(choice: Choice) -> tuple[str, str] | None:
 
 def _score(expression: Expression) -> tuple[str, str]:
     """`validation.loss`: a part of the data and a number measured on it."""
-    if isinstance(expression, Member) and isinstance(expression.of, Name):
-        return expression.of.name, expression.name
+    place = expression.function if isinstance(expression, CallOf) else expression
+    if isinstance(place, Member) and isinstance(place.of, Name):
+        return place.of.name, canonical(expression).partition(".")[2]
     help_text = "write a part and a number measured on it, such as `validation.loss`"
     raise Refused(WrongSelect(expression.span, why="this is no score", label="no score", help=help_text))
 

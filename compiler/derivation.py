@@ -8,6 +8,7 @@ and `stages` replace each other, and `train` blocks those of the base.
 from __future__ import annotations
 
 from nnspec.compiler.experiment_fields import FIELDS, LATER_FIELDS
+from nnspec.compiler.laid import Laid
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.experiments import DuplicateField, ExperimentCycle, NotAnExperiment, UnknownField
@@ -30,8 +31,6 @@ from nnspec.dsl.syntax import (
 
 _LENGTHS = ("epochs", "steps", "stages")
 _LATER_STATEMENTS: dict[type[Statement], str] = {
-    Constrain: "constraints in an experiment",
-    Initialize: "initialisation by selector",
     Expect: "claims in an experiment",
 }
 
@@ -58,6 +57,16 @@ def blocks(definition: Definition) -> tuple[WrittenBlock, ...]:
         if own:
             return own
     return ()
+
+
+def lines(definition: Definition) -> tuple[Laid, ...]:
+    """Return what an experiment whose fields are known says of weights; its bases come first."""
+    return tuple(
+        Laid(statement=statement, module=link.module)
+        for link in reversed(_chain(definition, Bag()) or ())
+        for statement in (link.item.body if isinstance(link.item, ExperimentDefinition) else ())
+        if isinstance(statement, Constrain | Initialize)
+    )
 
 
 def fields(definition: Definition, bag: Bag) -> dict[str, Written] | None:
@@ -144,7 +153,7 @@ def _own(definition: Definition, bag: Bag) -> tuple[dict[str, Written], bool]:
     for statement in item.body:
         if isinstance(statement, Field):
             sound = _add(statement, definition.module, found, bag) and sound
-        elif not isinstance(statement, TrainBlock):
+        elif not isinstance(statement, TrainBlock | Constrain | Initialize):
             what = _LATER_STATEMENTS.get(type(statement), "this statement in an experiment")
             bag.add(NotBuiltYet(statement.span, what=what))
             sound = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.configuration import Configuration
-from nnspec.compiler.derivation import Written, blocks, fields, resolve
+from nnspec.compiler.derivation import Written, blocks, fields, lines, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective
@@ -25,6 +25,7 @@ from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batche
 from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.laid import Laid
 from nnspec.compiler.objective_fit import check_depends, settle_all
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.runtime import data
@@ -81,9 +82,12 @@ def fit(checked: Checked, parameters: Mapping[str, Any], network: str | None = N
 class Network:
     """A network as an experiment names it: its definition and the parameters given."""
 
-    def __init__(self, definition: Definition, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self, definition: Definition, parameters: Mapping[str, Any], laid: tuple[Laid, ...] = ()
+    ) -> None:
         self.definition = definition
         self.parameters = parameters
+        self.laid = laid  # what experiments say of its weights
 
 
 class Fitter:
@@ -128,7 +132,7 @@ class Fitter:
         if written is None:
             return None
         self.check_present(definition, written)
-        network = self.network_of(written)
+        network = self.network_of(written, lines(definition))
         values = self.values(written)
         check_rows(values, written, self.bag)
         check_stop(values, self.bag)
@@ -186,7 +190,7 @@ class Fitter:
         known = None if choice is None else data.describe(choice)
         if choice is None or known is None:
             return self.graph(network, {}, span) if choice is not None else None
-        graph = self.checked.elaborated(network.definition, network.parameters)
+        graph = self.checked.elaborated(network.definition, network.parameters, network.laid)
         if graph is None:
             return None
         feeds, errors = meet(graph, known, choice.span)
@@ -253,12 +257,13 @@ class Fitter:
 
     # ------------------------------------------------------------------------------------------- networks
 
-    def network_of(self, written: Mapping[str, Written]) -> Network | None:
+    def network_of(self, written: Mapping[str, Written], laid: tuple[Laid, ...]) -> Network | None:
         if "network" not in written:
             return None
         field = written["network"]
         try:
-            return self.network(field.field.value, field.module)
+            found = self.network(field.field.value, field.module)
+            return Network(found.definition, found.parameters, (*found.laid, *laid))
         except Refused as refused:
             self.report(refused)
             return None
@@ -296,12 +301,13 @@ class Fitter:
         if self.experiment(parent) is None:
             raise Refused  # it has errors of its own
         written = (fields(parent, Bag()) or {})["network"]
-        return self.network(written.field.value, written.module)
+        found = self.network(written.field.value, written.module)
+        return Network(found.definition, found.parameters, (*found.laid, *lines(parent)))
 
     def graph(self, network: Network, sizes: Mapping[str, Size], span: Span | None) -> Graph | None:
         """Return a network's typed graph; errors in it say which experiment asked for it."""
         before = len(self.bag)
-        graph = self.checked.graph(network.definition, network.parameters, sizes)
+        graph = self.checked.graph(network.definition, network.parameters, sizes, network.laid)
         label = f"in this use of `{network.definition.name}`"
         for error in tuple(self.bag)[before:]:
             error.related = (*error.related, *(() if span is None else (Related(span=span, label=label),)))

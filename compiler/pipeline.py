@@ -15,6 +15,7 @@ from nnspec.compiler.doubts import warn_of_constraints
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.laid import Laid, lay_over
 from nnspec.compiler.objective_scope import names_in
 from nnspec.compiler.parameters import check_overrides
 from nnspec.compiler.typing import type_graph
@@ -61,16 +62,18 @@ class Checked:
         definition: Definition,
         parameters: Mapping[str, Any] | None = None,
         sizes: Mapping[str, Size] | None = None,
+        laid: tuple[Laid, ...] = (),
     ) -> Graph | None:
         """Return a network's typed graph, or None after errors went to the bag.
 
         `parameters` overrides defaults; `sizes` gives numbers to symbolic input dimensions, which are
-        otherwise those of the data of the first experiment that names the network.
+        otherwise those of the data of the first experiment that names the network. `laid` are lines of an
+        experiment about weights.
         """
         sizes = dict(sizes or self.sizes.get(id(definition), {}))
-        key = (_key(definition, parameters or {}), repr(sorted(sizes.items())))
+        key = (_key(definition, parameters or {}, laid), repr(sorted(sizes.items())))
         if key not in self._graphs:
-            graph = self.elaborated(definition, parameters)
+            graph = self.elaborated(definition, parameters, laid)
             self._graphs[key] = None if graph is None else type_graph(graph, self.bag, sizes)
         return self._graphs[key]
 
@@ -87,10 +90,20 @@ class Checked:
         found = [objective.source.expression for objective in objectives_in(tuple(own))]
         return frozenset(name.name for expression in found for name in names_in(expression))
 
-    def elaborated(self, definition: Definition, parameters: Mapping[str, Any] | None = None) -> Graph | None:
+    def elaborated(
+        self,
+        definition: Definition,
+        parameters: Mapping[str, Any] | None = None,
+        laid: tuple[Laid, ...] = (),
+    ) -> Graph | None:
         """Return a network's graph before its shapes are known; None after errors went to the bag."""
         parameters = dict(parameters or {})
-        key = _key(definition, parameters)
+        key = _key(definition, parameters, laid)
+        if key not in self._elaborated and laid:
+            graph = self.elaborated(definition, parameters)
+            self._elaborated[key] = (
+                None if graph is None else lay_over(graph, laid, self.definitions, self.bag, self.lets)
+            )
         if key not in self._elaborated:
             error = check_overrides(definition, parameters)
             if error is not None:
@@ -102,8 +115,8 @@ class Checked:
         return self._elaborated[key]
 
 
-def _key(definition: Definition, parameters: Mapping[str, Any]) -> Any:
-    return id(definition), repr(sorted(parameters.items()))
+def _key(definition: Definition, parameters: Mapping[str, Any], laid: tuple[Laid, ...] = ()) -> Any:
+    return id(definition), repr(sorted(parameters.items())), tuple(id(line.statement) for line in laid)
 
 
 def check(

@@ -81,8 +81,10 @@ class BodyBinder(ExpressionBinder):
                 self.activation(item)
             case ConstraintDefinition() as item:
                 self.constraint(item)
-            case ExperimentDefinition():
-                pass  # `fit` reads experiments
+            case ExperimentDefinition(body=body):
+                for statement in body:  # `fit` reads the others
+                    if isinstance(statement, Constrain | Initialize):
+                        self.statement(statement)
 
     # ---------------------------------------------------------------------------------------------- bodies
 

@@ -131,8 +131,8 @@ def confusion_choice(plan: Plan) -> Judged | None:
     else:
         found, threshold = experiment.loss, midpoint(experiment.loss, experiment.loss)
     word = Choice(family="metric", name="confusion", arguments=(("threshold", threshold),))
-    if isinstance(found, Objective):
-        return found.replace(metric=word)
+    if isinstance(found, Objective):  # the places in a batch are no classes
+        return None if found.coupled else found.replace(metric=word)
     root = plan.graph.root
     if found is None or len(root.outputs) != 1:
         return None
