@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, cast
 
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
-from nnspec.compiler.ir import Graph, Primitive, Tensor, Weight, WeightMap, instances
+from nnspec.compiler.ir import Graph, Primitive, Tensor, Weight, WeightMap, instances, weight_path
 from nnspec.dsl.node import Node
 
 MAPS = ("structure", "manifold", "values", "topology")  # the kinds that come to a map
@@ -44,7 +44,7 @@ class ConstrainedWeight(Node):
 
     @property
     def path(self) -> str:
-        return f"{self.owner}.{self.weight.name}"
+        return weight_path(self.owner, self.weight.name)
 
     @property
     def text(self) -> str:
@@ -64,6 +64,11 @@ class ConstrainedWeight(Node):
     def main(self) -> Tensor | None:
         """The tensor that is stored under the weight's own name, None where other numbers are."""
         return next((tensor for tensor in self.weight.stored if tensor.name == self.weight.name), None)
+
+    def stored_name(self, tensor: Tensor) -> str:
+        """Return what a stored tensor is called: that of a parameter itself is called like the parameter."""
+        last = self.owner.rpartition(".")[2]
+        return weight_path(last, tensor.name) if tensor.name[:1] in ("", "_") else tensor.name
 
     @property
     def kernel(self) -> str:
@@ -96,7 +101,7 @@ class ConstrainedWeight(Node):
             "entries": self.entries,
             "stored": [
                 {
-                    "name": t.name,
+                    "name": self.stored_name(t),
                     "shape": [_whole(size) for size in t.shape],
                     "kind": t.kind,
                     "dtype": t.dtype,

@@ -42,7 +42,8 @@ CONSTRAINED = ("weight", "constraint", "entries", "stored", "free", "multiplied 
 def constrained_row(given: ConstrainedWeight) -> tuple[str | int, ...]:
     """Return the row of a constrained weight; "free" says how many numbers say which member of the set it is."""
     stored = ", ".join(
-        f"{tensor.name} {list(tensor.shape)}" + ("" if tensor.kind == "learned" else f" ({tensor.kind})")
+        f"{given.stored_name(tensor)} {list(tensor.shape)}"
+        + ("" if tensor.kind == "learned" else f" ({tensor.kind})")
         for tensor in given.weight.stored
     )
     return given.path, given.text, given.entries, stored or "elsewhere", given.free, given.kernel

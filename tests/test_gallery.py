@@ -57,6 +57,7 @@ PROMISED = {
     "orthogonal_digits": 0.95,
     "pruned_digits": 0.93,
     "pyramid_digits": 0.95,
+    "parts_of_digits": 0.6,
     "refined_digits": 0.93,
     "residual_digits": 0.95,
     "ring_turns": 0.93,

@@ -78,7 +78,8 @@ def converged(
     for _ in range(6000):
         learner.learn(plan.train)
     weight = learner.learned["map.weight"]
-    loss = learner.groups[0].loss(learner.network(*plan.train.inputs), plan.train, learner.weights)
+    output = learner.network(*plan.train.inputs)
+    loss = torch.nn.functional.mse_loss(output, plan.train.target.view_as(output))
     (slope,) = torch.autograd.grad(loss, weight)
     return weight.detach(), slope
 
@@ -200,6 +201,51 @@ def test_what_a_topology_removes_takes_no_part(
             assert torch.allclose(found[kept].sum(), torch.ones(()))
         else:
             assert torch.allclose(found[kept], expected)
+
+
+OWNED = """
+layer scaled {
+  input  x: real[n]
+  parameter gain: real[n] = ones
+  parameter shares: real[3] = normal(std = 1.0)
+  output y = gain * x * (shares[0] + 2 * shares[1])
+  constrain gain: box(0.5, 1.2)
+  constrain shares: simplex(axis = "all")
+}
+network n {
+  input  x: real[13]
+  output y: real[3] = x -> scaled -> dense(3) as map
+  constrain map.weight: l2(1)
+}
+experiment e {
+  network   = n
+  data      = wine(test = 0.2, scale = "standard")
+  loss      = cross_entropy
+  learn     = backprop
+  optimizer = sgd(lr = 0.1)
+  epochs    = 3
+  seeds     = 0..1
+}
+"""
+
+
+def test_parameters_of_layers(experiment: Make, trained: Train, tmp_path: Path) -> None:
+    own = experiment(OWNED)
+    plan = prepare(own, tmp_path, "cpu")
+    learner = Learner(plan, Trial(0))
+    assert torch.allclose(learner.state["scaled.shares"].sum(), torch.ones(()))
+    output = learner.network(*plan.train.inputs)
+    penalty = learner.groups[0].mean_loss(plan.train) - torch.nn.functional.cross_entropy(
+        output, plan.train.target
+    )
+    assert torch.allclose(penalty, 0.5 * learner.state["map.weight"].square().sum(), atol=1e-6)
+    result = trained(own)
+    for seed in (0, 1):
+        state = load_state(result.path, seed)
+        assert state["scaled.gain"].min() >= 0.5 and state["scaled.gain"].max() <= 1.2
+        shares = state["scaled.shares"]
+        assert (shares >= 0).all() and torch.allclose(shares.sum(), torch.ones(()))
+    assert set(result.history[-1]["constraints"]) == {"map.weight", "scaled.gain", "scaled.shares"}
 
 
 def test_nothing_is_done_where_nothing_is_constrained(xor: Callable[..., Experiment], trained: Train) -> None:
