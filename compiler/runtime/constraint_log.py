@@ -56,9 +56,9 @@ class ConstraintLog:
 
     def rows(self, epoch: int) -> list[Measures]:
         """Return the measures of each network after an epoch; empty between the epochs that are measured."""
-        states = self._learner.states()
-        due = bool(self._weights) and (epoch % self._stride == 0 or epoch == self._epochs)
-        return [measures(self._weights, state) if due else {} for state in states]
+        if not self._weights or (epoch % self._stride and epoch != self._epochs):
+            return [{} for _ in self._learner.trials]
+        return [measures(self._weights, state) for state in self._learner.states()]
 
     def pictures(self, index: int) -> list[dict[str, Any]]:
         """Return what a network's weights look like now, and looked like at the start, as plain data.
