@@ -12,6 +12,7 @@ from nnspec.compiler.ir import (
     Ascription,
     Block,
     Call,
+    Charge,
     Child,
     Instance,
     Law,
@@ -19,6 +20,7 @@ from nnspec.compiler.ir import (
     Primitive,
     Statement,
     Type,
+    Update,
 )
 from nnspec.compiler.values import Value
 from nnspec.dsl.definitions import Module
@@ -39,6 +41,9 @@ class BlockBuilder:
         self.body: list[tuple[Statement, tuple[Value, ...], tuple[Value, ...]]] = []
         self.ascriptions: list[tuple[Value, Type, Span | None]] = []
         self.laws: list[Law] = []
+        self.buffers: set[str] = set()
+        self.updates: list[tuple[str, Value, Span | None]] = []
+        self.penalties: list[tuple[str, Value, Span | None]] = []
         self.lent: dict[tuple[str, str], Value] = {}  # weights of children that stand as values
         self._taken = set(reserved)  # names that the spec gives to values
         self._counts: dict[str, int] = {}
@@ -136,6 +141,8 @@ class BlockBuilder:
                 Ascription(value=v.name, declared=t, span=span) for v, t, span in self.ascriptions
             ),
             laws=tuple(self.laws),
+            updates=tuple(Update(child=name, value=v.name, span=span) for name, v, span in self.updates),
+            penalties=tuple(Charge(name=name, value=v.name, span=span) for name, v, span in self.penalties),
             **extra,
         )
 

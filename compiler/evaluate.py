@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler import arithmetic
 from nnspec.compiler.evaluate_expression import ExpressionEvaluator
-from nnspec.compiler.evaluate_owned import owned
+from nnspec.compiler.evaluate_owned import owned, penalty, update
 from nnspec.compiler.following import follower, is_follow
 from nnspec.compiler.ir import Axis, Law, Type
 from nnspec.compiler.values import (
@@ -38,11 +38,13 @@ from nnspec.dsl.syntax import (
     Number,
     Output,
     Parameter,
+    Penalty,
     Require,
     Shared,
     Statement,
     Text,
     Unary,
+    UpdateBuffer,
     WrittenType,
 )
 
@@ -84,6 +86,10 @@ class Evaluator(ExpressionEvaluator):
                 self.require(statement)
             case Parameter(name=name):
                 self.builder.scope[name] = owned(self, statement)
+            case UpdateBuffer():
+                update(self, statement)
+            case Penalty():
+                penalty(self, statement)
             case _:
                 pass  # constraints are laid on the finished block; claims are read by `fit`
 
@@ -205,6 +211,8 @@ class Evaluator(ExpressionEvaluator):
 
 
 def _names(statement: Statement) -> tuple[str, ...]:
+    if isinstance(statement, UpdateBuffer | Penalty):
+        return ()
     if isinstance(statement, Assignment):
         return statement.names
     name = getattr(statement, "name", None)

@@ -16,11 +16,12 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, Value, describe
 from nnspec.dsl.bind import duplicate
 from nnspec.dsl.catalog import Entry, validate
+from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
-from nnspec.dsl.errors.owned import NoSuchInstance, NoSuchWeight, ParameterAxes
+from nnspec.dsl.errors.owned import NoSuchInstance, NoSuchWeight, NotABuffer, ParameterAxes, UpdatedTwice
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
-from nnspec.dsl.syntax import CallOf, Expression, Member, Name, Parameter
+from nnspec.dsl.syntax import CallOf, Expression, Member, Name, Parameter, Penalty, UpdateBuffer
 
 if TYPE_CHECKING:
     from nnspec.compiler.evaluate_expression import ExpressionEvaluator
@@ -45,7 +46,32 @@ def owned(evaluator: ExpressionEvaluator, statement: Parameter) -> Value:
     child = builder.add_child(name, (primitive,), statement.span)
     (value,) = builder.call(child, (), 1, statement.span)
     builder.name_value(value, name)
+    if statement.kind == "buffer":
+        builder.buffers.add(name)
     return value
+
+
+def update(evaluator: ExpressionEvaluator, statement: UpdateBuffer) -> None:
+    """Note `update NAME = value`, for a buffer of this body and once for each."""
+    builder, name = evaluator.builder, statement.name
+    if name not in builder.buffers:
+        near = nearest(name, sorted(builder.buffers))
+        raise Refused(NotABuffer(statement.span, name=name, suggestion=near))
+    first = next((span for other, _, span in builder.updates if other == name), None)
+    if first is not None:
+        related = (Related(span=first, label="first updated here"),)
+        raise Refused(UpdatedTwice(statement.span, related, name=name))
+    builder.updates.append((name, evaluator.tensor(statement.value), statement.span))
+
+
+def penalty(evaluator: ExpressionEvaluator, statement: Penalty) -> None:
+    """Note `penalty NAME = value`; its name is a part of its path, as that of an instance is."""
+    builder, name = evaluator.builder, statement.name
+    taken, first = builder.instance_span(name)
+    if taken:
+        raise Refused(duplicate(name, statement.span, first))
+    builder.instance_name(name)
+    builder.penalties.append((name, evaluator.tensor(statement.value), statement.span))
 
 
 def weight_value(evaluator: ExpressionEvaluator, expression: Member) -> Value:

@@ -297,6 +297,22 @@ class Law(Node):
     span: Span | None = None
 
 
+class Update(Node):
+    """`update NAME = value`: in training a buffer becomes the mean of a value over the batch, after the forward."""
+
+    child: str  # the buffer, a child of the block
+    value: str
+    span: Span | None = None
+
+
+class Charge(Node):
+    """`penalty NAME = value`: in training the mean of a single number over the batch is added to the loss."""
+
+    name: str
+    value: str
+    span: Span | None = None
+
+
 class Block(Node):
     """A layer or network given its configuration."""
 
@@ -308,6 +324,8 @@ class Block(Node):
     named: tuple[str, ...] = ()  # values that the spec names
     ascriptions: tuple[Ascription, ...] = ()
     laws: tuple[Law, ...] = ()
+    updates: tuple[Update, ...] = ()
+    penalties: tuple[Charge, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()  # the parameter values it was made with, for display
     inline: bool = False  # the body of a repeat: it may speak of the enclosing block's dimensions
     function: bool = False  # an activation: of one tensor, and its children hold nothing but what it learns

@@ -48,7 +48,7 @@ EMITTED_WORDS = frozenset(
 )
 
 _KEYWORDS = frozenset(keyword.kwlist)
-_ATTRIBUTE_WORDS = _KEYWORDS | MODULE_ATTRIBUTES | {"self"}
+_ATTRIBUTE_WORDS = _KEYWORDS | MODULE_ATTRIBUTES | {"self", "penalties"}
 _VARIABLE_WORDS = _KEYWORDS | frozenset(dir(builtins)) | EMITTED_WORDS
 
 

@@ -30,13 +30,14 @@ from nnspec.compiler.ir import (
     gathered,
 )
 from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.typing_effects import effects_fit, has_penalties
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.dimensions import Size, substitute, symbols
 from nnspec.dsl.errors.definitions import ActivationShape
-from nnspec.dsl.errors.owned import LentTooEarly, MixedBatch, NoSuchWeight, OutputWithoutBatch
+from nnspec.dsl.errors.owned import LentTooEarly, MixedBatch, NoSuchWeight, OutputWithoutBatch, SharedPenalty
 from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
@@ -129,6 +130,7 @@ class _BlockTyper:
         self.check_function()
         self.check_laws()
         self.check_ties()
+        self.failed |= not effects_fit(self.typer, self.source, self.types)
         self.failed |= not names_free(self.typer, self.children)
         return self.finish()
 
@@ -263,6 +265,9 @@ class _BlockTyper:
         if first is None:
             self.children[child.name] = child.replace(instances=made)
             return True
+        if any(has_penalties(instance) for instance in made):
+            self.typer.bag.add(SharedPenalty(span, self.typer.related(), name=child.name))
+            return False
         if not self.same_batch(child.name, first.instances[0], made[0], span):
             return False
         wanted, found = _tensor_text(first.instances), _tensor_text(made)

@@ -48,10 +48,12 @@ from nnspec.dsl.syntax import (
     Over,
     Parameter,
     ParameterDeclaration,
+    Penalty,
     Require,
     Shared,
     Statement,
     Unary,
+    UpdateBuffer,
     WrittenAxis,
     WrittenType,
 )
@@ -212,6 +214,11 @@ class BodyBinder(ExpressionBinder):
                 self.define(name, statement.span)
             case Parameter():
                 self.owned(statement)
+            case UpdateBuffer(value=value):
+                self.expression(value)
+            case Penalty(name=name, value=value):
+                self.expression(value)
+                self.instance(name, statement.span)
             case Constrain(constraint=constraint):
                 self.constraint_use(constraint)
             case Initialize(value=value):
@@ -348,6 +355,8 @@ def _is_call_of(expression: Expression, name: str) -> bool:
 
 
 def _defined(statement: Statement) -> list[tuple[str, Span]]:
+    if isinstance(statement, UpdateBuffer | Penalty):
+        return []
     if isinstance(statement, Assignment):
         return [(name, statement.span) for name in statement.names]
     if isinstance(statement, Over):

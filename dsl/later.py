@@ -9,10 +9,8 @@ from nnspec.dsl.syntax import (
     Connect,
     Expect,
     Over,
-    Penalty,
     State,
     Statement,
-    UpdateBuffer,
     UseDynamics,
 )
 
@@ -21,8 +19,6 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
     Connect: "projections between states",
     UseDynamics: "dynamics",
     Over: "`over`, a loop along a dimension",
-    UpdateBuffer: "updates of buffers",
-    Penalty: "penalties",
     Expect: "claims",
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import chain, count
 
 from nnspec.compiler.emit.copies import write_copies
+from nnspec.compiler.emit.effects import effect_lines, ordered
 from nnspec.compiler.emit.text import Line, indent, lines
 from nnspec.compiler.ir import (
     Apply,
@@ -20,6 +21,7 @@ from nnspec.compiler.ir import (
     Code,
     Instance,
     Primitive,
+    Statement,
     Tensor,
     Tie,
     Weight,
@@ -35,6 +37,7 @@ class Form:
 
     batched = True
     training = "self.training"
+    has_effects = False  # writes what a body does in training beside giving outputs
 
     def owner(self, child: str) -> str:
         """Return how to reach a child."""
@@ -114,7 +117,8 @@ class Body:
         mapped: Callable[[WeightMap], str],
         function: Callable[[Block], str],
     ) -> None:
-        self.block = block
+        self.order = ordered(block)
+        self.block = block = block.replace(body=self.order.body)
         self.form = form
         self.mapped = mapped  # gives the name of the function of a constraint
         self.function = function  # gives the name of the function of an activation
@@ -143,12 +147,31 @@ class Body:
 
     def write(self) -> list[Line]:
         """Return the assignments; `outputs` then holds the expressions to return."""
-        for index, statement in enumerate(self.block.body):
+        order = self.order
+        first, second = len(order.main), len(order.main) + len(order.for_penalties)
+        self.lines += self.statements(0, order.main)
+        if self.form.has_effects:
+            self.lines += effect_lines(
+                self.block,
+                order,
+                self.form.training,
+                lambda: self.statements(first, order.for_penalties),
+                lambda: self.statements(second, order.for_updates),
+                lambda value: self.variables[value],
+                self.form.owner,
+            )
+        return [*lines(f"dtype = {self.dtype()}"), *self.lines] if self.needs_dtype else self.lines
+
+    def statements(self, start: int, statements: tuple[Statement, ...]) -> list[Line]:
+        """Return the lines of statements, the first of which stands at `start` in the body."""
+        before, self.lines = self.lines, []
+        for index, statement in enumerate(statements, start):
             if isinstance(statement, Apply):
                 self.apply(index, statement)
             else:
                 self.call(index, statement)
-        return [*lines(f"dtype = {self.dtype()}"), *self.lines] if self.needs_dtype else self.lines
+        written, self.lines = self.lines, before
+        return written
 
     @property
     def outputs(self) -> list[str]:
@@ -370,7 +393,8 @@ def owner_name(owner: str) -> str:
 
 def _last_uses(block: Block) -> dict[str, int]:
     found = {value: index for index, statement in enumerate(block.body) for value in statement.inputs}
-    found.update({port.value: len(block.body) for port in block.outputs})
+    kept = (*block.outputs, *block.updates, *block.penalties)
+    found.update({item.value: len(block.body) for item in kept})
     return found
 
 

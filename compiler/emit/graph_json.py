@@ -60,6 +60,8 @@ class _Writer:
             "outputs": [{"name": port.name, "value": port.value} for port in block.outputs],
             "children": [self.child(child) for child in block.children],
             "body": [self.statement(statement) for statement in block.body],
+            "updates": [{"buffer": item.child, "value": item.value} for item in block.updates],
+            "penalties": [{"name": item.name, "value": item.value} for item in block.penalties],
             "named": list(block.named),
             "types": {name: type_data(given) for name, given in block.types},
             "place": place(block.span),

@@ -48,6 +48,8 @@ def heading(graph: Graph) -> str:
 class ModuleForm(Form):
     """Tensors are attributes of modules, blocks are modules."""
 
+    has_effects = True
+
     def __init__(self, products: Callable[[Code], str] | None) -> None:
         self.products = products
 
@@ -119,6 +121,9 @@ class _Writer:
     def _constructor(self, block: Block) -> list[Line]:
         made = [line for child in block.children for line in self._child(child)]
         made += [line for child in block.children for line in self._followed(child)]
+        if block.penalties:
+            comment = "of the last forward in training, to be added to the loss"
+            made.append(Line(code="self.penalties: dict[str, Tensor] = {}", comment=comment))
         if not made:
             return []
         head = lines("def __init__(self) -> None:")

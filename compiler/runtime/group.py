@@ -82,7 +82,7 @@ class LearningGroup:
 
     def mean_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch and the smooth penalties, of which the rule may take the gradient."""
-        loss = self._mean_loss(batch)
+        loss = self.learner.layer_penalties.added(self._mean_loss(batch))
         penalty = self.learner.penalties.smooth(self.learner.state, self.names)
         return loss if penalty is None else loss + penalty
 

@@ -15,6 +15,7 @@ from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, opt
 from nnspec.compiler.runtime.evaluation import Scorer
 from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import LearningGroup
+from nnspec.compiler.runtime.layer_penalties import LayerPenalties
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.plan import Batch, Plan
 from nnspec.compiler.runtime.streams import Streams
@@ -46,6 +47,7 @@ class Learner:
             **dict(self.network.named_buffers()),
         }
         self.penalties = Penalties(plan.graph)
+        self.layer_penalties = LayerPenalties(plan.graph, self.network)
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)

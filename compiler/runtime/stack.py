@@ -26,6 +26,7 @@ from nnspec.compiler.runtime.stacked_losses import stacked_objective
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.compiler.tensors import learned_keys, tensors
+from nnspec.compiler.typing_effects import has_effects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,6 +54,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
         and parameter_count(plan.graph) <= small
         and _only_parameters(plan)
         and not draws(plan.graph)
+        and not has_effects(plan.graph.root)
         and not batch_coupled(plan.graph)
     )
 

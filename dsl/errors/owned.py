@@ -70,6 +70,57 @@ class LentTooEarly(Error):
 instance is a value from there on."""
 
 
+class NotABuffer(Error):
+    code = "N0226"
+    title = "update of what is no buffer"
+    message = "`{name}` is no buffer of this body"
+    label = "not a buffer"
+    help = "did you mean `{suggestion}`?"
+    explain = """`update NAME = value` changes a buffer that the same body declares above: `buffer seen: real[width] = zeros`.
+Parameters change by learning, and values are what their lines say."""
+
+
+class UpdatedTwice(Error):
+    code = "N0227"
+    title = "buffer updated twice"
+    message = "`{name}` is updated a second time"
+    label = "again here"
+    help = "write one expression for its new value"
+    explain = """All updates of a body are made at once, after the forward, from the buffers as they were before it; a
+buffer can therefore have one new value."""
+
+
+class UpdateShape(Error):
+    code = "N0228"
+    title = "update that does not fit its buffer"
+    message = "the new value of `{name}` does not fit: {why}"
+    label = "does not fit"
+    expected = "{expected}"
+    found = "{found}"
+    explain = """An update has the shape and number kind of its buffer. It is written for one sample; where it depends on
+the input, the mean over the batch is taken outside, which only real numbers have."""
+
+
+class PenaltyShape(Error):
+    code = "N0229"
+    title = "penalty that is no single number"
+    message = "penalty `{name}` must be one real number for each sample"
+    label = "is {found}"
+    help = "take `sum` or `mean` over its axes"
+    explain = """A penalty is written for one sample and is one number, like a loss; the mean over the batch is taken
+outside, and the number is added to the loss in training. One made of parameters alone is added as it is."""
+
+
+class SharedPenalty(Error):
+    code = "N0230"
+    title = "penalty of a layer that is used twice"
+    message = "`{name}` holds a penalty and is used a second time in one forward"
+    label = "a second use"
+    help = "take the penalty out of the shared layer, or make two instances"
+    explain = """A penalty is kept at its layer until the loss is taken, one number a forward. A shared layer that is used
+twice would have two."""
+
+
 class WrongInit(Error):
     code = "N0411"
     title = "tensor that cannot begin so"
