@@ -7,6 +7,7 @@ are those of the spec, made safe; equal blocks share a class. Assumes a typed gr
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
@@ -21,11 +22,22 @@ from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, class_name
 from nnspec.compiler.operations.registry import operation
 
 
-def emit(graph: Graph, target: str = "train") -> str:
+class Frame(NamedTuple):
+    """What stands around the classes of a module: code before them, and code after, given the network's name."""
+
+    reserved: frozenset[str]  # the names that it takes
+    before: str
+    after: Callable[[str], str]
+
+
+def emit(graph: Graph, target: str = "train", frame: Frame | None = None) -> str:
     """Return the source of a Python module whose last class is the network, for a target of the table."""
-    writer = _Writer(products=multiplies_as_stored(target))
-    writer.class_of(graph.root)
+    writer = _Writer(multiplies_as_stored(target), frame.reserved if frame else frozenset())
+    name = writer.class_of(graph.root)
     written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
+    if frame is not None:
+        before, after = (lines("", "", *text.split("\n")) for text in (frame.before, frame.after(name)))
+        written = [*before, *written, *after]
     code = "\n".join(line.text for line in written)
     about = "\n".join(line.text for line in docstring(heading(graph)))
     top = "\n".join(imports("\n".join(line.code for line in written)))
@@ -79,9 +91,9 @@ class ModuleForm(Form):
 class _Writer:
     """Writes classes, inner blocks first; a block that comes out as another did shares its class."""
 
-    def __init__(self, products: bool = True) -> None:
+    def __init__(self, products: bool = True, reserved: frozenset[str] = frozenset()) -> None:
         self.products = products  # whether a product may read what is stored of a weight
-        self.names = Names(EMITTED_WORDS)
+        self.names = Names(EMITTED_WORDS | reserved)
         self.maps = Maps(self.names)
         self.functions = Functions(self.names)
         self.lines: list[Line] = []

@@ -1,13 +1,16 @@
-"""Hard versions: a network whose straight-through constraints are replaced by the weights they give.
+"""Hard and evaluated versions: a network whose constraints are replaced by the weights they give.
 
-In: a typed graph. Out: a graph that stores the effective weights themselves, so that it is what would be
-deployed: no map is left to run, and no gradient passes straight through anything. `hard_state` turns the
-state of the one into the state of the other.
+In: a typed graph. Out: a graph that stores the effective weights themselves. In the hard version those with a
+gradient of their own are replaced, so that it is what would be deployed and nothing passes straight through; in
+the evaluated version every map is, but one that stores fewer numbers than the weight has: a sparse matrix without
+its zeros, thin factors, orbits. `hard_state` and `evaluated_state` turn the state of the one into that of the other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnspec.compiler.ir import (
     Block,
@@ -16,7 +19,6 @@ from nnspec.compiler.ir import (
     Primitive,
     Tensor,
     Weight,
-    WeightMap,
     instances,
     state_key,
 )
@@ -25,67 +27,94 @@ from nnspec.compiler.verify import verify
 if TYPE_CHECKING:
     import torch
 
+Which: TypeAlias = "Callable[[Weight], bool]"
+
 
 def is_soft(graph: Graph) -> bool:
     """Return whether a network has straight-through constraints, so that its hard version differs."""
     return any(
-        item.has_own_gradient
-        for located in instances(graph.root)
-        for weight in located.primitive.weights
-        for item in weight.maps
+        _is_hardened(weight) for located in instances(graph.root) for weight in located.primitive.weights
     )
 
 
 def hard(graph: Graph) -> Graph:
     """Return the hard version of a typed graph; instances that were one object stay one."""
-    return verify(graph.replace(root=_hard_block(graph.root, {})))
+    return _replaced(graph, _is_hardened)
 
 
 def hard_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the state of `hard(graph)` that computes what `graph` computes with this state."""
+    return _replaced_state(graph, state, _is_hardened)
+
+
+def evaluated(graph: Graph) -> Graph:
+    """Return the evaluated version of a typed graph, for inference."""
+    return _replaced(graph, _is_evaluated)
+
+
+def evaluated_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state of `evaluated(graph)` that computes what `graph` computes with this state."""
+    return _replaced_state(graph, state, _is_evaluated)
+
+
+def _is_hardened(weight: Weight) -> bool:
+    return any(item.has_own_gradient for item in weight.maps)
+
+
+def _is_evaluated(weight: Weight) -> bool:
+    if len(weight.maps) == 1 and weight.maps[0].replaces:
+        return sum(map(_count, weight.stored)) >= _count(weight)
+    return bool(weight.maps)
+
+
+def _count(given: Tensor | Weight) -> int:
+    return prod(size for size in given.shape if isinstance(size, int))
+
+
+def _replaced(graph: Graph, which: Which) -> Graph:
+    return verify(graph.replace(root=_block(graph.root, which, {})))
+
+
+def _replaced_state(graph: Graph, state: dict[str, torch.Tensor], which: Which) -> dict[str, torch.Tensor]:
     from nnspec.compiler.emit.load import effective_weight
 
     found = dict(state)
     for located in instances(graph.root):
         for weight in located.primitive.weights:
-            if _is_hardened(weight.maps):
-                hardened = effective_weight(weight, located.path, state).detach()
+            if which(weight):
+                given = effective_weight(weight, located.path, state).detach()
                 for tensor in weight.stored:
                     found.pop(state_key(located.path, tensor.name), None)
-                found[state_key(located.path, weight.name)] = hardened
+                found[state_key(located.path, weight.name)] = given
     return found
 
 
-def _is_hardened(maps: tuple[WeightMap, ...]) -> bool:
-    return any(item.has_own_gradient for item in maps)
-
-
-def _hard_block(block: Block, known: dict[int, Any]) -> Block:
+def _block(block: Block, which: Which, known: dict[int, Any]) -> Block:
     if id(block) not in known:
         children = tuple(
-            child.replace(instances=tuple(_hard_instance(i, known) for i in child.instances))
+            child.replace(instances=tuple(_instance(i, which, known) for i in child.instances))
             for child in block.children
         )
         known[id(block)] = block.replace(children=children)
     return known[id(block)]
 
 
-def _hard_instance(instance: Instance, known: dict[int, Any]) -> Instance:
+def _instance(instance: Instance, which: Which, known: dict[int, Any]) -> Instance:
     if isinstance(instance, Block):
-        return _hard_block(instance, known)
+        return _block(instance, which, known)
     if id(instance) not in known:
-        known[id(instance)] = _hard_primitive(instance)
+        known[id(instance)] = _primitive(instance, which)
     return known[id(instance)]
 
 
-def _hard_primitive(primitive: Primitive) -> Primitive:
-    weights = tuple(_hard_weight(w) if _is_hardened(w.maps) else w for w in primitive.weights)
-    hardened = {w.name for w in primitive.weights if _is_hardened(w.maps)}
-    constraints = tuple(c for c in primitive.constraints if c.weight not in hardened)
+def _primitive(primitive: Primitive, which: Which) -> Primitive:
+    weights = tuple(_weight(w) if which(w) else w for w in primitive.weights)
+    replaced = {w.name for w in primitive.weights if which(w)}
+    constraints = tuple(c for c in primitive.constraints if c.weight not in replaced)
     return primitive.replace(weights=weights, constraints=constraints)
 
 
-def _hard_weight(weight: Weight) -> Weight:
+def _weight(weight: Weight) -> Weight:
     """The weight stored as it is used: no map is left."""
     kind = "frozen" if any(tensor.kind == "frozen" for tensor in weight.stored) else "learned"
     return weight.replace(maps=(), stored=(Tensor(name=weight.name, shape=weight.shape, kind=kind),))

@@ -119,3 +119,20 @@ class NeedsPackage(Error):
     help = 'pip install "nnspec[{extra}]"'
     explain = """Some outputs are written by packages that most users do not need, so they are not installed with
 nnspec. The message names the one that is missing."""
+
+
+class OnlyPacked(Error):
+    code = "N0996"
+    title = "options of packed weights"
+    message = "`--packed` goes with `--emit torch`, and `--weights` and `--seed` go with `--packed`"
+    help = "write `nnspec compile FILE --packed -o FOLDER`"
+    explain = """`compile --packed` writes a module and its weights, in as few bits as they need. The other forms of
+output hold no weights, or hold them as they are."""
+
+
+class OtherWeights(Error):
+    code = "N0997"
+    title = "weights of another network"
+    message = "the weights in {run} are not those of `{network}`: `{name}` differs"
+    help = "choose the network and the parameters that the run was of, with `--network` and `-p`"
+    explain = """The tensors of a run must have the names and shapes that the network has."""

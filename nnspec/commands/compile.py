@@ -32,6 +32,18 @@ def arguments(parser: ArgumentParser) -> None:
         default="torch",
         help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON; export: torch.export; onnx",
     )
+    parser.add_argument(
+        "--packed",
+        action="store_true",
+        help="with --emit torch: write the weights too, in as few bits as they need, and a `load` that reads them",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="RUN",
+        type=Path,
+        help="the folder of a run whose weights --packed takes; without it, those at initialisation",
+    )
+    parser.add_argument("--seed", metavar="K", type=int, help="which seed of the run, or of initialisation")
 
 
 def run(options: Namespace) -> int:
@@ -39,6 +51,8 @@ def run(options: Namespace) -> int:
         from nnspec.dsl.errors.command_line import NeedsFolder
 
         raise UsageError(NeedsFolder(None, emit=options.emit))
+    if options.packed or options.weights is not None:
+        return _packed(options)
     network = open_network(options)
     binary = options.emit in _BINARY
     data = _program(network, options.emit) if binary else _text(network, options.emit).encode("utf-8")
@@ -51,6 +65,48 @@ def run(options: Namespace) -> int:
     write_bytes(path, data)
     note(f"wrote {path}")
     return exits.OK
+
+
+def _packed(options: Namespace) -> int:
+    """Write the packed module and its weights; print the size of each tensor."""
+    from nnspec.dsl.errors.command_line import NeedsFolder, OnlyPacked
+    from nnspec.files import write_bytes, write_text
+    from nnspec.tables import print_table, size
+
+    if not options.packed or options.emit != "torch":
+        raise UsageError(OnlyPacked(None))
+    if options.folder is None:
+        raise UsageError(NeedsFolder(None, emit="torch --packed"))
+    network = open_network(options)
+    from nnspec.compiler.emit.packed import packed
+
+    file = f"{network.name}.safetensors"
+    found = packed(network.graph, _state(network, options.weights, options.seed), file)
+    print_table("packed weights", ("tensor", "stored as", "bytes", "packed"), found.rows)
+    write(f"{size(sum(row[2] for row in found.rows))} packed into {size(len(found.data))}\n")
+    write_text(options.folder / f"{network.name}.py", found.text)
+    write_bytes(options.folder / file, found.data)
+    note(f"wrote {options.folder / f'{network.name}.py'} and {options.folder / file}")
+    return exits.OK
+
+
+def _state(network: Network, folder: Path | None, seed: int | None) -> dict[str, Any]:
+    """Return the weights of a run, or those of an initialisation; UsageError if they are another network's."""
+    from nnspec.compiler.emit.load import initial_state
+
+    own = initial_state(network.graph, seed or 0)
+    if folder is None:
+        return own
+    from nnspec.compiler.runtime.runs import load_state, read_record
+
+    seeds: list[int] = (read_record(folder) or {}).get("seeds", [0])
+    given = load_state(folder, seeds[0] if seed is None else seed)
+    odd = sorted(set(own) ^ set(given)) or [name for name in own if own[name].shape != given[name].shape]
+    if odd:
+        from nnspec.dsl.errors.command_line import OtherWeights
+
+        raise UsageError(OtherWeights(None, run=str(folder), network=network.name, name=odd[0]))
+    return given
 
 
 def _text(network: Network, emit: str) -> str:
