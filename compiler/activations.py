@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.ir import Axis, Block, Child, Init, Primitive, Type
+from nnspec.compiler.ir import Axis, Block, Child, Claim, Init, Primitive, Type
 from nnspec.compiler.values import Layer, Refused, Value, describe
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.dimensions import symbol
 from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.definitions import ActivationOwns
-from nnspec.dsl.syntax import ActivationDefinition, Expression, Name, ParameterDeclaration
+from nnspec.dsl.syntax import ActivationDefinition, CallOf, Expression, Name, ParameterDeclaration
 
 if TYPE_CHECKING:
     from nnspec.compiler.elaborate import Elaborator
@@ -42,7 +42,21 @@ def activation_block(
     for child in builder.children:
         _only_functions(item, child)
     shown = tuple((key, value) for key, value in arguments.items() if not isinstance(value, Layer | Init))
-    return builder.finish(doc=item.doc, arguments=shown, function=True, span=definition.span)
+    claims = tuple(_claim(evaluator, claim.condition) for claim in item.claims)
+    return builder.finish(doc=item.doc, arguments=shown, function=True, claims=claims, span=definition.span)
+
+
+def _claim(evaluator: Evaluator, written: Expression) -> Claim:
+    """Return `odd`, `even` or `homogeneous(k)` with its number."""
+    if isinstance(written, Name):
+        return Claim(word=written.name, span=written.span)
+    if not isinstance(written, CallOf):
+        raise Refused
+    degree = evaluator.expression(written.arguments[0].value)
+    if not isinstance(degree, int | float) or isinstance(degree, bool):
+        why = "the degree is a number"
+        raise Refused(WrongArgument(written.span, callee="homogeneous", why=why, found=describe(degree)))
+    return Claim(word="homogeneous", degree=float(degree), span=written.span)
 
 
 def _own_axes(parameter: ParameterDeclaration) -> tuple[str, ...]:

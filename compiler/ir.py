@@ -313,6 +313,17 @@ class Charge(Node):
     span: Span | None = None
 
 
+class Claim(Node):
+    """What an activation says of itself: "odd", "even", or "homogeneous" of a degree."""
+
+    word: str
+    degree: float | None = None
+    span: Span | None = None
+
+    def __str__(self) -> str:
+        return self.word if self.degree is None else f"homogeneous of degree {self.degree:g}"
+
+
 class Block(Node):
     """A layer or network given its configuration."""
 
@@ -328,6 +339,7 @@ class Block(Node):
     penalties: tuple[Charge, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()  # the parameter values it was made with, for display
     inline: bool = False  # the body of a repeat: it may speak of the enclosing block's dimensions
+    claims: tuple[Claim, ...] = ()  # of a function
     function: bool = False  # an activation: of one tensor, and its children hold nothing but what it learns
     doc: str | None = None
     types: tuple[tuple[str, Type], ...] = ()  # filled by typing: every value of the block

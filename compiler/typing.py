@@ -31,6 +31,7 @@ from nnspec.compiler.ir import (
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.typing_effects import effects_fit, has_penalties
+from nnspec.compiler.traits.claims import wrong_claims
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
@@ -82,6 +83,7 @@ class Typer:
         self.known: dict[tuple[Any, ...], tuple[Block | None, Types]] = {}
         self.kept: list[Block] = []  # keeps `id` of the keys of `known` alive
         self.uses: list[tuple[str, Span | None]] = []
+        self.claimed: set[int] = set()  # activations whose claims were tested, by the `id` of kept blocks
 
     def block(
         self, block: Block, inputs: tuple[Type, ...], outer: Mapping[str, Size] | None = None
@@ -398,7 +400,12 @@ class _BlockTyper:
         types = tuple((name, t) for name, t in self.types.items() if t is not None)
         children = tuple(self.children[child.name] for child in self.source.children)
         body = tuple(self.resolve_statement(statement) for statement in self.source.body)
-        return self.source.replace(children=children, types=types, body=body), outputs
+        typed = self.source.replace(children=children, types=types, body=body)
+        if typed.claims and id(self.source) not in self.typer.claimed:
+            self.typer.claimed.add(id(self.source))
+            for error in wrong_claims(typed, self.typer.related()):
+                self.typer.bag.add(error)
+        return typed, outputs
 
     def resolve_statement(self, statement: Apply | Call) -> Apply | Call:
         if isinstance(statement, Call):

@@ -17,7 +17,13 @@ from nnspec.dsl.errors.arguments import (
     OutputWithoutValue,
     WrongParameterType,
 )
-from nnspec.dsl.errors.definitions import ActivationArity, LearnedType, LearnElsewhere, LearnWithoutStart
+from nnspec.dsl.errors.definitions import (
+    ActivationArity,
+    LearnedType,
+    LearnElsewhere,
+    LearnWithoutStart,
+    UnknownClaim,
+)
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
     DimensionLooksMisspelt,
@@ -35,6 +41,7 @@ from nnspec.dsl.syntax import (
     CallOf,
     Constrain,
     ConstraintDefinition,
+    Expect,
     ExperimentDefinition,
     Expression,
     Initialize,
@@ -59,6 +66,7 @@ from nnspec.dsl.syntax import (
 )
 
 PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
+CLAIMS = ("odd", "even", "homogeneous")  # what an activation may say of itself
 LEARNED_AXES = ("unit", "edge")  # of what a learned parameter has one for each
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
@@ -188,6 +196,24 @@ class BodyBinder(ExpressionBinder):
         if len(item.function.parameters) != 1:
             self.bag.add(ActivationArity(item.function.span, name=item.name))
         self.expression(item.function)
+        for claim in item.claims:
+            self.claim(item.name, claim)
+
+    def claim(self, name: str, claim: Expect) -> None:
+        """Check `expect odd`, `expect even` or `expect homogeneous(2)`."""
+        written = claim.condition
+        function = written.function if isinstance(written, CallOf) else written
+        word = function.name if isinstance(function, Name) else ""
+        arguments = written.arguments if isinstance(written, CallOf) else ()
+        takes = 1 if word == "homogeneous" else 0
+        if (
+            word not in CLAIMS
+            or len(arguments) != takes
+            or any(a.name not in (None, "degree") for a in arguments)
+        ):
+            self.bag.add(UnknownClaim(written.span, name=name))
+        for argument in arguments:
+            self.expression(argument.value)
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)

@@ -168,6 +168,7 @@ class _Writer:
         self.opening(f"{keyword} {item.name}", item.parameters, " {", item.doc)
         if isinstance(item, ActivationDefinition):
             self.lines.append(f"  {write.expression(item.function)}")
+            self.lines += [f"  expect {write.expression(claim.condition)}" for claim in item.claims]
         else:
             for clause in item.clauses:
                 self.lines.append(f"  {_clause(clause)}")

@@ -358,6 +358,7 @@ class ActivationDefinition(Item):
     parameters: tuple[ParameterDeclaration, ...]
     function: Lambda
     doc: str | None = None
+    claims: tuple[Expect, ...] = ()
 
 
 class ConstraintClause(Node):

@@ -63,8 +63,9 @@ class TreeBuilder(ExpressionBuilder):
         return s.NetworkDefinition(body=statements, doc=doc, base=base, **self.head(meta, name, parameters))
 
     def activation(self, meta: Any, c: list[Any]) -> Any:
-        name, parameters, doc, function = c
-        return s.ActivationDefinition(function=function, doc=doc, **self.head(meta, name, parameters))
+        name, parameters, doc, function, *claims = c
+        head = self.head(meta, name, parameters)
+        return s.ActivationDefinition(function=function, claims=tuple(claims), doc=doc, **head)
 
     def constraint(self, meta: Any, c: list[Any]) -> Any:
         name, parameters, doc, *clauses = c

@@ -33,6 +33,19 @@ class Traits(Node):
 
 
 def traits(block: Block) -> Traits:
+    """Return what is known of the symmetries of an activation: from its expression, and from tested claims."""
+    found = decided(block)
+    if not found.entrywise:
+        return found
+    for claim in block.claims:
+        if claim.degree is None and found.parity == "none":
+            found = found.replace(parity=claim.word)
+        elif claim.degree is not None and found.degree is None:
+            found = found.replace(degree=claim.degree)
+    return found
+
+
+def decided(block: Block) -> Traits:
     """Return what the expression of an activation says about its symmetries."""
     try:
         right, left, middle = (_side(block, side) for side in (1, -1, 0))

@@ -89,3 +89,32 @@ class ClauseShape(Error):
     explain = """`gradient (w, g) => ...` takes the stored weight and the gradient of the weight in force and gives the
 gradient of the stored weight; `project w => ...` gives a weight: both are real numbers of the weight's shape. `penalty w =>
 ...` gives one number, such as `sum(abs(w))`."""
+
+
+class UnknownClaim(Error):
+    code = "N0243"
+    title = "not a claim about an activation"
+    message = "activation `{name}` cannot expect this of itself"
+    label = "not a claim"
+    help = "write `expect odd`, `expect even` or `expect homogeneous(2)`"
+    explain = """An activation may claim what its expression does not show: `odd` is f(-x) = -f(x), `even` f(-x) = f(x), and
+`homogeneous(k)` f(a x) = a^k f(x) for a > 0. Claims are tested at random points, and taken into account by analyses."""
+
+
+class FalseClaim(Error):
+    code = "N0332"
+    title = "claim that does not hold"
+    message = "activation `{name}` is not {claim}"
+    label = "{found}"
+    explain = """A claim about an activation is tested at random points in double precision, with random values for what
+it learns. The label shows a point where it fails."""
+
+
+class UntestableClaim(Error):
+    code = "N0333"
+    title = "claim that cannot be tested"
+    message = "whether activation `{name}` is {claim} can neither be decided nor tested"
+    label = "no value at single numbers"
+    help = "leave the line out: nothing is then taken for granted"
+    explain = """A claim is believed only if its expression can be evaluated at single numbers and holds there. Steps that
+mix entries, or that pick entries of a learned row, have no value at one number."""

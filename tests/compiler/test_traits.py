@@ -248,3 +248,30 @@ def test_an_odd_activation_gives_signs_and_a_general_one_does_not(build: Callabl
         for body in ("x / (1 + abs(x))", "x * sigmoid(x)")
     }
     assert orders["x / (1 + abs(x))"] == orders["x * sigmoid(x)"] * 2 ** (6 + 5)
+
+
+def test_a_tested_claim_counts_as_known(build: Callable[..., Graph]) -> None:
+    text = NET.format(act="mine", mine="sigmoid(x) - 0.5", bias="")
+    claimed = text.replace("{ x => sigmoid(x) - 0.5 }", "{\n  x => sigmoid(x) - 0.5\n  expect odd\n}")
+    plain, told = (symmetry_group(build(given)) for given in (text, claimed))
+    assert told.order == (plain.order or 0) * 2 ** (6 + 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "claim", "holds"),
+    [
+        ("sigmoid(x) - 0.5", "odd", True),
+        ("sigmoid(x) - 0.5", "even", False),
+        ("maximum(x, -x)", "even", True),
+        ("maximum(x, -x)", "homogeneous(1)", True),
+        ("maximum(x, -x)", "homogeneous(2)", False),
+        ("where(x > 0, 1, -1)", "odd", False),  # at zero
+        ("log(exp(x))", "homogeneous(1)", True),
+        ("softplus(x) - softplus(-x)", "odd", True),
+    ],
+)
+def test_claims_that_are_not_decided_are_tested(body: str, claim: str, holds: bool) -> None:
+    text = f"activation f {{\n  x => {body}\n  expect {claim}\n}}\nnetwork n {{\n  input x: real[3]\n  output y = x -> f -> dense(2)\n}}"
+    bag = Bag()
+    check(Source("test.nnspec", text), bag)
+    assert [error.code for error in bag] == ([] if holds else ["N0332"])
