@@ -271,7 +271,8 @@ def test_a_tested_claim_counts_as_known(build: Callable[..., Graph]) -> None:
     ],
 )
 def test_claims_that_are_not_decided_are_tested(body: str, claim: str, holds: bool) -> None:
-    text = f"activation f {{\n  x => {body}\n  expect {claim}\n}}\nnetwork n {{\n  input x: real[3]\n  output y = x -> f -> dense(2)\n}}"
+    network = "network n {\n  input x: real[3]\n  output y = x -> f -> dense(2)\n}"
+    text = f"activation f {{\n  x => {body}\n  expect {claim}\n}}\n{network}"
     bag = Bag()
     check(Source("test.nnspec", text), bag)
     assert [error.code for error in bag] == ([] if holds else ["N0332"])
