@@ -30,8 +30,8 @@ from nnspec.compiler.ir import (
     gathered,
 )
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.typing_effects import effects_fit, has_penalties
 from nnspec.compiler.traits.claims import wrong_claims
+from nnspec.compiler.typing_effects import effects_fit, has_penalties
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
