@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.rule import Rule
 from nnspec.dsl.catalog import Argument
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.errors.objectives import NoGradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +50,8 @@ class Backprop(Rule):
         """Give the parameters the gradient of the batch's loss, and return that loss."""
         run.optimizer.zero_grad(set_to_none=True)
         loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
+        if not loss.requires_grad:
+            raise RunError(NoGradient(run.span))
         loss.backward(inputs=run.parameters if run.apart else None)
         clip = run.options.get("clip")
         if clip is not None:

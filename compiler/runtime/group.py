@@ -12,6 +12,7 @@ from nnspec.compiler.experiment import Choice, Group, Objective
 from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.runtime import objectives, optimizers, schedules
 from nnspec.compiler.runtime.streams import global_states, set_global_states
+from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,11 @@ class LearningGroup:
             with self.learner.precision():
                 return self.loss(self.network(*batch.inputs), batch, self.learner.state)
         return self.loss(self.network(*batch.inputs), batch, self.learner.state)
+
+    @property
+    def span(self) -> Span | None:
+        """Where the spec says what is learned for."""
+        return chosen(self.group.loss).span
 
     def spared(self, directions: list[Tensor]) -> list[Tensor]:
         """Return directions for the parameters with nothing in them for entries that were pruned."""

@@ -27,6 +27,8 @@ from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.compiler.tensors import learned_keys, tensors
 from nnspec.compiler.typing_effects import has_effects
+from nnspec.dsl.diagnostics import RunError
+from nnspec.dsl.errors.objectives import NoGradient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,6 +74,7 @@ class StackedGroup:
         self.parameters = list(parameters.values())
         self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, stack.plan.device.type)
         self.pace = Pace(group, phase, self.optimizer)
+        self.span = chosen(group.loss).span
         self.losses = stacked_objective(stack.plan, chosen(group.loss), stack.own_rows)
 
     def learn(self, batch: Batch, step: int) -> Tensor:
@@ -82,6 +85,8 @@ class StackedGroup:
         found: Any = self.mean_losses(batch)
         penalty = stack.penalties.smooth(stack.state, self.names)
         found = found if penalty is None else found + penalty
+        if not found.requires_grad:
+            raise RunError(NoGradient(self.span))
         found.backward(stack.ones, inputs=self.parameters)
         self.optimizer.step()
         stack.after_step(stack.state, self.pace.length, self.names)

@@ -140,3 +140,16 @@ class SearchOnBatches(Error):
     help = "write `batch = none`, or leave `batch` out: `{optimizer}` then takes the whole training part"
     explain = """A quasi-Newton optimizer learns the curvature from how the gradient changes between steps. Where
 each step sees other rows, most of that change is noise."""
+
+
+class NoGradient(Error):
+    code = "N0633"
+    title = "loss without a gradient"
+    message = (
+        "this loss has no gradient: nothing learned reaches it through operations that can be differentiated"
+    )
+    label = "flat wherever it is known"
+    help = "compare numbers rather than truth values, or learn by `weight_perturbation`"
+    explain = """Comparisons, `where` on numbers alone, rounding to whole numbers and the like are constant wherever they
+do not jump, so backpropagation through them finds nothing to follow. Use a smooth loss, `straight_through`, or a rule
+that does without gradients."""

@@ -20,6 +20,7 @@ from nnspec.compiler.runtime.runs import load_state
 from nnspec.compiler.runtime.stack import stackable
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
+from nnspec.dsl.diagnostics import RunError
 
 Make = Callable[[str], Experiment]
 Train = Callable[..., RunResult]
@@ -270,3 +271,27 @@ experiment e {
     y = F.linear(torch.tanh(F.linear(flat, signs, network.fc1.bias)), signs.t(), network.fc2.bias)
     expected = (y - flat).square().mean() + 11 * signs.sum()
     assert learner.groups[0].mean_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("seeds", ["0", "0..2"])
+def test_a_loss_without_gradient_is_told(experiment: Make, trained: Train, seeds: str) -> None:
+    text = """
+network m {{
+  input  x: real[2]
+  output y: real[2] = x -> dense(4) -> tanh -> dense(2)
+}}
+experiment e {{
+  network = m
+  data = xor(samples = 100)
+  loss = mean(where(y > 0, 1.0, 0.0))
+  learn = {learn}
+  epochs = 2
+  seeds = {seeds}
+}}
+"""
+    with pytest.raises(RunError) as found:
+        trained(experiment(text.format(learn="backprop", seeds=seeds)))
+    error = found.value.error
+    assert error.code == "N0633" and error.span is not None and error.span.text.startswith("mean(where")
+    result = trained(experiment(text.format(learn="weight_perturbation(sigma = 0.5)", seeds=seeds)))
+    assert result.history
