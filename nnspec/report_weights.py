@@ -67,10 +67,14 @@ def _measure(end: Mapping[str, float | None], name: str) -> Cell:
 
 
 def _measures(run: RunResult, path: str) -> Curves:
-    """The measures that are shares or ratios: the residual, the way from the stored weight to that in use, zeros."""
-    found = _curves(run, path, "residual.")
-    alone = len(found) == 1
-    found = {"residual" if alone else f"residual of {name}": points for name, points in found.items()}
+    """The measures that are shares or ratios: the largest residual, from the stored weight to that in use, zeros."""
+    residuals = list(_curves(run, path, "residual.").values())
+    found: Curves = {}
+    if residuals:
+        found["residual"] = {
+            seed: [max(at) for at in zip(*(own[seed] for own in residuals), strict=True)]
+            for seed in residuals[0]
+        }
     latent, zeros = _curves(run, path, "latent"), _curves(run, path, "zeros")
     if latent:
         found["stored to used"] = latent[""]

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from nnspec.compiler.runtime.learner import Learner
     from nnspec.compiler.runtime.stack import Stack
 
-_POINTS = 100  # epochs at which weights are measured, about
+# About how many epochs are measured, by the entries of all constrained weights: some need a decomposition.
+_POINTS = ((300_000, 100), (3_000_000, 20))
+_FEW_POINTS = 5
+_MOST_ENTRIES = 30_000_000  # of a weight that is measured at all: it is made as a whole for that
 _PICTURES = 24  # weights that are pictured
 
 Measures = dict[str, dict[str, float]]  # by path and name
@@ -48,7 +51,7 @@ class ConstraintLog:
         self._learner = learner
         self._weights = _weights(learner.plan.graph)
         self._epochs = epochs
-        self._stride = max(1, epochs // _POINTS)
+        self._stride = max(1, epochs // _points(self._weights))
         first = learner.plan.experiment.seeds[0]
         shown = [trial.seed == first and bool(self._weights) for trial in learner.trials]
         states = learner.states() if any(shown) else [{} for _ in shown]
@@ -104,7 +107,16 @@ def measures(weights: list[_Weight], state: State) -> Measures:
 
 
 def _weights(graph: Graph) -> list[_Weight]:
-    return [_Weight(given) for given in constrained_weights(graph) if given.weight.tie is None]
+    return [
+        _Weight(given)
+        for given in constrained_weights(graph)
+        if given.weight.tie is None and given.entries <= _MOST_ENTRIES
+    ]
+
+
+def _points(weights: list[_Weight]) -> int:
+    entries = sum(own.given.entries for own in weights)
+    return next((points for most, points in _POINTS if entries <= most), _FEW_POINTS)
 
 
 class _Weight(WeightState):

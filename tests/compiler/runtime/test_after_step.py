@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nnspec.compiler.constraints.code.simplex import simplex
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.after_step import AfterStep
-from nnspec.compiler.runtime.constrained_state import WeightState
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import prepare
 from nnspec.compiler.runtime.results import RunResult
@@ -179,28 +179,60 @@ def test_whole_inputs_are_dropped_and_told(experiment: Make, trained: Train) -> 
     assert result.history[-1]["objective"] == pytest.approx(result.history[-1]["train"]["loss"] + sum(costs))
 
 
+@pytest.mark.parametrize(
+    ("constraint", "expected"),
+    [
+        ("max_norm(0.5)", lambda w: 0.5 * w / w.norm()),
+        ("l1(0.5)", lambda w: torch.nn.functional.softshrink(w, 0.1)),
+        ("group_lasso(0.1)", lambda w: w * (1 - 0.2 * 0.1 * 10**0.5 / w.norm())),
+        ("simplex", lambda w: simplex(w, (6,), 0)),
+    ],
+)
 def test_what_a_topology_removes_takes_no_part(
-    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Make, tmp_path: Path, constraint: str, expected: Callable[[Tensor], Tensor]
 ) -> None:
-    kept = torch.arange(10).view(1, 10) % 3 != 0
-    monkeypatch.setattr(WeightState, "kept", lambda self, state: kept)
+    text = CONVEX.format(constraint=f"mask((i, j) => j % 3 != 0) & {constraint}", optimizer="sgd(lr = 0.2)")
+    plan = prepare(experiment(text), tmp_path, "cpu")
     weight = torch.linspace(-1, 1, 10).view(1, 10)
-    for constraint, expected in {
-        "max_norm(0.5)": 0.5 * weight[kept] / weight[kept].norm(),
-        "l1(0.5)": torch.nn.functional.softshrink(weight[kept], 0.1),
-        "simplex": None,
-    }.items():
-        plan = prepare(
-            experiment(CONVEX.format(constraint=constraint, optimizer="sgd(lr = 0.2)")), tmp_path, "cpu"
-        )
-        state = {"map.weight": weight.clone()}
-        AfterStep(plan.graph)(state, 0.2)
-        found = state["map.weight"]
-        assert torch.equal(found[~kept], weight[~kept])
-        if expected is None:
-            assert torch.allclose(found[kept].sum(), torch.ones(()))
-        else:
-            assert torch.allclose(found[kept], expected)
+    state = {**plan.make().state_dict(), "map.weight": weight.clone()}
+    kept = torch.arange(10).view(1, 10) % 3 != 0
+    AfterStep(plan.graph)(state, 0.2)
+    found = state["map.weight"]
+    assert torch.equal(found[~kept], weight[~kept])
+    assert torch.allclose(found[kept], expected(weight[kept]), atol=1e-6)
+
+
+TOPOLOGIES = """
+network n {
+  input  x: real[13]
+  output y: real[3] = x -> dense(12) as a -> tanh -> dense(12) as b -> tanh -> dense(12) as c -> tanh -> dense(3)
+  constrain a.weight: sparse(density = 0.4) & max_norm(0.3)
+  constrain b.weight: mask((i, j) => abs(i - j) <= 2) & simplex
+  constrain c.weight: mask((i, j) => i >= j) & nonnegative & l1(0.01)
+}
+experiment e {
+  network   = n
+  data      = wine(test = 0.2, scale = "standard")
+  loss      = cross_entropy
+  learn     = backprop
+  optimizer = adam(lr = 0.02)
+  epochs    = 5
+}
+"""
+
+
+def test_beside_topologies(experiment: Make, trained: Train) -> None:
+    result = trained(experiment(TOPOLOGIES))
+    plan_weights = {own["weight"]: own for own in result.seeds[0].weights}
+    state = load_state(result.path, 0)
+    band = (torch.arange(12).view(-1, 1) - torch.arange(12)).abs() <= 2
+    shares = state["b.weight"] * band
+    assert torch.allclose(shares.sum(1), torch.ones(12)) and shares.min() >= 0
+    triangle = state["c.weight"].tril()
+    assert triangle.min() >= 0 and bool((triangle[torch.ones(12, 12).tril() > 0] == 0).any())
+    for own in plan_weights.values():
+        residuals = {name: value for name, value in own["end"].items() if name.startswith("residual")}
+        assert len(residuals) == 2 and max(residuals.values()) < 1e-6
 
 
 OWNED = """
