@@ -24,10 +24,11 @@ from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import CallOf, Expression, Member, Name, Parameter, Penalty, UpdateBuffer
 
 if TYPE_CHECKING:
+    from nnspec.compiler.evaluate import Evaluator
     from nnspec.compiler.evaluate_expression import ExpressionEvaluator
 
 
-def owned(evaluator: ExpressionEvaluator, statement: Parameter) -> Value:
+def owned(evaluator: Evaluator, statement: Parameter) -> Value:
     """Return the value of `parameter NAME: TYPE = INIT` or of a buffer."""
     builder, name = evaluator.builder, statement.name
     taken, first = builder.instance_span(name)
