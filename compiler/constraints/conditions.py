@@ -96,8 +96,10 @@ class _Part:
 def condition(evaluator: Evaluator, function: Lambda) -> Condition:
     """Return the condition that an anonymous function of indices states, or raise Refused."""
     writer = _Writer(evaluator, function)
+    if len(writer.names) < len(function.parameters):
+        raise Refused(WrongCondition(function.span, why="it gives two indices one name"))
     part = writer.part(function.body)
-    if not part.truth or not writer.read:
+    if not part.truth or isinstance(part.many, ast.Constant):
         why = "it must compare its indices" if not part.truth else "it names no index"
         raise Refused(WrongCondition(function.body.span, why=why))
     return Condition(
@@ -112,9 +114,7 @@ def condition(evaluator: Evaluator, function: Lambda) -> Condition:
 class _Writer:
     def __init__(self, evaluator: Evaluator, function: Lambda) -> None:
         self.evaluator = evaluator
-        # A name of the spec may mean something in Python (`lambda`, `torch`); those of indices are short.
-        self.names = {name: _safe(name, place) for place, name in enumerate(function.parameters)}
-        self.read = False
+        self.names = _safe_names(function.parameters)
         self.exact = True
 
     def part(self, written: Expression) -> _Part:
@@ -122,7 +122,6 @@ class _Writer:
             return self.constant(written)
         match written:
             case Name(name=name):
-                self.read = True
                 name = self.names[name]
                 return _Part(ast.Name(name), ast.Name(name), _MOST_INDEX)
             case Unary(operator=operator, operand=operand):
@@ -187,6 +186,8 @@ class _Writer:
     def choice(self, test: _Part, then: _Part, otherwise: _Part, written: Expression) -> _Part:
         if then.truth != otherwise.truth:
             raise Refused(WrongCondition(written.span, why="both branches must be numbers, or both truths"))
+        if isinstance(test.plain, ast.Constant):
+            return then if test.plain.value else otherwise
         chosen = ast.Call(
             ast.Attribute(ast.Name("torch"), "where"), [test.many, then.many, otherwise.many], []
         )
@@ -251,8 +252,11 @@ def _call(name: str, argument: ast.expr) -> ast.expr:
     return ast.Call(ast.Name(name), [argument], [])
 
 
-def _safe(name: str, place: int) -> str:
+def _safe_names(names: tuple[str, ...]) -> dict[str, str]:
+    """Return names that mean nothing else in Python: those of the spec, or numbered ones."""
     from keyword import iskeyword
 
-    taken = iskeyword(name) or name in ("abs", "torch") or not name.isascii() or name.startswith("_")
-    return f"index_{place}" if taken else name
+    taken = {"abs", "torch"}
+    if all(n.isascii() and not n.startswith("_") and not iskeyword(n) and n not in taken for n in names):
+        return {name: name for name in names}
+    return {name: f"index_{place}" for place, name in enumerate(names)}

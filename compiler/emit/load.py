@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
@@ -143,6 +144,8 @@ def execute(text: str, name: str) -> dict[str, Any]:
         made = ModuleType(title)
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
         exec(compile(text, path, "exec"), made.__dict__)
+        if "sparse_csr_tensor" in text:  # torch says once a process that these are in beta
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
         # `torch.export` and pickling look a class up by the name of its module.
         sys.modules[title] = made
     return sys.modules[title].__dict__

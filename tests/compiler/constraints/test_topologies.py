@@ -141,6 +141,29 @@ def test_a_mask_of_a_condition(text: str, condition: Any) -> None:
     assert mask.dtype == torch.bool and torch.equal(mask, by_hand((12, 8), condition))
 
 
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("(i < j if strict else i <= j)", lambda i, j: i <= j),
+        ("strict or i > j", lambda i, j: i > j),
+        ("not strict and i != reach", lambda i, j: i != 3),
+        (
+            "(2 if i < reach else i - 1) >= (j if j > 1 else 0 - j)",
+            lambda i, j: (2 if i < 3 else i - 1) >= (j if j > 1 else -j),
+        ),
+        ("i * 0.5 + half > j", lambda i, j: i * 0.5 + 0.25 > j),
+    ],
+)
+def test_a_condition_may_name_what_is_around_it(text: str, condition: Any) -> None:
+    typed = graph(
+        "let half = 1 / 4\nnetwork net(strict: bool = false, reach: int = 3) {\n  input x: real[8]\n"
+        "  output y: real[12] = x -> dense(12) as fc\n"
+        f"  constrain fc.weight: mask((i, j) => {text})\n}}"
+    )
+    mask = module(typed).state_dict()["fc.weight_mask"]
+    assert torch.equal(mask, by_hand((12, 8), condition))
+
+
 @pytest.mark.parametrize(("text", "named"), [("o, i", 2), ("o, i, r, c", 4)])
 def test_masks_of_convolutions(text: str, named: int) -> None:
     test = "o >= i" if named == 2 else "o >= i and (r == 1 or c == 1)"
