@@ -57,7 +57,6 @@ from nnspec.dsl.write import expression as canonical
 
 _LATER = {
     "sweep": "`sweep`, several values of one field",
-    "table": "tables as data",
 }
 _ARTICLES = {"data": "a data set", "optimizer": "an optimizer", "rule": "a learning rule"}
 _NOUNS = {

@@ -379,3 +379,43 @@ def test_mnist() -> None:
     assert loaded.train.inputs["image"].shape == (9000, 28, 28)
     assert loaded.target.classes == 10
     assert 0.1 < float(loaded.train.inputs["image"].mean()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        ((0, 1, 1, 0), 2),
+        ((0.5, 1, 1, 0), None),
+        (("a", "b", "b", "a"), 2),
+        (((1, 2), (3, 4), (5, 6), (7, 8)), None),
+    ],
+)
+def test_rows_written_in_the_spec(targets: tuple[Any, ...], classes: int | None, tmp_path: Path) -> None:
+    inputs = ((0, 0), (0, 1), (1, 0), (1, 1))
+    chosen = choice("table", inputs=inputs, targets=targets)
+    known = data.describe(chosen)
+    splits = data.load(chosen, tmp_path)
+    assert splits.fields == known and splits.test is None
+    assert splits.train.inputs["features"].tolist() == [list(map(float, row)) for row in inputs]
+    assert splits.target.classes == classes
+    expected = [{"a": 0, "b": 1}.get(value, value) if isinstance(value, str) else value for value in targets]
+    assert splits.train.targets.tolist() == [list(v) if isinstance(v, tuple) else v for v in expected]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "argument"),
+    [
+        (((0, 0), (1,)), (0, 1), "inputs"),
+        (((0, 0), (1, 1)), (0, 1, 1), "targets"),
+        (((0, 0), (1, "x")), (0, 1), "inputs"),
+        (3, (0, 1), "inputs"),
+        ((), (), "inputs"),
+        ((1, 2), ("a", 1), "targets"),
+        ((True, False), (0, 1), "inputs"),
+    ],
+)
+def test_rows_that_are_no_table(inputs: Any, targets: Any, argument: str) -> None:
+    options, problems = validate(ENTRIES["table"], {"inputs": inputs, "targets": targets})
+    assert not problems
+    found = data.misfit(Choice(family="data", name="table", arguments=tuple(options.items())))
+    assert found is not None and found[0] == argument
