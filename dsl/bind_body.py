@@ -6,6 +6,7 @@ to `elaborate` as it stands.
 
 from __future__ import annotations
 
+from nnspec.dsl.bind_activation import bind_activation, bind_learned, names_initializer
 from nnspec.dsl.bind_constraint import bind_clauses
 from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
 from nnspec.dsl.catalog import Catalog
@@ -16,13 +17,6 @@ from nnspec.dsl.errors.arguments import (
     NotTensorType,
     OutputWithoutValue,
     WrongParameterType,
-)
-from nnspec.dsl.errors.definitions import (
-    ActivationArity,
-    LearnedType,
-    LearnElsewhere,
-    LearnWithoutStart,
-    UnknownClaim,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
@@ -41,7 +35,6 @@ from nnspec.dsl.syntax import (
     CallOf,
     Constrain,
     ConstraintDefinition,
-    Expect,
     ExperimentDefinition,
     Expression,
     Initialize,
@@ -61,13 +54,10 @@ from nnspec.dsl.syntax import (
     Statement,
     Unary,
     UpdateBuffer,
-    WrittenAxis,
     WrittenType,
 )
 
 PARAMETER_TYPES = ("int", "real", "bool", "text", "list", "layer", "network", "activation")
-CLAIMS = ("odd", "even", "homogeneous")  # what an activation may say of itself
-LEARNED_AXES = ("unit", "edge")  # of what a learned parameter has one for each
 TENSOR_TYPES = ("real", "int", "bool", "complex")
 
 
@@ -133,50 +123,16 @@ class BodyBinder(ExpressionBinder):
     def parameters(self, parameters: tuple[ParameterDeclaration, ...]) -> None:
         for parameter in parameters:
             if parameter.learn:
-                self.learned(parameter)
+                bind_learned(self, parameter)
             elif parameter.type is not None:
                 self.parameter_type(parameter.type)
-            if parameter.default is not None and not self.names_initializer(parameter):
-                self.expression(parameter.default)
+            if parameter.default is not None:
+                if parameter.learn and names_initializer(self, parameter.default):
+                    self.word(parameter.default, "initializer")
+                else:
+                    self.expression(parameter.default)
             self.parameter_names.append(parameter.name)
             self.define(parameter.name, parameter.span)
-
-    def learned(self, parameter: ParameterDeclaration) -> None:
-        """Check `learn a: real[unit, k] = 1.0`, which activations alone have."""
-        definition = self.definition
-        if definition is None or definition.kind != "activation":
-            name, kind = ("this", "let") if definition is None else (definition.name, definition.kind)
-            self.bag.add(LearnElsewhere(parameter.span, name=parameter.name, kind=kind, owner=name))
-        elif parameter.default is None:
-            self.bag.add(LearnWithoutStart(parameter.span, name=parameter.name, owner=definition.name))
-        written = parameter.type
-        if written is not None and written.name != "real":
-            self.bag.add(
-                LearnedType(written.span, name=parameter.name, why="what is learned is a real number")
-            )
-        for place, axis in enumerate(written.axes or () if written is not None else ()):
-            self.learned_axis(parameter.name, place, axis)
-
-    def learned_axis(self, name: str, place: int, axis: WrittenAxis) -> None:
-        size = axis.size
-        if axis.rest or size is None:
-            self.bag.add(LearnedType(axis.span, name=name, why="`..` has no size"))
-        elif isinstance(size, Name) and size.name in LEARNED_AXES:
-            if place > 0:
-                why = f"`{size.name}` stands first: one row a {size.name}"
-                self.bag.add(LearnedType(axis.span, name=name, why=why))
-        else:
-            self.expression(size)
-
-    def names_initializer(self, parameter: ParameterDeclaration) -> bool:
-        """Return whether a learned parameter begins by a word such as `normal(std = 0.1)`, and check it."""
-        function = parameter.default
-        function = function.function if isinstance(function, CallOf) else function
-        word = isinstance(function, Name) and self.catalog.find("initializer", function.name) is not None
-        if parameter.learn and word and parameter.default is not None:
-            self.word(parameter.default, "initializer")
-            return True
-        return False
 
     def parameter_type(self, written: WrittenType) -> None:
         if written.choices:
@@ -193,27 +149,7 @@ class BodyBinder(ExpressionBinder):
 
     def activation(self, item: ActivationDefinition) -> None:
         self.parameters(item.parameters)
-        if len(item.function.parameters) != 1:
-            self.bag.add(ActivationArity(item.function.span, name=item.name))
-        self.expression(item.function)
-        for claim in item.claims:
-            self.claim(item.name, claim)
-
-    def claim(self, name: str, claim: Expect) -> None:
-        """Check `expect odd`, `expect even` or `expect homogeneous(2)`."""
-        written = claim.condition
-        function = written.function if isinstance(written, CallOf) else written
-        word = function.name if isinstance(function, Name) else ""
-        arguments = written.arguments if isinstance(written, CallOf) else ()
-        takes = 1 if word == "homogeneous" else 0
-        if (
-            word not in CLAIMS
-            or len(arguments) != takes
-            or any(a.name not in (None, "degree") for a in arguments)
-        ):
-            self.bag.add(UnknownClaim(written.span, name=name))
-        for argument in arguments:
-            self.expression(argument.value)
+        bind_activation(self, item)
 
     def constraint(self, item: ConstraintDefinition) -> None:
         self.parameters(item.parameters)
