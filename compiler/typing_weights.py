@@ -61,7 +61,12 @@ def constrained_weight(
     tie = next(iter(_only(parts, Tie)), None)
     if tie is not None:
         return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
+    frozen = bool(_only(parts, Frozen))
     maps = _distinct(_only(parts, WeightMap))
+    if frozen:  # what it stores is not learned either, and nothing that it costs can change it
+        tensor = _unlearned(tensor)
+        maps = tuple(m.replace(stored=tuple(_unlearned(t) for t in m.stored)) for m in maps)
+        parts = [part for part in parts if not isinstance(part, Penalty)]
     projections, penalties = _only(parts, Projection), _only(parts, Penalty)
     changed = next((item for item in maps if item.replaces), None)
     changes = [*projections, *(item for item in penalties if item.proximal is not None)]
@@ -71,7 +76,7 @@ def constrained_weight(
         return None
     return Weight(
         name=tensor.name,
-        stored=_stored(tensor.replace(init=init), maps, frozen=bool(_only(parts, Frozen))),
+        stored=_stored(tensor.replace(init=init), maps),
         shape=tensor.shape,
         maps=maps,
         projections=projections,
@@ -118,13 +123,14 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}_{number}"
 
 
-def _stored(tensor: Tensor, maps: tuple[WeightMap, ...], frozen: bool) -> tuple[Tensor, ...]:
+def _stored(tensor: Tensor, maps: tuple[WeightMap, ...]) -> tuple[Tensor, ...]:
     """Return the stored tensors: the weight itself unless a map replaces it, then those of the maps."""
     found = [] if any(item.replaces for item in maps) else [tensor]
-    found += [own for item in maps for own in item.stored]
-    if not frozen:
-        return tuple(found)
-    return tuple(t.replace(kind="frozen") if t.kind == "learned" else t for t in found)
+    return (*found, *(own for item in maps for own in item.stored))
+
+
+def _unlearned(tensor: Tensor) -> Tensor:
+    return tensor.replace(kind="frozen") if tensor.kind == "learned" else tensor
 
 
 def weight_site(

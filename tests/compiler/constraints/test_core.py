@@ -76,6 +76,38 @@ def test_a_frozen_weight_stays_frozen_under_a_later_line() -> None:
 
 
 @pytest.mark.parametrize(
+    "constraint", ["low_rank(2)", "orthogonal", 'binary(scale = "channel", learned = true)', "sparse(0.5)"]
+)
+def test_all_that_a_frozen_weight_stores_is_frozen(constraint: str) -> None:
+    typed = graph(NET + f"network more = net {{ constrain fc1.weight: {constraint} & frozen }}")
+    learned = [name for name, p in module(typed).named_parameters() if p.requires_grad]
+    assert not any("fc1.weight" in name for name in learned)
+    assert "fc1.bias" in learned
+
+
+def test_a_penalty_does_not_change_a_frozen_weight() -> None:
+    text = (
+        NET
+        + """
+network more = net {
+  constrain fc1.bias: l1(0.1)
+}
+network still = more {
+  constrain fc1.bias: frozen
+}
+"""
+    )
+    bias = next(
+        weight
+        for located in instances(graph(text).root)
+        if located.path == "fc1"
+        for weight in located.primitive.weights
+        if weight.name == "bias"
+    )
+    assert not bias.penalties
+
+
+@pytest.mark.parametrize(
     ("line", "code"),
     [
         ("fc1.weight: low_rank(5)", "N0654"),
