@@ -115,6 +115,7 @@ def _primitive(primitive: Primitive, which: Which) -> Primitive:
 
 
 def _weight(weight: Weight) -> Weight:
-    """The weight stored as it is used: no map is left."""
+    """The weight stored as it is used: neither maps nor what follows a step are left."""
     kind = "frozen" if any(tensor.kind == "frozen" for tensor in weight.stored) else "learned"
-    return weight.replace(maps=(), stored=(Tensor(name=weight.name, shape=weight.shape, kind=kind),))
+    stored = Tensor(name=weight.name, shape=weight.shape, kind=kind)
+    return weight.replace(maps=(), projections=(), penalties=(), stored=(stored,))

@@ -15,6 +15,7 @@ Of each weight there are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnspec.compiler.constrained import MAPS, ConstrainedWeight, LaidRule, constrained_weights
@@ -50,6 +51,7 @@ class ConstraintLog:
     def __init__(self, learner: Learner | Stack, epochs: int) -> None:
         self._learner = learner
         self._weights = _weights(learner.plan.graph)
+        self._costs = any(own.given.weight.penalties for own in self._weights)
         self._epochs = epochs
         self._stride = max(1, epochs // _points(self._weights))
         first = learner.plan.experiment.seeds[0]
@@ -62,6 +64,18 @@ class ConstraintLog:
         if not self._weights or (epoch % self._stride and epoch != self._epochs):
             return [{} for _ in self._learner.trials]
         return [measures(self._weights, state) for state in self._learner.states()]
+
+    def fields(self, found: Measures, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a row of history says beside its scores: the measures, and the loss with all penalties."""
+        told: dict[str, Any] = {"constraints": found} if found else {}
+        if self._costs and not found:
+            return told  # their values are not known at this epoch
+        costs = [
+            value for own in found.values() for name, value in own.items() if name.startswith("penalty.")
+        ]
+        costs += row.get("penalties", {}).values()
+        loss = row["train"]["loss"]
+        return told if not costs or None in (loss, *costs) else told | {"objective": sum(costs, loss)}
 
     def pictures(self, index: int) -> list[dict[str, Any]]:
         """Return what a network's weights look like now, and looked like at the start, as plain data.
@@ -86,16 +100,6 @@ class ConstraintLog:
         own = self._weights[:_PICTURES]
         found = measures(own, state)
         return [_Look(one.effective(state).detach().cpu().clone(), found[one.given.path]) for one in own]
-
-
-def with_objective(found: Measures, loss: float | None) -> dict[str, Any]:
-    """Return the fields of a row: the measures, and where there are penalties the loss with all of them."""
-    if not found:
-        return {}
-    costs = [value for own in found.values() for name, value in own.items() if name.startswith("penalty.")]
-    if not costs or None in (loss, *costs):
-        return {"constraints": found}
-    return {"objective": sum(costs, loss or 0.0), "constraints": found}
 
 
 def measures(weights: list[_Weight], state: State) -> Measures:

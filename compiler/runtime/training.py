@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nnspec.compiler.runtime import stops
 from nnspec.compiler.runtime.checkpoint import Snapshot
-from nnspec.compiler.runtime.constraint_log import ConstraintLog, with_objective
+from nnspec.compiler.runtime.constraint_log import ConstraintLog
 from nnspec.compiler.runtime.device import describe
 from nnspec.compiler.runtime.divergence import locate
 from nnspec.compiler.runtime.judging import judge
@@ -178,7 +178,7 @@ class Training:
                 row |= {"epoch": self.epoch, "step": self.learner.step, "loss": losses[index]}
                 row |= penalty_row(self.learner)
                 row |= {part: finite(own[index]) for part, own in self.scores.items()}
-                rows.append(row | with_objective(constrained[index], row["train"]["loss"]))
+                rows.append(row | self.constraints.fields(constrained[index], row))
         return rows
 
     def _place(self, trial: Trial) -> dict[str, int]:

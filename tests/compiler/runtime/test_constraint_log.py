@@ -76,6 +76,25 @@ def test_pictures_are_those_of_the_first_seed(result: RunResult) -> None:
     assert pictures["head.bias"]["histogram"]["before"] == pictures["head.bias"]["histogram"]["after"]
 
 
+def test_the_objective_has_the_penalties_of_weights_and_of_layers(
+    experiment: Callable[[str], Experiment], trained: Trained
+) -> None:
+    layer = """layer held {
+      input  x: real[n]
+      output y = x -> dense(8) as inner
+      penalty size = 0.01 * sum(square(inner.weight))
+    }"""
+    text = layer + SPEC.replace("dense(8) as first", "held as first").replace(
+        "constrain first.weight: binary & box(-0.3, 0.3)", ""
+    )
+    for row in trained(experiment(text).replace(seeds=(5,))).history:
+        costs = {
+            "size": row["penalties"]["first.size"],
+            "l1": row["constraints"]["head.weight"]["penalty.l1"],
+        }
+        assert row["objective"] == pytest.approx(row["train"]["loss"] + sum(costs.values()))
+
+
 def test_few_epochs_of_many_are_measured(experiment: Callable[[str], Experiment], trained: Trained) -> None:
     own = experiment(SPEC).replace(seeds=(5,), epochs=450, batch=None)
     measured = [row["epoch"] for row in trained(own).history if "constraints" in row]
