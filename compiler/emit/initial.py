@@ -41,7 +41,7 @@ def _own(instance: Instance) -> Tensor | None:
     """Return the tensor of a parameter or buffer, which has no name of its own."""
     weights = instance.weights if isinstance(instance, Primitive) else ()
     own = next((weight for weight in weights if not weight.name), None)
-    if own is None:
+    if own is None or own.tie is not None:
         return None
     # Where other tensors take its place, it is there to begin them.
     stored = next((tensor for tensor in own.stored if not tensor.name), None)
