@@ -19,6 +19,7 @@ def catalog() -> Catalog:
     from nnspec.compiler.rules import registry as rules
     from nnspec.compiler.runtime import (
         data,
+        loads,
         losses,
         metrics,
         optimizers,
@@ -34,7 +35,7 @@ def catalog() -> Catalog:
         if rule.written:
             found.add(rule.entry())
     found.add(FOLLOW)
-    words = (data, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
+    words = (data, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
     for module in (constraints, distributions, initializers, passes, rules, *words):
         for entry in module.entries():
             found.add(entry)

@@ -58,7 +58,12 @@ from nnspec.dsl.write import expression as canonical
 _LATER = {
     "sweep": "`sweep`, several values of one field",
 }
-_ARTICLES = {"data": "a data set", "optimizer": "an optimizer", "rule": "a learning rule"}
+_ARTICLES = {
+    "data": "a data set",
+    "weights": "weights from a file",
+    "optimizer": "an optimizer",
+    "rule": "a learning rule",
+}
 _NOUNS = {
     "data": "data set",
     "rule": "learning rule",

@@ -17,6 +17,7 @@ from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.node import Node
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
+    CallOf,
     Constrain,
     Expect,
     ExperimentDefinition,
@@ -61,6 +62,21 @@ def blocks(definition: Definition) -> tuple[WrittenBlock, ...]:
 
 def lines(definition: Definition) -> tuple[Laid, ...]:
     """Return what an experiment whose fields are known says of weights; its bases come first."""
+    return tuple(line for line in _lines(definition) if not _is_load(line.statement))
+
+
+def loads(definition: Definition) -> tuple[Laid, ...]:
+    """Return the lines that begin weights from files, `initialize backbone.**: load("f.safetensors")`."""
+    return tuple(line for line in _lines(definition) if _is_load(line.statement))
+
+
+def _is_load(statement: Statement) -> bool:
+    value = statement.value if isinstance(statement, Initialize) else None
+    function = value.function if isinstance(value, CallOf) else value
+    return isinstance(function, Name) and function.name == "load"
+
+
+def _lines(definition: Definition) -> tuple[Laid, ...]:
     return tuple(
         Laid(statement=statement, module=link.module)
         for link in reversed(_chain(definition, Bag()) or ())

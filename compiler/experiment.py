@@ -94,6 +94,14 @@ class Group(Node):
     during: tuple[float, float] = (0.0, 1.0)  # the fraction of a stage in which it learns
 
 
+class Load(Node):
+    """Tensors that begin as a file says: pairs of state-dict key and name in the file."""
+
+    path: str
+    names: tuple[tuple[str, str], ...]
+    span: Span | None = None
+
+
 class Experiment(Node):
     """One experiment of a file."""
 
@@ -121,6 +129,7 @@ class Experiment(Node):
     restarts: int = 1  # initialisations of each seed, of which one is kept
     select: Choice | None = None  # which: `min` or `max` of a score on a part
     start: Experiment | None = None  # whose weights it begins with
+    loads: tuple[Load, ...] = ()  # weights that begin as files say
     doc: str | None = None
     span: Span | None = None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.configuration import Configuration
-from nnspec.compiler.derivation import Written, blocks, fields, lines, resolve
+from nnspec.compiler.derivation import Written, blocks, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective
@@ -22,6 +22,7 @@ from nnspec.compiler.experiment_record import assemble, check_seeds, listed, wat
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
+from nnspec.compiler.fit_loads import fit_load
 from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
@@ -47,6 +48,7 @@ from nnspec.dsl.syntax import (
     AnalyzeDefinition,
     CallOf,
     Expression,
+    Initialize,
     Member,
     Name,
 )
@@ -224,6 +226,11 @@ class Fitter:
             modules = {id(block.module): self.configuration(block.module) for block in given}
             found["groups"] = fit_blocks(given, graph, modules, self.bag)
             judge_blocks(found["groups"], graph, values.get("data"), self.bag)
+            found["loads"] = tuple(
+                fit_load(line.statement, graph, self.configuration(line.module))
+                for line in loads(definition)
+                if isinstance(line.statement, Initialize)
+            )
             if len(self.bag) == before:
                 check_learning(found["stages"], found["groups"], graph)
         except Refused as refused:

@@ -38,13 +38,15 @@ def learned_keys(graph: Graph) -> tuple[str, ...]:
     return tuple(key for key, tensor in tensors(graph) if tensor.kind == "learned")
 
 
-def selected_keys(graph: Graph, selector: Selector, evaluator: Evaluator) -> tuple[str, ...]:
-    """Return the keys of the learned tensors that a selector means; Refused if there are none."""
+def selected_keys(
+    graph: Graph, selector: Selector, evaluator: Evaluator, kinds: tuple[str, ...] = ("learned",)
+) -> tuple[str, ...]:
+    """Return the keys of the tensors of some kinds that a selector means; Refused if there are none."""
     found: list[str] = []
     for path, primitive, name in selected(graph.root, selector, evaluator):
         weight = next((weight for weight in primitive.weights if weight.name == name), None)
         stored = () if weight is None else weight.stored
-        found += [state_key(path, tensor.name) for tensor in stored if tensor.kind == "learned"]
+        found += [state_key(path, tensor.name) for tensor in stored if tensor.kind in kinds]
     if not found:
         raise Refused(NothingLearned(selector.span, text="".join(selector.span.text.split())))
     return tuple(found)

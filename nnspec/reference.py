@@ -29,6 +29,7 @@ FAMILIES = {
     "stage": "Stages",
     "select": "Among restarts",
     "shared": "Shared instances",
+    "weights": "Weights from files",
     "pass": "Analysis passes",
 }
 

@@ -8,7 +8,7 @@ is a RunError.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.feeding import feed
 from nnspec.compiler.flat import flatten
+from nnspec.compiler.following import followed_keys
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime import data, stops
 from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
+from nnspec.compiler.runtime.loads import loaded
 from nnspec.compiler.runtime.objectives import Sources, sources
 from nnspec.compiler.runtime.stages import Phase, phases
 from nnspec.compiler.runtime.trials import Trial, trials
@@ -75,7 +77,9 @@ class Plan(Node):
     test: Batch | None
     phases: tuple[Phase, ...]
     parent: Plan | None = None  # of the experiment whose weights it begins with
-    initial: Callable[[int], dict[str, Tensor]] | None = None  # by seed: tensors that come from elsewhere
+    initial: Callable[[int], dict[str, Tensor]] | None = None  # by seed: tensors of the parent's training
+    loaded: Mapping[str, Tensor] | None = None  # tensors from files
+    loaded_hash: str | None = None
 
     @property
     def graph(self) -> Graph:
@@ -88,8 +92,13 @@ class Plan(Node):
     def begun(self, seed: int) -> nn.Module:
         """Return a new network, with the weights that come from elsewhere in it."""
         network = self.make()
-        if self.initial is not None:
-            network.load_state_dict(network.state_dict() | self.initial(seed))
+        given = {} if self.initial is None else self.initial(seed)
+        given |= self.loaded or {}
+        if given:
+            for own, leader, _ in followed_keys(self.graph.root):  # a follower begins equal
+                if leader in given:
+                    given.setdefault(own, given[leader])
+            network.load_state_dict(network.state_dict() | given)
         return network
 
     @property
@@ -144,6 +153,7 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
     for phase in found:
         _check_batches(experiment, phase.batch or train.rows, train.rows)
     _check_watch(experiment, splits.validation)
+    weights, weights_hash = loaded(experiment.loads, experiment.graph, folder)
     return Plan(
         experiment=experiment,
         identity=splits.identity,
@@ -156,6 +166,8 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
         validation=None if splits.validation is None else _on_device(splits.validation, read, place),
         test=None if splits.test is None else _on_device(splits.test, read, place),
         phases=found,
+        loaded=weights,
+        loaded_hash=weights_hash if weights else None,
         parent=None if experiment.start is None else prepare(experiment.start, folder, device),
     )
 

@@ -66,6 +66,8 @@ def identity(plan: Plan) -> str:
         "device": plan.device.type,
         "torch": torch.__version__,
     }
+    if plan.loaded_hash is not None:
+        content["loaded"] = plan.loaded_hash
     if plan.parent is not None:
         content["start"] = identity(plan.parent)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -105,6 +105,24 @@ class StartDiverged(Error):
 training whose loss is no longer finite gives none."""
 
 
+class WeightsMissing(Error):
+    code = "N0812"
+    title = "weights that a file does not have"
+    message = "`{path}` does not have the weights that are to begin with it: {why}"
+    label = "read from this file"
+    help = "it has {there}; `prefix` says what names begin with there"
+    explain = """Every tensor that `initialize ...: load(...)` selects is in the file, under its name in the network
+or under what `prefix` makes of it, and of the same shape. Nothing is left as it began by oversight."""
+
+
+class WeightsUnreadable(Error):
+    code = "N0813"
+    title = "file of weights that cannot be read"
+    message = "`{path}` cannot be read as a safetensors file: {why}"
+    label = "named here"
+    explain = """Weights are read from safetensors files, whose header is checked before anything else."""
+
+
 class NoSuchRun(Error):
     code = "N0810"
     title = "no trained weights"

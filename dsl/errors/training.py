@@ -113,3 +113,13 @@ class WrongFollow(Error):
     explain = """`shared target = follow(online, every = 500)` is an instance of the same shape as the shared
 `online`, whose weights begin equal and follow: copied after every so many steps, or with `decay = 0.995` a mean
 over the past. They do not learn."""
+
+
+class WrongLoad(Error):
+    code = "N0646"
+    title = "weights that cannot be loaded"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """`initialize backbone.**: load("f.safetensors")` in an experiment begins the selected tensors with those
+of a file under the spec's folder, or under `--data-root`. Other formats can run code when they are read."""
