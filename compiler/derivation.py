@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nnspec.compiler.experiment_fields import FIELDS, LATER_FIELDS
 from nnspec.compiler.laid import Laid
+from nnspec.dsl.bind_body import is_load
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.experiments import DuplicateField, ExperimentCycle, NotAnExperiment, UnknownField
@@ -17,7 +18,6 @@ from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.node import Node
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
-    CallOf,
     Constrain,
     Expect,
     ExperimentDefinition,
@@ -62,18 +62,12 @@ def blocks(definition: Definition) -> tuple[WrittenBlock, ...]:
 
 def lines(definition: Definition) -> tuple[Laid, ...]:
     """Return what an experiment whose fields are known says of weights; its bases come first."""
-    return tuple(line for line in _lines(definition) if not _is_load(line.statement))
+    return tuple(line for line in _lines(definition) if not is_load(line.statement))
 
 
 def loads(definition: Definition) -> tuple[Laid, ...]:
     """Return the lines that begin weights from files, `initialize backbone.**: load("f.safetensors")`."""
-    return tuple(line for line in _lines(definition) if _is_load(line.statement))
-
-
-def _is_load(statement: Statement) -> bool:
-    value = statement.value if isinstance(statement, Initialize) else None
-    function = value.function if isinstance(value, CallOf) else value
-    return isinstance(function, Name) and function.name == "load"
+    return tuple(line for line in _lines(definition) if is_load(line.statement))
 
 
 def _lines(definition: Definition) -> tuple[Laid, ...]:

@@ -83,7 +83,7 @@ class BodyBinder(ExpressionBinder):
                 self.constraint(item)
             case ExperimentDefinition(body=body):
                 for statement in body:  # `fit` reads the others
-                    if isinstance(statement, Constrain | Initialize):
+                    if isinstance(statement, Constrain | Initialize) and not is_load(statement):
                         self.statement(statement)
 
     # ---------------------------------------------------------------------------------------------- bodies
@@ -337,3 +337,10 @@ def _names_in(expression: Expression) -> list[str]:
             return [*_names_in(left), *_names_in(right)]
         case _:
             return []
+
+
+def is_load(statement: Statement) -> bool:
+    """Return whether a line of an experiment begins weights from a file, which `fit` reads."""
+    value = statement.value if isinstance(statement, Initialize) else None
+    function = value.function if isinstance(value, CallOf) else value
+    return isinstance(function, Name) and function.name == "load"
