@@ -13,7 +13,7 @@ class UnknownField(Error):
     help = "{help}"
     explain = """An experiment is a record of fixed fields; one that it does not have is refused, never
 ignored. The fields are network, data, loss, learn, optimizer, schedule, epochs, steps or stages, batch,
-seeds, restarts, select, metrics, shuffle, seed_mode, device, precision, stop and save."""
+seeds, restarts, select, metrics, evaluate, shuffle, seed_mode, device, precision, stop and save."""
 
 
 class MissingField(Error):
