@@ -40,7 +40,7 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         steps=full["steps"],
         batch=full["batch"],
         seeds=listed(full["seeds"]),
-        metrics=tuple(_with_threshold(metric, full["loss"]) for metric in listed(full["metrics"])),
+        metrics=tuple(_with_threshold(metric, full["loss"]) for metric in _measured(full)),
         evaluate=listed(full["evaluate"]),
         shuffle=full["shuffle"],
         seed_mode=full["seed_mode"],
@@ -57,6 +57,13 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         doc=doc,
         span=definition.span,
     )
+
+
+def _measured(full: Mapping[str, Any]) -> tuple[Judged, ...]:
+    """Return the metrics asked for, and the one that early stopping watches if it is none of them."""
+    asked = listed(full["metrics"])
+    names = {metric.name for metric in asked}
+    return (*asked, *(metric for metric in watched(full["stop"]) if metric.name not in names))
 
 
 def _with_threshold(metric: Judged, loss: Judged) -> Judged:

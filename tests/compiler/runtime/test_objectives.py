@@ -295,3 +295,23 @@ experiment e {{
     assert error.code == "N0633" and error.span is not None and error.span.text.startswith("mean(where")
     result = trained(experiment(text.format(learn="weight_perturbation(sigma = 0.5)", seeds=seeds)))
     assert result.history
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "accuracy(digit, label)"])
+def test_what_early_stopping_watches_is_measured(experiment: Make, trained: Train, metric: str) -> None:
+    text = """
+network m {{
+  input  image: real[8, 8]
+  output digit: real[10] = image -> flatten -> dense(10)
+}}
+experiment e {{
+  network = m
+  data    = digits(validation = 0.1)
+  loss    = cross_entropy
+  learn   = backprop
+  epochs  = 2
+  stop    = early(patience = 2, metric = {metric})
+}}
+"""
+    result = trained(experiment(text.format(metric=metric)))
+    assert metric in result.history[-1]["validation"]
