@@ -7,6 +7,7 @@ neither torch nor numpy, since `show` prints this table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
@@ -102,7 +103,13 @@ def _layer(use: Use, seen: set[str]) -> LayerCost:
 
 def _flops(primitive: Primitive) -> Size:
     site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
-    return operation(primitive.operation).cost(site).flops
+    flops = operation(primitive.operation).cost(site).flops
+    for weight in primitive.weights:
+        if isinstance(flops, int) and any(item.product for item in weight.maps):
+            # The product reads what is kept alone; its cost is so many times the entries of the matrix.
+            kept = sum(_count(tensor) for tensor in weight.stored if tensor.kind != "buffer")
+            flops = flops // prod(size for size in weight.shape if isinstance(size, int)) * kept
+    return flops
 
 
 def _count(tensor: Tensor) -> int:

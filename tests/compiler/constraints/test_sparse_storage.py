@@ -12,6 +12,7 @@ from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.constraints.code import sparse
 from nnspec.compiler.emit.load import effective_weight, function, module
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
@@ -96,6 +97,11 @@ def test_memory_is_in_proportion_to_what_is_kept() -> None:
     own = [t for name, t in net.state_dict().items() if name.startswith("fc.weight")]
     kept = round(0.01 * 1024 * 1024)
     assert sum(t.numel() * t.element_size() for t in own) == 4 * kept + 4 * kept + 4 * 1025
+
+
+def test_operations_are_counted_for_what_is_kept() -> None:
+    masked, kept = (cost_table(graph(text)).layers[0].flops for text in ("sparse(0.04)", "sparse(0.02)"))
+    assert masked == 2 * 3 * 512 * 512 and kept == 2 * 3 * round(0.02 * 512 * 512)
 
 
 def test_mixed_precision_multiplies_in_that_of_the_values() -> None:
