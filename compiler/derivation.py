@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from nnspec.compiler.experiment_fields import FIELDS, LATER_FIELDS
 from nnspec.compiler.laid import Laid
-from nnspec.dsl.bind_body import is_load
-from nnspec.dsl.definitions import Definition, Module
+from nnspec.dsl.definitions import Definition, Module, is_load
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.experiments import DuplicateField, ExperimentCycle, NotAnExperiment, UnknownField
 from nnspec.dsl.errors.later import NotBuiltYet

@@ -10,7 +10,7 @@ from nnspec.dsl.bind_activation import bind_activation, bind_learned, names_init
 from nnspec.dsl.bind_constraint import bind_clauses
 from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
 from nnspec.dsl.catalog import Catalog
-from nnspec.dsl.definitions import Constant, Definition, Module
+from nnspec.dsl.definitions import Constant, Definition, Module, is_load
 from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.arguments import (
     NoOutput,
@@ -337,10 +337,3 @@ def _names_in(expression: Expression) -> list[str]:
             return [*_names_in(left), *_names_in(right)]
         case _:
             return []
-
-
-def is_load(statement: Statement) -> bool:
-    """Return whether a line of an experiment begins weights from a file, which `fit` reads."""
-    value = statement.value if isinstance(statement, Initialize) else None
-    function = value.function if isinstance(value, CallOf) else value
-    return isinstance(function, Name) and function.name == "load"

@@ -15,12 +15,16 @@ from nnspec.dsl.node import Node
 from nnspec.dsl.source import Source, Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
+    CallOf,
     ConstraintDefinition,
     ExperimentDefinition,
     Expression,
     File,
+    Initialize,
     LayerDefinition,
+    Name,
     NetworkDefinition,
+    Statement,
 )
 
 Body: TypeAlias = (
@@ -98,3 +102,10 @@ class Definitions(Node):
 
 
 Callee: TypeAlias = "Entry | Definition"
+
+
+def is_load(statement: Statement) -> bool:
+    """Return whether a line of an experiment begins weights from a file, which `fit` reads."""
+    value = statement.value if isinstance(statement, Initialize) else None
+    function = value.function if isinstance(value, CallOf) else value
+    return isinstance(function, Name) and function.name == "load"
