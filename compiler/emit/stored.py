@@ -30,9 +30,18 @@ def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
         return [*made, *lines(f"del {reached(owner, weight.name)}")]
     if main.kind == "frozen":
         made += lines(f"{reached(owner, weight.name)}.requires_grad_(False)")
+    return [*made, *_projected(owner, weight, maps)]
+
+
+def _projected(owner: str, weight: Weight, maps: Maps) -> list[Line]:
+    """Bring the initial weight into its sets; what a topology removes is 0 for that."""
+    data = f"{reached(owner, weight.name)}.data"
+    masks = [t for item in weight.maps for t in item.stored if t.dtype == "bool"]
+    kept = " & ".join(reached(owner, tensor.name) for tensor in masks)
+    made = lines(f"{data} = {data}.where({kept}, 0)") if weight.projections and kept else []
     for item in weight.projections:
-        data = f"{reached(owner, weight.name)}.data"
-        made += lines(f"{data} = {call_text(maps.projection(item), [data], item.code)}")
+        given = [data, f"kept={kept}"] if item.takes_kept and kept else [data]
+        made += lines(f"{data} = {call_text(maps.projection(item), given, item.code)}")
     return made
 
 

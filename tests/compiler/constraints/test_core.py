@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -174,3 +176,22 @@ def test_a_block_reads_its_number_type_off_what_is_stored() -> None:
     made = net.table.weight_left @ net.table.weight_right
     assert torch.allclose(net(t), torch.where(t > 2, made[t].flatten(1), 0.0))
     assert torch.allclose(function(typed)(net.state_dict(), t), net(t))
+
+
+@pytest.mark.parametrize(
+    ("projection", "norm"), [("max_norm(0.1)", lambda row: row.norm()), ("simplex", lambda row: row.sum())]
+)
+def test_a_module_begins_inside_its_sets_on_the_entries_that_are_kept(projection: str, norm: Any) -> None:
+    """Of rows with one entry each: their norm is the bound, not less; their sum is 1."""
+    text = f"""
+network net {{
+  input  x: real[4]
+  output y: real[8] = x -> dense(8) as fc
+  initialize fc.weight: constant(2.0)
+  constrain fc.weight: {projection} & mask((i, j) => i % 4 == j)
+}}
+"""
+    net = module(graph(text))
+    effective = net.fc.weight * net.fc.weight_mask
+    expected = 0.1 if "norm" in projection else 1.0
+    assert [float(norm(row)) for row in effective] == pytest.approx([expected] * 8)
