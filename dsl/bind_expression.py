@@ -194,14 +194,24 @@ class ExpressionBinder:
             return
         self.argument_names(callee, expression.arguments)
         kinds = {a.name: a.kind for a in callee.arguments} if isinstance(callee, Entry) else {}
-        names = list(kinds)
+        choices = _choices(callee)
+        names = list(choices)
         for place, argument in enumerate(expression.arguments):
             name = argument.name or (names[place] if place < len(names) else "")
             kind = kinds.get(name, "value")
-            if self.catalog.names(kind):
+            if self.is_unquoted(argument.value, choices.get(name, ())):
+                word = argument.value.span.text
+                self.bag.add(UndefinedName(argument.value.span, name=word, suggestion=f'"{word}"'))
+            elif self.catalog.names(kind):
                 self.family_word(kind, argument.value)
             elif kind != "selector":
                 self.expression(argument.value)
+
+    def is_unquoted(self, value: Expression, choices: tuple[str, ...]) -> bool:
+        """Return whether a value is one of these texts, without its quotes."""
+        if not isinstance(value, Name) or value.name not in choices:
+            return False
+        return value.name not in self.scope and value.name not in self.module.names
 
     def family_word(self, family: str, expression: Expression) -> None:
         """Check a word of a family of the catalog, `cyclic(8)`, or a value in its place."""
@@ -415,3 +425,10 @@ def member_definition(module: Module, expression: Member) -> Definition | None:
     inner = module.names.get(expression.of.name) if isinstance(expression.of, Name) else None
     found = inner.names.get(expression.name) if isinstance(inner, Module) else None
     return found if isinstance(found, Definition) else None
+
+
+def _choices(callee: Callee) -> dict[str, tuple[str, ...]]:
+    """Return the texts that each argument chooses from, in order; () where it takes other values."""
+    if isinstance(callee, Entry):
+        return {argument.name: argument.choices for argument in callee.arguments}
+    return {p.name: p.type.choices if p.type is not None else () for p in callee.item.parameters}

@@ -148,12 +148,13 @@ def _frame(file: str) -> Frame:
 
     def after(name: str) -> str:
         return (
-            f"def load(path: str = {file!r}) -> {name}:\n"
-            '    """The network with the weights of a packed file."""\n'
+            f"def load(path: str | None = None) -> {name}:\n"
+            '    """The network with the weights of a packed file, by default the one beside this module."""\n'
             f"    net = {name}()\n"
-            "    net.load_state_dict(unpacked_state(path))\n"
+            f"    beside = os.path.join(os.path.dirname(__file__), {file!r})\n"
+            "    net.load_state_dict(unpacked_state(path or beside))\n"
             "    return net.eval()"
         )
 
-    reserved = frozenset({"load", "json", "Any", *(item.name for item in found)})
+    reserved = frozenset({"load", "json", "os", "Any", *(item.name for item in found)})
     return Frame(reserved, "\n\n\n".join(item.text for item in found), after)

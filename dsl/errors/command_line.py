@@ -121,10 +121,10 @@ class NeedsPackage(Error):
 nnspec. The message names the one that is missing."""
 
 
-class OnlyPacked(Error):
+class OnlyTextPacked(Error):
     code = "N0996"
-    title = "options of packed weights"
-    message = "`--packed` goes with `--emit torch`, and `--weights` and `--seed` go with `--packed`"
+    title = "packed weights of another output"
+    message = "`--packed` goes with `--emit torch`, and this is another output"
     help = "write `nnspec compile FILE --packed -o FOLDER`"
     explain = """`compile --packed` writes a module and its weights, in as few bits as they need. The other forms of
 output hold no weights, or hold them as they are."""
@@ -136,3 +136,22 @@ class OtherWeights(Error):
     message = "the weights in {run} are not those of `{network}`: `{name}` differs"
     help = "choose the network and the parameters that the run was of, with `--network` and `-p`"
     explain = """The tensors of a run must have the names and shapes that the network has."""
+
+
+class HoldsNoWeights(Error):
+    code = "N0998"
+    title = "weights for an output that holds none"
+    message = "`--weights` and `--seed` go with `--packed`, `--emit export` and `--emit onnx`; `--emit {emit}` holds no weights"
+    help = "leave them out, or add `--packed`"
+    explain = (
+        """The text of a module, a graph and its symmetries do not depend on the numbers of the weights."""
+    )
+
+
+class NotInOnnx(Error):
+    code = "N0999"
+    title = "cannot be written as ONNX"
+    message = "this network has an operation that cannot be written as ONNX: {why}"
+    help = "`--emit export` writes a program of torch instead"
+    explain = """ONNX knows fewer operations than torch. What torch's own exporter cannot translate cannot be
+written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--weights",
         metavar="RUN",
         type=Path,
-        help="the folder of a run whose weights --packed takes; without it, those at initialisation",
+        help="the folder of a run whose weights are written (packed, export, onnx); else those at initialisation",
     )
     parser.add_argument("--seed", metavar="K", type=int, help="which seed of the run, or of initialisation")
 
@@ -51,11 +52,16 @@ def run(options: Namespace) -> int:
         from nnspec.dsl.errors.command_line import NeedsFolder
 
         raise UsageError(NeedsFolder(None, emit=options.emit))
-    if options.packed or options.weights is not None:
+    binary = options.emit in _BINARY
+    holds_weights = binary or options.packed
+    if not holds_weights and (options.weights is not None or options.seed is not None):
+        from nnspec.dsl.errors.command_line import HoldsNoWeights
+
+        raise UsageError(HoldsNoWeights(None, emit=options.emit))
+    if options.packed:
         return _packed(options)
     network = open_network(options)
-    binary = options.emit in _BINARY
-    data = _program(network, options.emit) if binary else _text(network, options.emit).encode("utf-8")
+    data = _program(network, options) if binary else _text(network, options.emit).encode("utf-8")
     if options.folder is None:
         write(data.decode("utf-8"))
         return exits.OK
@@ -69,12 +75,12 @@ def run(options: Namespace) -> int:
 
 def _packed(options: Namespace) -> int:
     """Write the packed module and its weights; print the size of each tensor."""
-    from nnspec.dsl.errors.command_line import NeedsFolder, OnlyPacked
+    from nnspec.dsl.errors.command_line import NeedsFolder, OnlyTextPacked
     from nnspec.files import write_bytes, write_text
     from nnspec.tables import print_table, size
 
-    if not options.packed or options.emit != "torch":
-        raise UsageError(OnlyPacked(None))
+    if options.emit != "torch":
+        raise UsageError(OnlyTextPacked(None))
     if options.folder is None:
         raise UsageError(NeedsFolder(None, emit="torch --packed"))
     network = open_network(options)
@@ -122,21 +128,34 @@ def _text(network: Network, emit: str) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-def _program(network: Network, emit: str) -> bytes:
+def _program(network: Network, options: Namespace) -> bytes:
+    """Return an exported program or an ONNX model: constraints evaluated, for inference."""
     from nnspec.compiler.emit.export import exported, onnx_model
+    from nnspec.compiler.rewrites.hard import evaluated, evaluated_state
 
-    if emit == "onnx":
-        try:
-            return onnx_model(network.graph)
-        except ImportError as failure:
-            from nnspec.dsl.errors.command_line import NeedsPackage
-
-            error = NeedsPackage(None, what="`--emit onnx`", package=failure.name or "onnx", extra="onnx")
-            raise RunError(error) from failure
+    state = evaluated_state(network.graph, _state(network, options.weights, options.seed))
+    graph = evaluated(network.graph)
+    if options.emit == "onnx":
+        return _onnx(lambda: onnx_model(graph, state))
     import io
 
     import torch
 
     buffer = io.BytesIO()
-    torch.export.save(exported(network.graph), buffer)
+    torch.export.save(exported(graph, state=state), buffer)
     return buffer.getvalue()
+
+
+def _onnx(write_model: Callable[[], bytes]) -> bytes:
+    from torch.onnx import OnnxExporterError
+
+    from nnspec.dsl.errors.command_line import NeedsPackage, NotInOnnx
+
+    try:
+        return write_model()
+    except ImportError as failure:
+        error = NeedsPackage(None, what="`--emit onnx`", package=failure.name or "onnx", extra="onnx")
+        raise RunError(error) from failure
+    except OnnxExporterError as failure:
+        why = str(failure.__cause__ or failure).strip().splitlines()[0]
+        raise RunError(NotInOnnx(None, why=why)) from failure
