@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from nnspec.compiler.derivation import resolve
 from nnspec.compiler.experiment import Experiment
-from nnspec.compiler.ir import Graph
-from nnspec.compiler.tensors import tensors
+from nnspec.compiler.ir import Graph, Weight, instances, weight_path
 from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Error
@@ -67,13 +66,28 @@ def check_start(parent: Experiment, graph: Graph, seeds: tuple[int, ...], span: 
         why = f"`{parent.name}` has no seed {missing[0]} whose weights this one's could begin with"
         help_text = "give both the same seeds, or the other a single one, whose weights all begin with"
         raise Refused(WrongStart(span, why=why, label=f"it has {len(parent.seeds)} seeds", help=help_text))
-    there = _shapes(parent.graph)
-    for key, shape in _shapes(graph).items():
-        if there.get(key) != shape:
-            why = f"`{key}` is not of the same shape in `{parent.name}`"
-            label = f"{there.get(key) or 'nothing'} there, {shape} here"
+    there = _weights(parent.graph)
+    for path, weight in _weights(graph).items():
+        other = there.get(path)
+        if weight.tie is not None:
+            continue
+        if other is None or _shape(other) != _shape(weight):
+            why = f"`{path}` is not of the same shape in `{parent.name}`"
+            label = f"{_shape(other) if other else 'nothing'} there, {_shape(weight)} here"
             raise Refused(WrongStart(span, why=why, label=label, help="give both the same data"))
+        if other.tie is not None:
+            why = f"`{path}` is tied to `{other.tie.child}.{other.tie.weight}` in `{parent.name}`"
+            help_text = "let both experiments tie it, or neither"
+            raise Refused(WrongStart(span, why=why, label="nothing of its own there", help=help_text))
 
 
-def _shapes(graph: Graph) -> Mapping[str, str]:
-    return {key: "[" + ", ".join(map(str, tensor.shape)) + "]" for key, tensor in tensors(graph)}
+def _weights(graph: Graph) -> Mapping[str, Weight]:
+    return {
+        weight_path(found.path, weight.name): weight
+        for found in instances(graph.root)
+        for weight in found.primitive.weights
+    }
+
+
+def _shape(weight: Weight) -> str:
+    return "[" + ", ".join(map(str, weight.shape)) + "]"

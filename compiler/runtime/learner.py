@@ -54,7 +54,7 @@ class Learner:
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
         self.scorer = Scorer(plan)
-        self.masks: dict[str, Tensor] = {}
+        self.masks = plan.removed(trial.seed, self.state)
         self.step = 0
         self.best: dict[str, Tensor] = {}
         self.enter(0)

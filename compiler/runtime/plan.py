@@ -20,6 +20,7 @@ from nnspec.compiler.following import followed_keys
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime import data, stops
+from nnspec.compiler.runtime.carried import carried, still_removed
 from nnspec.compiler.runtime.data import Field, Part
 from nnspec.compiler.runtime.device import resolve
 from nnspec.compiler.runtime.loads import loaded
@@ -62,6 +63,13 @@ class Batch(NamedTuple):
         return Batch(tuple(map(function, self.inputs)), function(self.target), fields)
 
 
+class Start(NamedTuple):
+    """What a training begins with: the tensors of another, and which of their entries were pruned there."""
+
+    tensors: dict[str, Tensor]
+    removed: dict[str, Tensor]
+
+
 class Plan(Node):
     """What the trainings share. Parts are on the device; `dtype` is that of weights and real data."""
 
@@ -77,7 +85,7 @@ class Plan(Node):
     test: Batch | None
     phases: tuple[Phase, ...]
     parent: Plan | None = None  # of the experiment whose weights it begins with
-    initial: Callable[[int], dict[str, Tensor]] | None = None  # by seed: tensors of the parent's training
+    initial: Callable[[int], Start] | None = None  # by seed, from the parent's training
     loaded: Mapping[str, Tensor] | None = None  # tensors from files
     loaded_hash: str | None = None
 
@@ -92,7 +100,9 @@ class Plan(Node):
     def begun(self, seed: int) -> nn.Module:
         """Return a new network, with the weights that come from elsewhere in it."""
         network = self.make()
-        given = {} if self.initial is None else self.initial(seed)
+        given: dict[str, Tensor] = {}
+        if self.parent is not None and self.initial is not None:
+            given = carried(self.parent.graph, self.graph, self.initial(seed).tensors)
         given |= self.loaded or {}
         if given:
             for own, leader, _ in followed_keys(self.graph.root):  # a follower begins equal
@@ -100,6 +110,13 @@ class Plan(Node):
                     given.setdefault(own, given[leader])
             network.load_state_dict(network.state_dict() | given)
         return network
+
+    def removed(self, seed: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of what was pruned before this training, of the entries that are 0 in its state."""
+        if self.initial is None:
+            return {}
+        found = still_removed(self.graph, state, self.initial(seed).removed)
+        return {name: mask.to(self.device) for name, mask in found.items()}
 
     @property
     def trials(self) -> tuple[Trial, ...]:

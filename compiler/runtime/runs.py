@@ -227,20 +227,27 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def load_state(path: Path, seed: int) -> dict[str, Tensor]:
     """Return the trained weights of one seed of a run: of the restart selected, the best if those were kept."""
+    snapshot = _last(path, seed)
+    return snapshot.under("best.") or snapshot.under("model.")
+
+
+def load_removed(path: Path, seed: int) -> dict[str, Tensor]:
+    """Return which entries of the trained weights of one seed were pruned, true where they were."""
+    return _last(path, seed).under("mask.")
+
+
+def _last(path: Path, seed: int) -> Snapshot:
+    """Return the last checkpoint of one seed, of the restart selected."""
     chosen: dict[str, int] = (read_record(path) or {}).get("selected", {})
     trial = Trial(seed, chosen.get(str(seed), 0))
     own, stack = _checkpoint(path, trial), path / _STACK
     if own.exists():
-        snapshot = read_snapshot(own)
-    elif stack.exists():
-        snapshot = read_snapshot(stack)
-        trials = trials_in(snapshot)
-        if trial not in trials:
-            raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
-        snapshot = alone(snapshot, trials.index(trial))
-    else:
+        return read_snapshot(own)
+    snapshot = read_snapshot(stack) if stack.exists() else None
+    trials = () if snapshot is None else trials_in(snapshot)
+    if snapshot is None or trial not in trials:
         raise RunError(NoSuchRun(None, why=f"{path} holds no weights of seed {seed}"))
-    return snapshot.under("best.") or snapshot.under("model.")
+    return alone(snapshot, trials.index(trial))
 
 
 def find_run(out: Path, plan: Plan) -> Path:

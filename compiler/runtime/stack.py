@@ -115,7 +115,7 @@ class Stack:
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.sources.graph)
         self.scorer = Scorer(plan)
-        self.masks: dict[str, Tensor] = {}
+        self.masks = self._removed()
         self.step = 0
         self.ones = next(iter(self.state.values())).new_ones(len(trials))
         self.enter(0)
@@ -132,6 +132,16 @@ class Stack:
         together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         place, dtype = self.plan.device, self.plan.dtype
         return {name: tensor.to(place, dtype) for name, tensor in together.items()}
+
+    def _removed(self) -> dict[str, Tensor]:
+        """Return the stacked masks of what was pruned before; of a weight that each network has zeros of."""
+        import torch
+
+        found = [
+            self.plan.removed(t.seed, state) for t, state in zip(self.trials, self.states(), strict=True)
+        ]
+        shared = [name for name in found[0] if all(name in own for own in found)]
+        return {name: torch.stack([own[name] for own in found]) for name in shared}
 
     # ------------------------------------------------------------------------------------------- a phase
 

@@ -92,7 +92,8 @@ class WrongStart(Error):
     label = "{label}"
     help = "{help}"
     explain = """`network = trained(other)` is the network of another experiment, and begins with the weights that
-its training gave: those of the same seed, or of its one seed. The tensors must have the same shapes."""
+its training gave: those of the same seed, or of its one seed. The weights must have the same shapes; what
+constraints store besides is made from them."""
 
 
 class TrainedCycle(Error):
