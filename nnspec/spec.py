@@ -17,8 +17,10 @@ from nnspec.compiler.pipeline import Checked
 from nnspec.compiler.pipeline import check as check_source
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Bag, Error, SpecError
+from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.load import load_source
 from nnspec.dsl.source import Source
+from nnspec.dsl.suggest import nearest
 from nnspec.exits import UsageError
 
 if TYPE_CHECKING:
@@ -221,10 +223,13 @@ class Network:
         print_network(self.cost())
 
     def analyze(self, analysis: str, /, **options: Any) -> Result:
-        """Run an analysis pass over the network at initialisation."""
+        """Run an analysis pass, `net.analyze("symmetry", verify=True)`, over the network at initialisation."""
         from nnspec.compiler.passes.analysis import Subject
-        from nnspec.compiler.passes.registry import find
+        from nnspec.compiler.passes.registry import find, passes
 
+        if analysis not in passes():
+            near = nearest(analysis, tuple(passes()))
+            raise UsageError(UndefinedName(None, name=analysis, suggestion=near))
         return find(analysis).run(Subject(graph=self.graph), _options(analysis, options))
 
     def symmetry(self) -> networkx.MultiGraph[str]:

@@ -142,6 +142,10 @@ class _Drawing:
                 sources.update({v: node for v, (node, _) in zip(statement.outputs, outputs, strict=True)})
             for function in step.functions:
                 sources[function.outputs[0]] = sources[function.inputs[0]]
+        ends = [(f"update {item.child}", item.value) for item in block.updates]
+        for title, value in (*ends, *((f"penalty {item.name}", item.value) for item in block.penalties)):
+            label, extra = node_label(title, self.theme), ", shape=ellipse, style=filled, margin=0.04"
+            self.connect([(sources[value], types[value])], self.node(label, level, self.theme.plain, extra))
 
     def apply(
         self, statement: Apply, functions: tuple[Apply, ...], inputs: Ends, level: int, note: str = ""

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from nnspec.compiler.diagrams.themes import Theme
-from nnspec.compiler.ir import Block, Instance, Primitive, Tensor, Type, instances
+from nnspec.compiler.ir import Block, Instance, Primitive, Tensor, Type, Word, instances
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import entries
 
@@ -72,7 +72,9 @@ def value_text(value: Any, between: str = ", ") -> str:
     """Write an argument's value as short as it can be read."""
     listed = entries(value)
     if listed is not None:
-        return between.join(map(str, listed))
+        return between.join(value_text(item, " ") for item in listed)
+    if isinstance(value, Word):
+        return " ".join([value.name, *(value_text(given) for _, given in value.arguments)])
     if isinstance(value, bool):
         return "true" if value else "false"
     return "none" if value is None else str(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nnspec.compiler.emit.body import call_text, effective_text
 from nnspec.compiler.emit.maps import Maps
-from nnspec.compiler.emit.text import Line, lines
+from nnspec.compiler.emit.text import Line, lines, one_line
 from nnspec.compiler.ir import Tensor, Weight, WeightMap, weight_path
 
 
@@ -22,7 +22,7 @@ def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
     if weight.tie is not None:
         comment = f"tied to {weight.tie.child}.{weight.tie.weight}"
         return [Line(code=f"{reached(owner, weight.name)} = None", comment=comment)]
-    made: list[Line] = []
+    made = [_said(owner, weight, penalty.name) for penalty in weight.penalties]
     for index, item in enumerate(weight.maps):
         made += _started(owner, weight, index, item, maps)
     main = next((tensor for tensor in weight.stored if tensor.name == weight.name), None)
@@ -33,6 +33,11 @@ def stored_lines(owner: str, weight: Weight, maps: Maps) -> list[Line]:
     return [*made, *_projected(owner, weight, maps)]
 
 
+def _said(owner: str, weight: Weight, penalty: str) -> Line:
+    place = reached(owner, weight.name).removeprefix("self.")
+    return Line(code=f"# {place} has a penalty, {one_line(penalty)}: the training adds it")
+
+
 def _projected(owner: str, weight: Weight, maps: Maps) -> list[Line]:
     """Bring the initial weight into its sets; what a topology removes is 0 for that."""
     data = f"{reached(owner, weight.name)}.data"
@@ -41,7 +46,8 @@ def _projected(owner: str, weight: Weight, maps: Maps) -> list[Line]:
     made = lines(f"{data} = {data}.where({kept}, 0)") if weight.projections and kept else []
     for item in weight.projections:
         given = [data, f"kept={kept}"] if item.takes_kept and kept else [data]
-        made += lines(f"{data} = {call_text(maps.projection(item), given, item.code)}")
+        text = f"{data} = {call_text(maps.projection(item), given, item.code)}"
+        made.append(Line(code=text, comment="training does this after each step"))
     return made
 
 

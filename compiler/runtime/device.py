@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     import torch
 
 
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
 def resolve(name: str, precision: str, span: Span | None = None) -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda` or `mps`; RunError if it is not there."""
     import torch
 
     if name == "auto":
         name = _best(precision)
+    if name not in _DEVICES:
+        why = f"devices are {', '.join(_DEVICES)}"
+        raise RunError(DeviceAbsent(span, device=name, why=why, help=None))
     if name == "cuda" and not torch.cuda.is_available():
         built = "torch finds no GPU" if torch.version.cuda else "this torch is built without CUDA"
         raise RunError(DeviceAbsent(span, device=name, why=built, help='write `device = "auto"`'))

@@ -122,3 +122,9 @@ def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
     exec(text.split("```python\n")[1].split("```")[0], names)
     assert names["result"].mean["accuracy"] > 0.93
     assert names["found"].summary and "<svg" in names["svg"]
+
+
+def test_an_unknown_pass_is_said_with_the_nearest() -> None:
+    network = nnspec.load(TEXT).network("second")
+    with pytest.raises(nnspec.UsageError, match="nothing here is called `symetry`"):
+        network.analyze("symetry")
