@@ -208,7 +208,12 @@ class Configuration:
     # ---------------------------------------------------------------------------------- losses and metrics
 
     def is_objective(self, expression: Expression, family: str) -> bool:
-        return is_objective(expression, self.catalog.names(family), self.module)
+        words = self.catalog.names(family)
+        if family == "metric" and isinstance(expression, Name):  # of a value, unless it is like a word
+            name = expression.name
+            known = name in self.module.names or self.catalog.anywhere(name)
+            return not known and nearest(name, words) is None
+        return is_objective(expression, words, self.module)
 
     def objective(self, expression: Expression, family: str) -> Objective:
         """Return a loss or a metric that is computed from values; it is settled against its network."""

@@ -141,7 +141,7 @@ def _elaborated(
     if elaborator.failed:
         return None
     block = builder.finish(span=objective.span)
-    graph = type_graph(Graph(name=kind, root=block), bag)
+    graph = type_graph(Graph(name=kind, root=block), bag, constant=True)
     return None if graph is None else objective.replace(graph=graph, reads=tuple(evaluator.reads))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Read, Source
-from nnspec.compiler.ir import Axis, Graph, Type, instances
+from nnspec.compiler.ir import Axis, Graph, Type, instances, weight_path
 from nnspec.compiler.runtime.data.field import Field
 from nnspec.compiler.values import Refused, Value
 from nnspec.dsl.bind_expression import ExpressionBinder
@@ -175,7 +175,8 @@ class ScopeEvaluator(Evaluator):
             raise Refused(WholeOfName(expression.span))
         batch = Axis(size=symbol(_BATCH), name=_BATCH)
         whole = found.replace(
-            read=found.read.replace(whole=True), type=found.type.replace(axes=(batch, *found.type.axes))
+            read=found.read.replace(whole=True),
+            type=found.type.replace(axes=(batch, *found.type.axes), batched=False),
         )
         return self.read(whole, f"all_{given.name}")
 
@@ -246,7 +247,7 @@ def _weights(graph: Graph) -> Mapping[str, Visible]:
     found: dict[str, Visible] = {}
     for located in instances(graph.root):
         for weight in located.primitive.weights:
-            path = f"{located.path}.{weight.name}"
-            kind = Type(axes=tuple(Axis(size=size) for size in weight.shape))
+            path = weight_path(located.path, weight.name)
+            kind = Type(axes=tuple(Axis(size=size) for size in weight.shape), batched=False)
             found[path] = Visible(read=Read(kind="weight", of=path), type=kind, span=located.primitive.span)
     return found

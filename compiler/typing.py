@@ -54,8 +54,13 @@ from nnspec.dsl.source import Span
 Types: TypeAlias = "tuple[Type, ...] | None"
 
 
-def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) -> Graph | None:
-    """Type a graph; None if anything is wrong. `sizes` gives numbers to symbolic input dimensions."""
+def type_graph(
+    graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None, constant: bool = False
+) -> Graph | None:
+    """Type a graph; None if anything is wrong. `sizes` gives numbers to symbolic input dimensions.
+
+    Unless `constant`, an output that is the same for every sample is an error.
+    """
     graph = with_followers(graph)
     typer = Typer(bag)
     inputs = tuple(_declared_input(port, sizes or {}) for port in graph.root.inputs)
@@ -64,7 +69,7 @@ def type_graph(graph: Graph, bag: Bag, sizes: Mapping[str, Size] | None = None) 
     if root is None or outputs is None or len(bag) > before:
         return None
     for port, given in zip(root.outputs, outputs, strict=True):
-        if not given.batched:
+        if not given.batched and not constant:
             bag.add(OutputWithoutBatch(port.span, name=port.name, network=graph.name))
             return None
     return graph.replace(root=root)

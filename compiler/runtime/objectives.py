@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective, Read, objectives_in
-from nnspec.compiler.ir import Graph, Port, instances
+from nnspec.compiler.ir import Graph, Port, instances, weight_path
 from nnspec.compiler.runtime import losses
 from nnspec.dsl.node import Node
 
@@ -58,8 +58,7 @@ def per_sample(loss: Judged, sources: Sources) -> Judge:
 
         def judged(values: Values, batch: Batch, weights: State) -> Tensor:
             found: Tensor = compute(values, batch, weights)
-            # What reads weights alone is one number for all samples.
-            return found if found.shape[0] == batch.rows else found.expand(batch.rows)
+            return found if found.dim() else found.expand(batch.rows)
 
         return judged
     function = losses.build(loss)
@@ -81,11 +80,28 @@ def compared(metric: Judged, sources: Sources) -> Judge:
     """Return the two values that a metric compares, or the numbers that it averages, twice."""
     if isinstance(metric, Choice):
         return lambda values, batch, weights: (_first(values), batch.target)
-    compute = _computed(metric, sources)
     if metric.metric is not None:
-        return compute
+        return _over_rows(_computed(metric, sources), metric)
     numbers = per_sample(metric, sources)
     return lambda values, batch, weights: (numbers(values, batch, weights),) * 2
+
+
+def _over_rows(compute: Judge, metric: Objective) -> Judge:
+    """Repeat what is the same for every sample."""
+    root = metric.settled.root
+    types = dict(root.types)
+    own = [types[port.value].batched for port in root.outputs]
+    if all(own):
+        return compute
+
+    def judged(values: Values, batch: Batch, weights: State) -> Any:
+        found = compute(values, batch, weights)
+        return tuple(
+            value if batched else value.expand(batch.rows, *value.shape)
+            for value, batched in zip(found, own, strict=True)
+        )
+
+    return judged
 
 
 def _first(values: Values) -> Tensor:
@@ -110,19 +126,12 @@ def _computed(objective: Objective, sources: Sources) -> Judge:
 
 
 def _reader(read: Read, sources: Sources) -> Reader:
-    """Return how to find one thing that is read, with the batch (or a single 1) as its first axis."""
-    plain = _plain_reader(read, sources)
-    if not read.whole:
-        return plain
-    return lambda values, batch, weights: plain(values, batch, weights).unsqueeze(0)
-
-
-def _plain_reader(read: Read, sources: Sources) -> Reader:
+    """Return how to find one thing that is read; the batch is its first axis, but for a weight."""
     if read.kind == "row":
         return _row
     if read.kind == "weight":
         effective = _weight(read.of, sources.graph)
-        return lambda values, batch, weights: effective(weights).unsqueeze(0)
+        return lambda values, batch, weights: effective(weights)
     if read.kind == "field":
         at = sources.fields.index(read.of)
         return lambda values, batch, weights: batch.fields[at]
@@ -145,9 +154,12 @@ def _weight(path: str, graph: Graph) -> Callable[[State], Tensor]:
     """Return how to compute an effective weight from a network's state."""
     from nnspec.compiler.emit.load import weight_function
 
-    owner, _, name = path.rpartition(".")
-    located = next(found for found in instances(graph.root) if found.path == owner)
-    weight = next(found for found in located.primitive.weights if found.name == name)
+    owner, weight = next(
+        (found.path, weight)
+        for found in instances(graph.root)
+        for weight in found.primitive.weights
+        if weight_path(found.path, weight.name) == path
+    )
     if weight.tie is not None:
         before, _, _ = owner.rpartition(".")
         other = _weight(f"{before}.{weight.tie.child}.{weight.tie.weight}".lstrip("."), graph)

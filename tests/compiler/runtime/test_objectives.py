@@ -315,3 +315,69 @@ experiment e {{
 """
     result = trained(experiment(text.format(metric=metric)))
     assert metric in result.history[-1]["validation"]
+
+
+WEIGHTS = """
+layer mixing(width: int) {{
+  input  x: real[n]
+  parameter mix: real[width] = normal(std = 1)
+  output y: real[width] = (x -> dense(width) as fc) * mix
+}}
+network net {{
+  input  x: real[2]
+  output kind: real[2] = x -> mixing(2) as first
+}}
+experiment e {{
+  network = net
+  data    = moons(samples = 60, test = 0.2, validation = 0.2)
+  loss    = {loss}
+  learn   = backprop
+  epochs  = 1
+  metrics = [mean(first.mix), mean_squared_error(kind, first.mix)]
+  restarts = 2
+  select  = min(validation.mean(first.mix))
+}}
+"""
+Four = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+MIXED: dict[str, Four] = {  # of what the network gives, two weights, and labels
+    "sum(square(first.mix))": lambda kind, mix, weight, label: mix.square().sum(),
+    "cross_entropy(first.mix, label)": lambda kind, mix, weight, label: F.cross_entropy(
+        mix.expand(len(label), 2), label
+    ),
+    "sum(square(concat(kind, first.mix)))": lambda kind, mix, weight, label: (
+        kind.square().sum(1).mean() + mix.square().sum()
+    ),
+    "mean_squared_error(kind, first.mix)": lambda kind, mix, weight, label: F.mse_loss(
+        kind, mix.expand_as(kind)
+    ),
+    "sum(kind * first.fc.weight)": lambda kind, mix, weight, label: (
+        (kind[:, None, :] * weight).sum((1, 2)).mean()
+    ),
+    "mean(first.mix * all(kind))": lambda kind, mix, weight, label: (mix * kind).mean(),
+}
+
+
+@pytest.mark.parametrize("loss", MIXED)
+def test_weights_meet_values_of_samples(experiment: Make, trained: Train, tmp_path: Path, loss: str) -> None:
+    own = experiment(WEIGHTS.format(loss=loss))
+    learner = Learner(prepare(own, tmp_path, "cpu"), Trial(0, 0))
+    batch = learner.plan.train.between(0, 5)
+    state = learner.state
+    kind = learner.network(batch.inputs[0])
+    expected = MIXED[loss](kind, state["first.mix"], state["first.fc.weight"], batch.target)
+    assert learner.groups[0].mean_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    scores = learner.scores()["train"][0]
+    assert scores["mean(first.mix)"] == pytest.approx(state["first.mix"].mean().item(), rel=1e-5)
+    result = trained(own)
+    metrics = result.seeds[0].metrics
+    assert metrics["validation.mean(first.mix)"] == min(
+        trial.metrics["validation.mean(first.mix)"] for trial in result.trials
+    )
+
+
+def test_a_metric_is_a_value(experiment: Make, trained: Train) -> None:
+    text = WEIGHTS.format(loss="cross_entropy(kind, label)")
+    text = text.replace("output kind", "gap = x -> dense(1) as other -> squeeze\n  output kind")
+    given = text.replace("metrics = [", "metrics = [gap, mean(gap), ")
+    metrics = trained(experiment(given)).seeds[0].metrics
+    assert metrics["gap"] == metrics["mean(gap)"]
