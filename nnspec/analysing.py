@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec import exits
-from nnspec.compiler.experiment import Analysis
+from nnspec.compiler.experiment import Analysis, Choice
 from nnspec.compiler.fit import Fitter
-from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.diagnostics import Bag, Error, SpecError
 from nnspec.dsl.node import Node
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
@@ -56,19 +56,36 @@ def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any])
 def analyse(analysis: Analysis, spec: Spec, options: Namespace) -> list[Found]:
     """Run the passes of an analysis. Raises RunError where the weights of an experiment are missing.
 
-    Of `options`, those of `add_training` say where the data and the run are.
+    Of `options`, those of `add_training` say where the data and the run are. A pass that refuses raises
+    SpecError.
     """
+    subject = _subject(analysis, spec, options)
+    return [_found(analysis, choice, subject) for choice in analysis.passes]
+
+
+def analyse_all(analysis: Analysis, spec: Spec, options: Namespace) -> tuple[list[Found], list[Error]]:
+    """Run the passes of an analysis as `analyse` does; what a pass refuses stands in the place of its result."""
+    from nnspec.compiler.passes.analysis import Result
+
+    found: list[Found] = []
+    errors: list[Error] = []
+    subject = _subject(analysis, spec, options)
+    for choice in analysis.passes:
+        try:
+            found.append(_found(analysis, choice, subject))
+        except SpecError as refused:
+            errors += refused.errors
+            said = [f"{e.code}: {e.message}" + (f" ({e.help})" if e.help else "") for e in refused.errors]
+            result = Result(data={"errors": said}, summary=f"Not done. {' '.join(said)}")
+            found.append(Found(target=analysis.target, analysis=choice.name, result=result))
+    return found, errors
+
+
+def _found(analysis: Analysis, choice: Choice, subject: Subject) -> Found:
     from nnspec.compiler.passes.registry import find
 
-    subject = _subject(analysis, spec, options)
-    return [
-        Found(
-            target=analysis.target,
-            analysis=choice.name,
-            result=find(choice.name).run(subject, choice.options),
-        )
-        for choice in analysis.passes
-    ]
+    result = find(choice.name).run(subject, choice.options)
+    return Found(target=analysis.target, analysis=choice.name, result=result)
 
 
 def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nnspec import exits
-from nnspec.analysing import Found, analyse
+from nnspec.analysing import Found, analyse_all
 from nnspec.commands.options import add_spec, open_spec
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.results import RunResult
@@ -30,12 +30,12 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     spec = open_spec(options)
     runs, failed = _train(spec, options)
-    found = _analyse(spec, options, failed)
+    found, refused = _analyse(spec, options, failed)
     path = options.report or Path("reports") / f"{Path(spec.name).stem or 'spec'}.html"
     write_report(path, spec, runs, found, options)
     write(f"report: {path}\n")
     diverged = any(result.problems for result in runs)
-    return exits.RUN_FAILED if failed or diverged else exits.OK
+    return exits.RUN_FAILED if failed or diverged or refused else exits.OK
 
 
 def _train(spec: Spec, options: Namespace) -> tuple[list[RunResult], set[str]]:
@@ -77,12 +77,16 @@ def _parents(experiment: Experiment) -> list[str]:
     return found
 
 
-def _analyse(spec: Spec, options: Namespace, failed: set[str]) -> list[Found]:
-    """Run the file's analyses, but those of experiments that failed."""
+def _analyse(spec: Spec, options: Namespace, failed: set[str]) -> tuple[list[Found], bool]:
+    """Run the file's analyses, but those of experiments that failed; return whether any was refused."""
     found: list[Found] = []
+    refused = False
     for analysis in spec.checked.analyses:
         if analysis.target not in failed:
-            for one in analyse(analysis, spec, options):
+            own, errors = analyse_all(analysis, spec, options)
+            for one in own:
                 print_result(one.result)
-                found.append(one)
-    return found
+            complain(*errors)
+            refused = refused or bool(errors)
+            found += own
+    return found, refused

@@ -199,6 +199,16 @@ def test_run_without_experiments_draws(spec: str) -> None:
     assert "<svg" in Path("reports/xor.html").read_text()
 
 
+def test_run_reports_what_an_analysis_refuses(spec: str, capsys: Any) -> None:
+    large = SPEC.replace("width: int = 4", "width: int = 400")
+    Path(spec).write_text(large.replace("  cost\n", "  symmetry(verify = true)\n  cost\n"))
+    assert main(["run", spec]) == 3
+    captured = capsys.readouterr()
+    assert "N0961" in captured.err and captured.out.endswith("report: reports/xor.html\n")
+    page = Path("reports/xor.html").read_text()
+    assert "N0961" in page and "Cost of learn_xor" in page
+
+
 def test_analyze_writes_a_report(spec: str) -> None:
     assert main(["analyze", spec, "--pass", "cost", "-o", "cost.html"]) == 0
     assert "Cost of xor_net" in Path("cost.html").read_text()
