@@ -11,8 +11,10 @@ from math import prod
 from typing import Any, cast
 
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
+from nnspec.compiler.constraints.written import Written
 from nnspec.compiler.ir import Graph, Primitive, Tensor, Weight, WeightMap, instances, weight_path
 from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
 
 MAPS = ("structure", "manifold", "values", "topology")  # the kinds that come to a map
 
@@ -22,10 +24,13 @@ class LaidRule(Node):
 
     rule: Constraint
     site: WeightSite
+    span: Span | None = None
 
     @property
     def text(self) -> str:
         """The constraint with those arguments that are not left out: `max_norm(bound = 3)`."""
+        if isinstance(self.rule, Written) and self.span is not None:
+            return self.span.text
         defaults = {argument.name: argument.default for argument in self.rule.arguments}
         given = {n: v for n, v in self.site.options.items() if n not in defaults or v != defaults[n]}
         order = [name for name in defaults if name in given] + [
@@ -48,7 +53,10 @@ class ConstrainedWeight(Node):
 
     @property
     def text(self) -> str:
-        return " & ".join(laid.text for laid in self.rules)
+        """What is laid on it, `a & b`; a constraint of the language stands once, however many clauses it has."""
+        whole = {id(laid.span): laid.span for laid in self.rules if isinstance(laid.rule, Written)}
+        texts = [laid.span.text if laid.span and id(laid.span) in whole else laid.text for laid in self.rules]
+        return " & ".join(dict.fromkeys(texts))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -126,6 +134,7 @@ def _of_instance(path: str, primitive: Primitive) -> Iterable[ConstrainedWeight]
             LaidRule(
                 rule=one.rule,
                 site=WeightSite(name=weight.name, shape=weight.shape, options=dict(one.options)),
+                span=one.span,
             )
             for one in laid
         )

@@ -13,7 +13,7 @@ from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.constraints.conditions import condition
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
 from nnspec.compiler.constraints.mask import Mask
-from nnspec.compiler.ir import Block, Part, Penalty, Projection, WeightMap
+from nnspec.compiler.ir import Block, Part, Penalty, Primitive, Projection, WeightMap
 from nnspec.compiler.ir import Constraint as Laid
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.values import Anonymous, Given, Refused, describe
@@ -118,10 +118,13 @@ class _Clauses:
             raise Refused
         target = Anonymous(function, dict(self.arguments), self.module)
         block = self.elaborator.make_anonymous(target, len(function.parameters), self.name, function.span)
-        for child in block.children:
+        children = tuple(
+            child.replace(instances=tuple(map(_function, child.instances))) for child in block.children
+        )
+        for child in children:
             if not (isinstance(child.instances[0], Block) and child.instances[0].function):
                 raise Refused(ClauseOwns(child.span, name=self.name, operation=child.name))
-        return block.replace(inline=False)
+        return block.replace(inline=False, children=children)
 
     def clip(self, gradient: Expression) -> float | None:
         """Return the half-width of the window of `straight_through`; None if every gradient passes."""
@@ -140,3 +143,10 @@ class _Clauses:
                 WrongArgument(gradient.span, callee="straight_through", why=why, found=describe(clip))
             )
         return None if clip is None else float(clip)
+
+
+def _function(instance: Block | Primitive) -> Block | Primitive:
+    """An anonymous function that is given as an activation: `x => sin(x)`."""
+    if not isinstance(instance, Block) or instance.children or len(instance.inputs) != 1:
+        return instance
+    return instance.replace(function=True, inline=False)

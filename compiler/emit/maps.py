@@ -66,13 +66,15 @@ class Maps:
         """Return the name of the function of a projection, written on first use."""
         if item.code is not None:
             return self.code(item.code)
-        return self._known(item, lambda: self._plain(item.name, item.block))
+        about = f"The constraint {item.name}: what the stored weight becomes after each step."
+        return self._known(item, lambda: self._plain(item.name, item.block, about))
 
     def penalty(self, item: Penalty) -> str:
         """Return the name of the function of a penalty's value, written on first use."""
         if item.value is not None:
             return self.code(item.value)
-        return self._known(item, lambda: self._plain(item.name, item.block))
+        about = f"The constraint {item.name}: what the weight costs."
+        return self._known(item, lambda: self._plain(item.name, item.block, about))
 
     def code(self, code: Code) -> str:
         """Return the name of a function of the library, written on first use with what it needs."""
@@ -95,7 +97,8 @@ class Maps:
 
     def _write(self, item: WeightMap) -> str:
         if not item.straight_through and item.gradient is None:
-            return self._plain(item.name, item.block)
+            about = f"The constraint {item.name}: stored weight to effective weight."
+            return self._plain(item.name, item.block, about)
         assert item.block is not None
         body, argument = self._body(item.block)
         backward = self._backward(item)
@@ -106,15 +109,14 @@ class Maps:
             self._with_gradient(item, name, [*about, *_forward(argument, body), *backward])
         return self._by_text[key]
 
-    def _plain(self, title: str, block: Block | None) -> str:
+    def _plain(self, title: str, block: Block | None, about: str) -> str:
         assert block is not None
         body, argument = self._body(block)
-        key = (variable(title), argument, *(line.code for line in body))
+        key = (variable(title), about, argument, *(line.code for line in body))
         if key not in self._by_text:
             name = self._by_text[key] = self.names.claim(variable(title))
-            about = docstring(block.doc or f"The constraint {title}: stored weight to effective weight.")
             head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
-            self._lines += [*lines("", ""), *head, *indent([*about, *body])]
+            self._lines += [*lines("", ""), *head, *indent([*docstring(block.doc or about), *body])]
         return self._by_text[key]
 
     def _body(self, block: Block) -> tuple[list[Line], str]:

@@ -152,3 +152,22 @@ experiment e {
     (last,) = [value for key, value in state.items() if key.endswith("last.weight")]
     assert float(first.abs().max()) <= 0.05 + 1e-7
     assert float(last.abs().max()) < 0.2  # it begins at up to 0.41, and costs ten times its size
+
+
+def test_a_map_may_take_an_anonymous_activation() -> None:
+    text = """
+constraint shaped(act: activation = tanh) {
+  w => act(w)
+}
+
+network net {
+  input  x: real[4]
+  output y: real[3] = x -> dense(3) as fc
+  constrain fc.weight: shaped(act = v => sin(v) * 0.5)
+}
+"""
+    typed = nnspec.load(text).network("net").graph
+    net, x = module(typed), torch.randn(5, 4)
+    expected = torch.nn.functional.linear(x, torch.sin(net.fc.weight) * 0.5, net.fc.bias)
+    torch.testing.assert_close(net(x), expected)
+    torch.testing.assert_close(function(typed)(net.state_dict(), x), expected)
