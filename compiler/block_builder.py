@@ -10,6 +10,7 @@ from typing import Any
 from nnspec.compiler.ir import (
     Apply,
     Ascription,
+    Begin,
     Block,
     Call,
     Charge,
@@ -109,11 +110,11 @@ class BlockBuilder:
         repeated: bool = False,
         flow: str = "chain",
         shared: bool = False,
+        begins: Begin | None = None,
     ) -> str:
         own = self.instance_name(name)
-        self.children.append(
-            Child(name=own, instances=instances, repeated=repeated, flow=flow, shared=shared, span=span)
-        )
+        child = Child(name=own, instances=instances, repeated=repeated, flow=flow, shared=shared, span=span)
+        self.children.append(child.replace(begins=begins))
         return own
 
     def call(self, child: str, inputs: tuple[Value, ...], count: int, span: Span | None) -> tuple[Value, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.expansion import Expansion
-from nnspec.compiler.ir import Block, Instance, Primitive
+from nnspec.compiler.ir import Block, Primitive
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import (
     Anonymous,
@@ -19,6 +19,7 @@ from nnspec.compiler.values import (
     NamedSize,
     Refused,
     SharedInstance,
+    TrainedPart,
     Value,
     describe,
     entries,
@@ -99,6 +100,9 @@ class Callables:
         target = layer.target
         if isinstance(target, SharedInstance):
             outputs = self.call_shared(builder, target, layer, inputs, span)
+        elif isinstance(target, TrainedPart):
+            child = builder.add_child(name, (target.instance,), span, begins=target.begins)
+            outputs = self.call_instance(builder, child, layer, inputs, span)
         elif isinstance(target, Entry):
             outputs = self.apply_operation(builder, target, layer, inputs, name, span)
         else:
@@ -161,13 +165,16 @@ class Callables:
         target = layer.target
         if isinstance(target, SharedInstance):
             return layer
-        if isinstance(target, Entry):
-            instance: Instance = self.primitive(target, layer, span)
-            inputs = target.inputs[0]
+        begins = None
+        if isinstance(target, TrainedPart):
+            instance, begins = target.instance, target.begins
+        elif isinstance(target, Entry):
+            instance = self.primitive(target, layer, span)
         else:
             instance = self.block(layer, 1, span)
-            inputs = len(instance.inputs)
-        child = builder.add_child(name, (instance,), span, shared=True)
+        entry = operation(instance.operation).entry() if isinstance(instance, Primitive) else None
+        inputs = entry.inputs[0] if entry else len(instance.inputs)
+        child = builder.add_child(name, (instance,), span, shared=True, begins=begins)
         shared = SharedInstance(child=child, owner=builder, inputs=inputs)
         return Layer(target=shared, name=name, span=span)
 
@@ -181,19 +188,25 @@ class Callables:
     ) -> tuple[Value, ...]:
         if target.owner is not builder:
             raise Refused(NotBuiltYet(span, what="a shared instance used inside another body"))
+        return self.call_instance(builder, target.child, layer, inputs, span)
+
+    def call_instance(
+        self, builder: BlockBuilder, child: str, layer: Layer, inputs: tuple[Value, ...], span: Span | None
+    ) -> tuple[Value, ...]:
+        """Call a child that is made already; it takes tensors and nothing else."""
         if layer.given:
             item = layer.given[0]
             error = TooManyArguments(
                 item.span or span, callee=layer.name, expected="no further arguments", found="one"
             )
             raise Refused(error)
-        instance = next(c for c in builder.children if c.name == target.child).instances[0]
+        instance = next(c for c in builder.children if c.name == child).instances[0]
         if isinstance(instance, Block):
             self.count(layer.name, len(instance.inputs), len(inputs), span)
-            return builder.call(target.child, inputs, len(instance.outputs), span)
+            return builder.call(child, inputs, len(instance.outputs), span)
         self.count_entry(operation(instance.operation).entry(), len(inputs), span)
         count = operation(instance.operation).outputs(instance.options)
-        return builder.call(target.child, inputs, count, span)
+        return builder.call(child, inputs, count, span)
 
     def apply_operation(
         self,

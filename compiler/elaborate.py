@@ -7,7 +7,8 @@ they stand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nnspec.compiler.activations import activation_block
@@ -39,6 +40,7 @@ from nnspec.dsl.errors.names import (
     RecursiveDefinition,
     RecursiveLet,
 )
+from nnspec.dsl.errors.training import TrainedCycle
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
@@ -117,6 +119,7 @@ class Elaborator:
         self._open_lets: list[Constant] = []
         self._open: list[tuple[Definition, Span | None]] = []
         self._sizes: dict[int, int] = {}
+        self.trained: dict[int, Block] = {}  # networks of experiments whose parts are used, by definition
 
     def report(self, error: Error) -> None:
         """Add an error, with the uses of definitions that led to it."""
@@ -139,21 +142,27 @@ class Elaborator:
         self, definition: Definition, given: tuple[Given, ...], name: str, span: Span | None
     ) -> Block:
         """Return the block of a layer or network with these arguments."""
-        if definition.broken:
-            raise Refused
-        self.check_depth(definition, span)
-        self._open.append((definition, span))
-        try:
+        with self.entered(definition, span):
             arguments = bind_parameters(self, definition, given, span)
             key = _key(definition, arguments)
             if key not in self._blocks:
                 self._blocks[key] = self.block(definition, arguments)
             block = self._blocks[key]
-        finally:
-            self._open.pop()
         if block is None:
             raise Refused
         return block
+
+    @contextmanager
+    def entered(self, definition: Definition, span: Span | None) -> Generator[None]:
+        """Stand inside a definition, which then cannot be entered again."""
+        if definition.broken:
+            raise Refused
+        self.check_depth(definition, span)
+        self._open.append((definition, span))
+        try:
+            yield
+        finally:
+            self._open.pop()
 
     def check_depth(self, definition: Definition, span: Span | None) -> None:
         names = [d for d, _ in self._open]
@@ -162,7 +171,9 @@ class Elaborator:
             for member in circle:
                 member.broken = True  # one circle, one message
             cycle = " -> ".join(d.name for d in [*circle, definition])
-            raise Refused(RecursiveDefinition(span, name=definition.name, cycle=cycle))
+            trained = any(member.kind == "experiment" for member in circle)
+            error = TrainedCycle if trained else RecursiveDefinition
+            raise Refused(error(span, name=definition.name, cycle=cycle))
         if len(names) >= _DEEPEST:
             for member in names:
                 member.broken = True

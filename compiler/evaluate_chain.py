@@ -88,7 +88,7 @@ class ChainEvaluator:
     def call_step(self, step: CallStep, value: Any) -> Any:
         function = step.function
         written: tuple[Argument, ...] = ()
-        if isinstance(function, CallOf):
+        if isinstance(function, CallOf) and not self.evaluator.is_trained(function):
             written, function = function.arguments, function.function
         layer = self.callee(function)
         given = self.evaluator.all_given(layer, written)

@@ -13,6 +13,7 @@ from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
 from nnspec.compiler.evaluate_owned import weight_value, word
 from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
+from nnspec.compiler.trained_part import trained_part
 from nnspec.compiler.values import (
     UNKNOWN,
     Anonymous,
@@ -30,6 +31,7 @@ from nnspec.dsl.bind_expression import word_families, word_family
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, NoUnits, WrongArgument
 from nnspec.dsl.errors.names import NotALayer, NotAValue
+from nnspec.dsl.paths import trained_root
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     Argument,
@@ -68,6 +70,8 @@ class ExpressionEvaluator:
         self.chains = ChainEvaluator(self)
 
     def expression(self, expression: Expression) -> Any:
+        if isinstance(expression, CallOf | Index | Member) and self.is_trained(expression):
+            return trained_part(self, expression)
         match expression:
             case Number(value=value):
                 return arithmetic.bounded(value, expression.span)
@@ -101,6 +105,10 @@ class ExpressionEvaluator:
                 return self.chains.chain(expression)
             case _:
                 raise Refused
+
+    def is_trained(self, expression: Expression) -> bool:
+        """Return whether an expression is `trained(E)` or a part of it."""
+        return trained_root(expression, {*self.builder.scope, *self.builder.module.names}) is not None
 
     def tensor(self, expression: Expression) -> Value:
         value = self.expression(expression)

@@ -102,6 +102,14 @@ class Load(Node):
     span: Span | None = None
 
 
+class PartStart(Node):
+    """An instance that begins with the weights of a part of another experiment's network."""
+
+    experiment: Experiment
+    paths: tuple[tuple[str, str], ...]  # of each instance in it with weights, here and there
+    span: Span | None = None
+
+
 class Experiment(Node):
     """One experiment of a file."""
 
@@ -129,6 +137,7 @@ class Experiment(Node):
     restarts: int = 1  # initialisations of each seed, of which one is kept
     select: Choice | None = None  # which: `min` or `max` of a score on a part
     start: Experiment | None = None  # whose weights it begins with
+    parts: tuple[PartStart, ...] = ()  # instances that begin as parts of other networks
     loads: tuple[Load, ...] = ()  # weights that begin as files say
     doc: str | None = None
     span: Span | None = None

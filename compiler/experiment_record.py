@@ -53,6 +53,7 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         restarts=full["restarts"],
         select=full["select"],
         start=values.get("start"),
+        parts=values.get("parts", ()),
         loads=values.get("loads", ()),
         doc=doc,
         span=definition.span,

@@ -16,14 +16,14 @@ from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective
+from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective, PartStart
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_loads import fit_load
-from nnspec.compiler.fit_start import check_cycle, check_start, parent_of
+from nnspec.compiler.fit_start import begun, check_cycle, check_start, fit_part, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.laid import Laid
@@ -143,6 +143,7 @@ class Fitter:
             values |= self.course(definition, values, written, graph)
             values = self.settled(values, graph)
             values["start"] = self.start(written["network"], graph, values)
+            values["parts"] = () if values["start"] else self.parts(graph, values)
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
         for error in tuple(self.bag)[before:]:
@@ -248,6 +249,18 @@ class Fitter:
         except Refused as refused:
             self.report(refused)
         return found
+
+    def parts(self, graph: Graph, values: Mapping[str, Any]) -> tuple[PartStart, ...]:
+        """Return the instances that begin as parts of other experiments' networks."""
+        seeds, found = listed(values.get("seeds", 0)), list[PartStart]()
+        for path, child, begins in begun(graph.root):
+            parent = self.experiment(begins.definition)
+            try:
+                if parent is not None:
+                    found.append(fit_part(parent, path, child, begins, seeds))
+            except Refused as refused:
+                self.report(refused)
+        return tuple(found)
 
     def settled(self, values: dict[str, Any], graph: Graph) -> dict[str, Any]:
         """Return the values with losses and metrics that are expressions fitted to network and data."""

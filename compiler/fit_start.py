@@ -1,16 +1,16 @@
 """Fits where the weights of an experiment come from: `network = trained(other)` begins with another's weights.
 
 In: the field `network` as written. Out: the other experiment's definition, and errors where the two do not
-fit. The other is fitted, and trained, first.
+fit. The other is fitted, and trained, first. So it is for instances that are parts of others: `trained(E).encoder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nnspec.compiler.derivation import resolve
-from nnspec.compiler.experiment import Experiment
-from nnspec.compiler.ir import Graph, Weight, instances, weight_path
+from nnspec.compiler.experiment import Experiment, PartStart
+from nnspec.compiler.ir import Begin, Block, Child, Graph, Weight, instances, weight_path
 from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Error
@@ -61,24 +61,68 @@ def check_cycle(definition: Definition, making: Sequence[Definition], span: Span
 
 def check_start(parent: Experiment, graph: Graph, seeds: tuple[int, ...], span: Span) -> None:
     """Refuse a start whose seeds or tensors are not those of the other experiment."""
+    check_seeds(parent, seeds, span)
+    there = _weights(parent.graph)
+    for path, weight in _weights(graph).items():
+        _check_weight(parent, path, weight, path, there.get(path), span)
+
+
+def begun(block: Block, prefix: str = "") -> Iterator[tuple[str, Child, Begin]]:
+    """Yield the path of every child that begins as a part of another network, the child, and as what."""
+    for child in block.children:
+        for index, instance in enumerate(child.instances):
+            path = f"{prefix}{child.name}[{index}]" if child.repeated else f"{prefix}{child.name}"
+            if child.begins is not None:
+                yield path, child, child.begins
+            elif isinstance(instance, Block):
+                yield from begun(instance, path + ".")
+
+
+def fit_part(parent: Experiment, path: str, child: Child, begins: Begin, seeds: tuple[int, ...]) -> PartStart:
+    """Return which instance of a child begins as which of the other network; Refused if one does not fit."""
+    span = begins.span or parent.span
+    assert span is not None
+    check_seeds(parent, seeds, span)
+    there, paths = _weights(parent.graph), list[tuple[str, str]]()
+    alone = Block(name="", inputs=(), outputs=(), children=(child.replace(name="part"),), body=())
+    for located in instances(alone):
+        inside = located.path.removeprefix("part")
+        own, source = path + inside, (begins.path + inside).removeprefix(".")
+        for weight in located.primitive.weights:
+            other = weight_path(source, weight.name)
+            _check_weight(parent, weight_path(own, weight.name), weight, other, there.get(other), span)
+        paths.append((own, source))
+    return PartStart(experiment=parent, paths=tuple(paths), span=span)
+
+
+def check_seeds(parent: Experiment, seeds: tuple[int, ...], span: Span) -> None:
+    """Refuse seeds that the other experiment does not train, unless it has a single one."""
     missing = [seed for seed in seeds if seed not in parent.seeds]
     if missing and len(parent.seeds) > 1:
         why = f"`{parent.name}` has no seed {missing[0]} whose weights this one's could begin with"
         help_text = "give both the same seeds, or the other a single one, whose weights all begin with"
         raise Refused(WrongStart(span, why=why, label=f"it has {len(parent.seeds)} seeds", help=help_text))
-    there = _weights(parent.graph)
-    for path, weight in _weights(graph).items():
-        other = there.get(path)
-        if weight.tie is not None:
-            continue
-        if other is None or _shape(other) != _shape(weight):
+
+
+def _check_weight(
+    parent: Experiment, path: str, weight: Weight, source: str, other: Weight | None, span: Span
+) -> None:
+    """Refuse a weight that cannot begin as another one, which stands at `source`."""
+    if weight.tie is not None:
+        return
+    if other is None or _shape(other) != _shape(weight):
+        why = f"`{path}` is not of the shape of `{source}` in `{parent.name}`"
+        if source == path:
             why = f"`{path}` is not of the same shape in `{parent.name}`"
-            label = f"{_shape(other) if other else 'nothing'} there, {_shape(weight)} here"
-            raise Refused(WrongStart(span, why=why, label=label, help="give both the same data"))
-        if other.tie is not None:
-            why = f"`{path}` is tied to `{other.tie.child}.{other.tie.weight}` in `{parent.name}`"
-            help_text = "let both experiments tie it, or neither"
-            raise Refused(WrongStart(span, why=why, label="nothing of its own there", help=help_text))
+        label = f"{_shape(other) if other else 'nothing'} there, {_shape(weight)} here"
+        help_text = "give both the same data"
+        if source != path:
+            help_text = "give it inputs of the shape that they have there"
+        raise Refused(WrongStart(span, why=why, label=label, help=help_text))
+    if other.tie is not None:
+        why = f"`{source}` is tied to `{other.tie.child}.{other.tie.weight}` in `{parent.name}`"
+        help_text = "let both experiments tie it, or neither"
+        raise Refused(WrongStart(span, why=why, label="nothing of its own there", help=help_text))
 
 
 def _weights(graph: Graph) -> Mapping[str, Weight]:

@@ -253,6 +253,15 @@ class Follow(Node):
     decay: float | None = None
 
 
+class Begin(Node):
+    """In training an instance begins with the weights of a part of another experiment's trained network."""
+
+    experiment: str
+    path: str  # of the part; "" for the whole network
+    definition: Any  # of the experiment
+    span: Span | None = None
+
+
 class Child(Node):
     """A named instance, or (`repeated`) several.
 
@@ -266,6 +275,7 @@ class Child(Node):
     flow: str = "chain"
     shared: bool = False
     follows: Follow | None = None
+    begins: Begin | None = None
     span: Span | None = None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
+from nnspec.compiler.ir import Begin, Instance
 from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Error
@@ -45,6 +46,13 @@ class SharedInstance(Node):
     inputs: int
 
 
+class TrainedPart(Node):
+    """A part of another experiment's network, and what its weights begin as."""
+
+    instance: Instance
+    begins: Begin
+
+
 class Anonymous:
     """A chain of steps or an anonymous function used as a layer, with the scope it was written in."""
 
@@ -54,7 +62,7 @@ class Anonymous:
         self.module = module
 
 
-Target: TypeAlias = "Entry | Definition | SharedInstance | Anonymous"
+Target: TypeAlias = "Entry | Definition | SharedInstance | TrainedPart | Anonymous"
 
 
 class Layer(Node):

@@ -27,6 +27,7 @@ from nnspec.dsl.errors.names import (
 )
 from nnspec.dsl.errors.owned import NoSuchInstance, UnknownDistribution, UnknownInitializer
 from nnspec.dsl.later import what_later
+from nnspec.dsl.paths import trained_root
 from nnspec.dsl.source import Span
 from nnspec.dsl.standard import defined
 from nnspec.dsl.suggest import nearest
@@ -91,6 +92,8 @@ class ExpressionBinder:
     # ----------------------------------------------------------------------------------------- expressions
 
     def expression(self, expression: Expression) -> None:
+        if self.is_trained(expression):
+            return
         match expression:
             case Name():
                 self.name(expression)
@@ -120,6 +123,10 @@ class ExpressionBinder:
                 self.steps(steps)
             case _:
                 pass  # literals
+
+    def is_trained(self, expression: Expression) -> bool:
+        """Return whether it is a part of `trained(E)`, whose names are looked up when it is elaborated."""
+        return trained_root(expression, {*self.scope, *self.module.names}) is not None
 
     def expressions(self, expressions: Iterable[Expression]) -> None:
         for expression in expressions:
@@ -302,6 +309,8 @@ class ExpressionBinder:
 
     def step_function(self, expression: Expression) -> Callee | None:
         """Look up what is applied; return its entry or definition where that is known statically."""
+        if self.is_trained(expression):
+            return None
         if isinstance(expression, CallOf):
             if not self.comes_later(expression.function):
                 self.given(expression)

@@ -75,6 +75,7 @@ class _Writer:
             "flow": child.flow,
             "shared": child.shared,
             "follows": child.follows and text_of(child.follows),
+            "begins": child.begins and {"experiment": child.begins.experiment, "path": child.begins.path},
             "place": place(child.span),
         }
 

@@ -144,6 +144,9 @@ class _Writer:
     def _child(self, child: Child) -> list[Line]:
         name = f"self.{attribute(child.name)}"
         comment = place(child.span or (child.instances[0].span if child.instances else None))
+        if child.begins is not None:
+            part = ".".join(filter(None, (child.begins.experiment, child.begins.path)))
+            comment = f"fresh here; in training it begins as `{one_line(part)}` ends"
         if child.repeated:
             made = [self._construct(instance) or "nn.Identity()" for instance in child.instances]
             first = Line(code=f"{name} = nn.ModuleList({listed(made)})", comment=comment)

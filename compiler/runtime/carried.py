@@ -19,31 +19,54 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 
-def carried(there: Graph, here: Graph, state: Mapping[str, Tensor]) -> State:
-    """Return the tensors with which `here` begins, from the state of `there`."""
+def carried(
+    there: Graph, here: Graph, state: Mapping[str, Tensor], paths: Mapping[str, str] | None = None
+) -> State:
+    """Return the tensors with which `here` begins, from the state of `there`.
+
+    With `paths`, those of the instances that it names, each as the instance at another path there.
+    """
     import torch
 
     trained = {(found.path, w.name): w for found in instances(there.root) for w in found.primitive.weights}
     begun: State = {}
     with torch.no_grad():
         for found in instances(here.root):
+            source = found.path if paths is None else paths.get(found.path)
             for weight in found.primitive.weights:
-                if weight.stored:
-                    begun |= _weight(weight, trained[found.path, weight.name], found.path, state)
+                if weight.stored and source is not None:
+                    other = trained[source, weight.name]
+                    own = _renamed(other, source, found.path, state)
+                    begun |= _weight(weight, other, found.path, own)
     return begun
 
 
-def still_removed(here: Graph, state: Mapping[str, Tensor], removed: Mapping[str, Tensor]) -> State:
+def _renamed(weight: Weight, source: str, path: str, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return a state in which what a weight stores stands under another path."""
+    if source == path:
+        return state
+    names = [tensor.name for tensor in weight.stored]
+    found = {state_key(path, name): state.get(state_key(source, name)) for name in names}
+    return {key: tensor for key, tensor in found.items() if tensor is not None}
+
+
+def still_removed(
+    here: Graph,
+    state: Mapping[str, Tensor],
+    removed: Mapping[str, Tensor],
+    paths: Mapping[str, str] | None = None,
+) -> State:
     """Return the masks of pruned entries that are 0 in the weights which `here` begins with."""
     from nnspec.compiler.emit.load import effective_weight
 
     kept: State = {}
     for found in instances(here.root):
         for weight in found.primitive.weights:
-            key = state_key(found.path, weight.name)
+            source = found.path if paths is None else paths.get(found.path)
+            mask = None if source is None else removed.get(state_key(source, weight.name))
             own = any(tensor.name == weight.name and tensor.kind == "learned" for tensor in weight.stored)
-            if own and key in removed and not effective_weight(weight, found.path, state)[removed[key]].any():
-                kept[key] = removed[key]
+            if own and mask is not None and not effective_weight(weight, found.path, state)[mask].any():
+                kept[state_key(found.path, weight.name)] = mask
     return kept
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nnspec.compiler.experiment import Experiment
+from nnspec.compiler.experiment import Experiment, PartStart
 from nnspec.compiler.feeding import feed
 from nnspec.compiler.flat import flatten
 from nnspec.compiler.following import followed_keys
@@ -64,10 +64,15 @@ class Batch(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a training begins with: the tensors of another, and which of their entries were pruned there."""
+    """What a training begins with: the tensors of another, and which of their entries were pruned there.
 
+    `paths` says which instance begins as which of the other network; None: each as that of its own path.
+    """
+
+    graph: Graph
     tensors: dict[str, Tensor]
     removed: dict[str, Tensor]
+    paths: Mapping[str, str] | None = None
 
 
 class Plan(Node):
@@ -85,7 +90,8 @@ class Plan(Node):
     test: Batch | None
     phases: tuple[Phase, ...]
     parent: Plan | None = None  # of the experiment whose weights it begins with
-    initial: Callable[[int], Start] | None = None  # by seed, from the parent's training
+    borrowed: tuple[tuple[PartStart, Plan], ...] = ()  # instances that begin as parts of others' networks
+    initial: Callable[[int], tuple[Start, ...]] | None = None  # by seed, from those trainings
     loaded: Mapping[str, Tensor] | None = None  # tensors from files
     loaded_hash: str | None = None
 
@@ -101,8 +107,8 @@ class Plan(Node):
         """Return a new network, with the weights that come from elsewhere in it."""
         network = self.make()
         given: dict[str, Tensor] = {}
-        if self.parent is not None and self.initial is not None:
-            given = carried(self.parent.graph, self.graph, self.initial(seed).tensors)
+        for start in () if self.initial is None else self.initial(seed):
+            given |= carried(start.graph, self.graph, start.tensors, start.paths)
         given |= self.loaded or {}
         if given:
             for own, leader, _ in followed_keys(self.graph.root):  # a follower begins equal
@@ -113,9 +119,9 @@ class Plan(Node):
 
     def removed(self, seed: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks of what was pruned before this training, of the entries that are 0 in its state."""
-        if self.initial is None:
-            return {}
-        found = still_removed(self.graph, state, self.initial(seed).removed)
+        found: dict[str, Tensor] = {}
+        for start in () if self.initial is None else self.initial(seed):
+            found |= still_removed(self.graph, state, start.removed, start.paths)
         return {name: mask.to(self.device) for name, mask in found.items()}
 
     @property
@@ -186,6 +192,7 @@ def prepare(experiment: Experiment, folder: Path, device: str | None = None) -> 
         loaded=weights,
         loaded_hash=weights_hash if weights else None,
         parent=None if experiment.start is None else prepare(experiment.start, folder, device),
+        borrowed=tuple((part, prepare(part.experiment, folder, device)) for part in experiment.parts),
     )
 
 

@@ -46,7 +46,7 @@ _HALVES = (
     ".run.json.*",
 )  # of killed processes
 # Of the experiment, what changes no number: its names, places, and the device, whose kind stands for it.
-_NOT_NUMBERS = ("name", "graph", "device", "start", "doc", "span")
+_NOT_NUMBERS = ("name", "graph", "device", "start", "parts", "doc", "span")
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
@@ -70,6 +70,8 @@ def identity(plan: Plan) -> str:
         content["loaded"] = plan.loaded_hash
     if plan.parent is not None:
         content["start"] = identity(plan.parent)
+    if plan.borrowed:
+        content["parts"] = [[identity(part), start.paths] for start, part in plan.borrowed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -138,6 +140,11 @@ class RunFolder:
         if self.plan.parent is not None:
             parent = self.plan.parent
             self.record["start"] = {"experiment": parent.experiment.name, "identity": identity(parent)}
+        if self.plan.borrowed:
+            self.record["parts"] = [
+                {"experiment": part.experiment.name, "identity": identity(part), "paths": dict(start.paths)}
+                for start, part in self.plan.borrowed
+            ]
         self.status("running")
         return old is not None
 
@@ -278,7 +285,7 @@ def _without_places(data: Any) -> Any:
     """The graph without what says where and why rather than what."""
     if isinstance(data, dict):
         items = cast("dict[str, Any]", data).items()
-        return {k: _without_places(v) for k, v in items if k not in ("place", "doc", "reason")}
+        return {k: _without_places(v) for k, v in items if k not in ("place", "doc", "reason", "begins")}
     if isinstance(data, list):
         return [_without_places(item) for item in cast("list[Any]", data)]
     return data

@@ -52,9 +52,7 @@ def train(
     options: dict[str, Any] = {"root": root, "data_root": data_root, "out": out, "device": device}
     options |= {"resume": resume, "on_progress": on_progress}
     plan = prepare(experiment, data_root or root, device)
-    if experiment.start is not None:
-        first = experiment.start
-        plan = started(plan, out, lambda: train(first, **options))
+    plan = started(plan, out, lambda first: train(first, **options))
     together = stackable(plan)
     check_memory(plan, len(plan.trials) if together else 1)
     with kept_generators(plan.device), RunFolder(out, plan) as folder:

@@ -124,3 +124,23 @@ class WrongLoad(Error):
     help = "{help}"
     explain = """`initialize backbone.**: load("f.safetensors")` in an experiment begins the selected tensors with those
 of a file under the spec's folder, or under `--data-root`. Other formats can run code when they are read."""
+
+
+class NoSuchPart(Error):
+    code = "N0647"
+    title = "no such part of a trained network"
+    message = "`{of}` has no part `{name}`"
+    label = "no such instance"
+    help = "{help}"
+    explain = """`trained(E).encoder` is a layer like the instance `encoder` of the network of the experiment `E`: a name
+after `as`, of a `shared` instance, or of the layer itself."""
+
+
+class WrongPart(Error):
+    code = "N0648"
+    title = "part of a trained network that is no layer"
+    message = "{why}"
+    label = "{label}"
+    help = "{help}"
+    explain = """A part of a trained network that stands as a layer is one instance with all that it needs: a layer of
+the library or of the spec, or one copy of those that are repeated (`trained(E).repeat[2]`)."""

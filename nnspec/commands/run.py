@@ -68,13 +68,10 @@ def _in_order(spec: Spec) -> list[str]:
 
 
 def _parents(experiment: Experiment) -> list[str]:
-    """The experiment that one begins with, the one that this begins with, and so on."""
-    found: list[str] = []
-    start = experiment.start
-    while start is not None:
-        found.append(start.name)
-        start = start.start
-    return found
+    """The experiments that one begins with, each before those that it begins with itself."""
+    starts = [part.experiment for part in experiment.parts]
+    starts += [] if experiment.start is None else [experiment.start]
+    return [name for start in starts for name in (start.name, *_parents(start))]
 
 
 def _analyse(spec: Spec, options: Namespace, failed: set[str]) -> tuple[list[Found], bool]:
