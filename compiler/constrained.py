@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
 from nnspec.compiler.constraints.written import Written
+from nnspec.compiler.following import follow_text, followers
 from nnspec.compiler.ir import Graph, Primitive, Tensor, Weight, WeightMap, instances, weight_path
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -46,6 +47,7 @@ class ConstrainedWeight(Node):
     owner: str
     weight: Weight
     rules: tuple[LaidRule, ...]  # in canonical order
+    follows: str = ""  # whom its instance follows, in words; it is frozen for that
 
     @property
     def path(self) -> str:
@@ -54,9 +56,10 @@ class ConstrainedWeight(Node):
     @property
     def text(self) -> str:
         """What is laid on it, `a & b`; a constraint of the language stands once, however many clauses it has."""
-        whole = {id(laid.span): laid.span for laid in self.rules if isinstance(laid.rule, Written)}
-        texts = [laid.span.text if laid.span and id(laid.span) in whole else laid.text for laid in self.rules]
-        return " & ".join(dict.fromkeys(texts))
+        rules = [laid for laid in self.rules if laid.rule.kind != "frozen" or not self.follows]
+        whole = {id(laid.span): laid.span for laid in rules if isinstance(laid.rule, Written)}
+        texts = [laid.span.text if laid.span and id(laid.span) in whole else laid.text for laid in rules]
+        return " & ".join(dict.fromkeys([*texts, self.follows] if self.follows else texts))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -122,9 +125,17 @@ class ConstrainedWeight(Node):
 
 def constrained_weights(graph: Graph) -> tuple[ConstrainedWeight, ...]:
     """Return the constrained weights of a typed graph in construction order, those of shared instances once."""
+    following = tuple((path, follow_text(follow)) for path, follow in followers(graph.root))
     return tuple(
-        found for located in instances(graph.root) for found in _of_instance(located.path, located.primitive)
+        found.replace(follows=follows) if follows else found
+        for located in instances(graph.root)
+        for follows in [_followed(located.path, following)]
+        for found in _of_instance(located.path, located.primitive)
     )
+
+
+def _followed(path: str, following: tuple[tuple[str, str], ...]) -> str:
+    return next((text for own, text in following if f"{path}.".startswith((f"{own}.", f"{own}["))), "")
 
 
 def _of_instance(path: str, primitive: Primitive) -> Iterable[ConstrainedWeight]:

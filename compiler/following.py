@@ -152,6 +152,23 @@ def _keys(child: Child, path: str) -> Iterator[str]:
                 yield state_key(located.path, tensor.name)
 
 
+def followers(block: Block, prefix: str = "") -> Iterator[tuple[str, Follow]]:
+    """Yield the path of each instance that follows another, and how it does."""
+    for child in block.children:
+        if child.follows is not None:
+            yield f"{prefix}{child.name}", child.follows
+        for number, instance in enumerate(child.instances):
+            if isinstance(instance, Block):
+                index = f"[{number}]" if child.repeated else ""
+                yield from followers(instance, f"{prefix}{child.name}{index}.")
+
+
+def follow_text(follow: Follow) -> str:
+    """Return a follow in words: `follows online every 500`, `follows online with decay 0.99`."""
+    how = f"every {follow.every}" if follow.decay is None else f"with decay {follow.decay:g}"
+    return f"follows {follow.leader} {how}"
+
+
 def text_of(follow: Follow) -> dict[str, Any]:
     """Return a follow as plain data."""
     return {"leader": follow.leader, "every": follow.every, "decay": follow.decay}

@@ -228,11 +228,14 @@ def _plots(run: RunResult) -> list[Figure]:
 
 
 def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, float]]]]]:
-    """Metric -> part -> seed -> points, from the rows of the history."""
+    """Metric -> part -> seed -> points, from the rows of the history; penalties of layers are of training."""
     found: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = {}
     for row in run.kept_history:
         for part in ("train", "validation", "test"):
-            scores: Mapping[str, Any] = row.get(part) or {}
+            scores: dict[str, Any] = dict(row.get(part) or {})
+            if part == "train":
+                penalties: dict[str, float] = row.get("penalties") or {}
+                scores |= {f"penalty {path}": value for path, value in penalties.items()}
             for name, value in scores.items():
                 if isinstance(value, int | float) and isfinite(value):
                     points = found.setdefault(name, {}).setdefault(part, {}).setdefault(row["seed"], [])

@@ -21,6 +21,7 @@ from nnspec.compiler.diagrams.labels import (
 )
 from nnspec.compiler.diagrams.steps import Reading, Step, runs
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
+from nnspec.compiler.following import follow_text
 from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, gathered
 from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.node import Node
@@ -34,7 +35,7 @@ class Caption(Node):
     title: str  # "" where the operation's own word says it
     times: str = ""  # " × 6" for all the copies of a repeat
     copies: int = 1
-    shared: bool = False
+    mark: str = ""  # "shared", or whom it follows
 
     @property
     def text(self) -> str:
@@ -42,10 +43,10 @@ class Caption(Node):
 
     def inside(self, child: Child) -> Caption:
         """The caption of a child that is all there is in this one: `repeat × 6` of `block` is `block × 6`."""
-        own, shared = _own_name(child), self.shared or child.shared
+        own, mark = _own_name(child), _mark(child) or self.mark
         if not own or not self.title or (self.times and _numberless(self.title) == "repeat"):
-            return self.replace(title=own or self.title, shared=shared)
-        return self.replace(title=f"{self.title} · {own}", shared=shared)
+            return self.replace(title=own or self.title, mark=mark)
+        return self.replace(title=f"{self.title} · {own}", mark=mark)
 
 
 def draw(graph: Graph, *, depth: int | None = None, theme: str = "light") -> str:
@@ -206,7 +207,10 @@ class _Drawing:
         self, primitive: Primitive, caption: Caption, functions: tuple[Apply, ...], level: int
     ) -> str:
         title, options = words(primitive)
-        marks = badges(primitive) + (["shared"] if caption.shared else [])
+        own = [
+            mark for mark in badges(primitive) if mark != "frozen" or not caption.mark.startswith("follows")
+        ]
+        marks = own + ([caption.mark] if caption.mark else [])
         label = node_label(
             _with_functions(title, functions),
             self.theme,
@@ -222,13 +226,13 @@ class _Drawing:
         title = _with_functions(block.name, functions)
         own = "" if _numberless(caption.title) == block.name else caption.title
         note = " · ".join(filter(None, (own + caption.times, _parameters(block, caption.copies))))
-        mark = "shared" if caption.shared else ""
+        mark = caption.mark
         label = node_label(title, self.theme, note=note, mark=mark)
         return self.node(label, level, self.theme.learned if not block.is_pure else self.theme.plain)
 
     def folded(self, block: Block, caption: Caption, level: int) -> str:
         """A whole block as one node."""
-        note, mark = _parameters(block, caption.copies), "shared" if caption.shared else ""
+        note, mark = _parameters(block, caption.copies), caption.mark
         label = node_label(caption.text or block.name, self.theme, note=note, mark=mark)
         return self.node(label, level, self.theme.learned, ", peripheries=2")
 
@@ -239,7 +243,7 @@ class _Drawing:
             caption = caption.inside(inner) if caption.times else caption
             return self.cluster(_instance(inner), caption, inputs, level)
         fill, border = self.theme.cluster
-        title = (caption.text or block.name) + (" (shared)" if caption.shared else "")
+        title = (caption.text or block.name) + (f" ({caption.mark})" if caption.mark else "")
         self.line(level, f"subgraph cluster_{self.name()} {{")
         self.line(
             level + 1,
@@ -282,14 +286,20 @@ def _numberless(name: str) -> str:
     return name.rstrip("0123456789").removesuffix("_")
 
 
+def _mark(child: Child) -> str:
+    if child.follows is not None:
+        return follow_text(child.follows)
+    return "shared" if child.shared else ""
+
+
 def _caption(child: Child, index: int, copies: int) -> Caption:
     """The caption of a child, or of some of its instances from one on."""
     if not child.repeated:
-        return Caption(title=_own_name(child), shared=child.shared)
+        return Caption(title=_own_name(child), mark=_mark(child))
     if copies == len(child.instances):
-        return Caption(title=child.name, times=f" × {copies}", copies=copies, shared=child.shared)
+        return Caption(title=child.name, times=f" × {copies}", copies=copies, mark=_mark(child))
     where = f"{index}" if copies == 1 else f"{index}..{index + copies - 1}"
-    return Caption(title=f"{child.name}[{where}]", copies=copies, shared=child.shared)
+    return Caption(title=f"{child.name}[{where}]", copies=copies, mark=_mark(child))
 
 
 def _with_functions(title: str, functions: tuple[Apply, ...]) -> str:

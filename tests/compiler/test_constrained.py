@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nnspec.compiler.diagrams.architecture import draw
 from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
@@ -44,3 +45,34 @@ def test_every_constrained_weight_is_listed() -> None:
     assert found["part.inner.weight"].json()["stored"] == [
         {"name": "weight", "shape": [4, 6], "kind": "learned", "dtype": "real"}
     ]
+
+
+FOLLOWING = """
+layer enc(width: int) {
+  input  x: real[n]
+  output y = x -> dense(width) as a -> tanh -> dense(width) as b
+}
+network net {
+  input  x: real[2]
+  shared online = dense(4)
+  shared target = follow(online, every = 500)
+  shared pupil = enc(4)
+  shared teacher = follow(pupil, decay = 0.99)
+  output y = online(x) + target(x)
+  output z: real[2] = concat(pupil(x), teacher(x)) -> dense(2)
+  constrain pupil.a.weight: binary
+}
+"""
+
+
+def test_what_follows_says_whom() -> None:
+    bag = Bag()
+    checked = check(Source("test.nnspec", FOLLOWING), bag)
+    graph = checked.graph(checked.networks()[-1], {})
+    assert graph is not None and not bag.failed
+    found = {own.path: own.text for own in cost_table(graph).constraints}
+    assert found["target.weight"] == "follows online every 500"
+    assert found["teacher.a.weight"] == "binary & follows pupil with decay 0.99"
+    assert found["pupil.a.weight"] == "binary"
+    drawn = draw(graph)
+    assert "follows online every 500" in drawn and "follows pupil with decay 0.99" in drawn

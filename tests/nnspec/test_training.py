@@ -212,3 +212,11 @@ def test_run_reports_what_an_analysis_refuses(spec: str, capsys: Any) -> None:
 def test_analyze_writes_a_report(spec: str) -> None:
     assert main(["analyze", spec, "--pass", "cost", "-o", "cost.html"]) == 0
     assert "Cost of xor_net" in Path("cost.html").read_text()
+
+
+def test_run_draws_the_penalties_of_layers(spec: str) -> None:
+    own = "layer small(width: int) {\n  input  x: real[n]\n  output y = x -> dense(width) as fc\n"
+    own += "  penalty size = 0.1 * mean(y * y)\n}\n"
+    Path(spec).write_text(own + SPEC.replace("dense(width) as fc", "small(width) as fc"))
+    assert main(["run", spec]) == 0
+    assert "penalty fc.size" in Path("reports/xor.html").read_text()
