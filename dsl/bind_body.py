@@ -25,6 +25,7 @@ from nnspec.dsl.errors.names import (
     UndefinedName,
 )
 from nnspec.dsl.errors.shapes import UnclearAxes
+from nnspec.dsl.errors.training import LoadOutside
 from nnspec.dsl.later import LATER_STATEMENTS, LATER_WORDS
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
@@ -183,6 +184,8 @@ class BodyBinder(ExpressionBinder):
                 self.instance(name, statement.span)
             case Constrain(constraint=constraint):
                 self.constraint_use(constraint)
+            case Initialize() if is_load(statement) and "load" not in self.module.names:
+                self.bag.add(LoadOutside(statement.span))
             case Initialize(value=value):
                 self.word(value, "initializer")
             case Require(condition=condition):

@@ -29,7 +29,6 @@ _OPERATIONS = {
     "progress": "`progress`",
     "mask": "masks of ragged axes",
     "length": "lengths of ragged axes",
-    "load": "weights from a file",
     "graph_conv": "graph-shaped data",
     "equilibrium": "equilibrium layers",
 }

@@ -144,3 +144,14 @@ class WrongPart(Error):
     help = "{help}"
     explain = """A part of a trained network that stands as a layer is one instance with all that it needs: a layer of
 the library or of the spec, or one copy of those that are repeated (`trained(E).repeat[2]`)."""
+
+
+class LoadOutside(Error):
+    code = "N0649"
+    title = "weights from a file outside of an experiment"
+    message = "weights begin as a file says only in an experiment"
+    label = "stands in a layer or network"
+    help = "write this line in the experiments that train the network, with the path from the network on"
+    explain = """A layer or network says what is computed and how its weights begin by themselves; a module compiled
+from it needs no file. Which file a training begins with is said by the experiment, whose run is named by what is in
+that file: `initialize backbone.**: load("f.safetensors")`."""
