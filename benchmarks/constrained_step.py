@@ -86,7 +86,7 @@ def parametrized(sizes: tuple[int, ...], constraint: str) -> nn.Module:
         made = (
             Binary()
             if constraint == "binary"
-            else Masked((torch.arange(outputs)[:, None] + torch.arange(inputs)) % 2 == 0)
+            else Masked(((torch.arange(outputs)[:, None] + torch.arange(inputs)) % 2 == 0).float())
         )
         parametrize.register_parametrization(layer, "weight", made)
         layers += [layer, nn.ReLU()]
