@@ -191,8 +191,20 @@ def _interval(expression: Expression, configuration: Configuration) -> tuple[flo
     raise Refused(WrongBlock(expression.span, why=why, label="not such a part", help=help_text))
 
 
+def _check_rates(stages: tuple[Choice, ...], groups: tuple[Group, ...]) -> None:
+    """Refuse a stage that changes the experiment's optimizer where every block has one of its own."""
+    for stage in stages:
+        given = stage.options.get("lr") is not None or stage.options.get("optimizer") is not None
+        if given and groups and all(group.optimizer is not None for group in groups):
+            name = "lr" if stage.options.get("lr") is not None else "optimizer"
+            why = f"`{name}` of this stage changes nothing: every `train` block has an optimizer of its own"
+            help_text = "give the blocks no `optimizer`, or say it there"
+            raise Refused(WrongBlock(stage.span, why=why, label="no block uses this one", help=help_text))
+
+
 def check_learning(stages: tuple[Choice, ...], groups: tuple[Group, ...], graph: Graph) -> None:
-    """Refuse stages in which nothing learns while they train."""
+    """Refuse stages in which nothing learns while they train, and those that change an optimizer of nothing."""
+    _check_rates(stages, groups)
     own = {key for group in groups for key in group.keys or ()} if groups else set(learned_keys(graph))
     frozen: set[str] = set()
     for stage in stages:

@@ -27,7 +27,6 @@ def warn_of_unread(graph: Graph, bag: Bag, read: frozenset[str] = frozenset()) -
 def _unread(block: Block, judged: frozenset[str]) -> Iterator[tuple[str, Span | None]]:
     read = {value for statement in block.body for value in statement.inputs} | judged
     read |= {item.value for item in (*block.outputs, *block.updates, *block.penalties)}
-    read |= {item.child for item in block.updates}
     yield from ((port.name, port.span) for port in block.inputs if port.value not in read)
     named = set(block.named)
     for statement in block.body:
