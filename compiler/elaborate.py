@@ -26,6 +26,7 @@ from nnspec.compiler.values import (
     Given,
     Layer,
     Refused,
+    TrainedPart,
     Value,
     describe,
     entries,
@@ -40,7 +41,7 @@ from nnspec.dsl.errors.names import (
     RecursiveDefinition,
     RecursiveLet,
 )
-from nnspec.dsl.errors.training import TrainedCycle
+from nnspec.dsl.errors.training import TrainedCycle, WrongPart
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
@@ -222,6 +223,10 @@ class Elaborator:
         """`network b = a(width = 512) { constrain ... }`: the same block, more said about it."""
         builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset())
         layer = self.evaluator(builder).expression(base)
+        if isinstance(layer, Layer) and isinstance(layer.target, TrainedPart):
+            why = f"`{item.name}` derives from a network, and a trained one is a layer"
+            help_text = "give it a body, `x -> trained(E)`; or go on in an experiment, `network = trained(E)`"
+            raise Refused(WrongPart(base.span, why=why, label="no network's name", help=help_text))
         if not isinstance(layer, Layer) or not isinstance(layer.target, Definition):
             raise Refused(NotALayer(base.span, name=item.name, found=describe(layer)))
         block = self.callables.block(layer, 1, base.span)
