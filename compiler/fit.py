@@ -137,7 +137,7 @@ class Fitter:
         network = self.network_of(written, lines(definition))
         values = self.values(written)
         check_rows(values, written, self.bag)
-        check_stop(values, self.bag)
+        check_stop(values, written, self.bag)
         graph = None if network is None else self.fit_network(network, values, written)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
@@ -233,7 +233,7 @@ class Fitter:
                 if isinstance(line.statement, Initialize)
             )
             if len(self.bag) == before:
-                check_learning(found["stages"], found["groups"], graph)
+                check_learning(found["stages"], found["groups"], graph, definition.span)
         except Refused as refused:
             self.report(refused)
         return found

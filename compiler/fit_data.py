@@ -32,15 +32,19 @@ def check_rows(values: Mapping[str, Any], written: Mapping[str, Written], bag: B
         bag.add(BatchTooLarge(span, related, batch=values["batch"], rows=rows.train))
 
 
-def check_stop(values: Mapping[str, Any], bag: Bag) -> None:
-    """Report early stopping without a validation part."""
+def check_stop(values: Mapping[str, Any], written: Mapping[str, Written], bag: Bag) -> None:
+    """Report early stopping, or keeping the best weights, without a validation part."""
     stop: Choice | None = values.get("stop")
     choice: Choice | None = values.get("data")
-    if stop is None or choice is None or choice["validation"] > 0:
+    best = values.get("save") == "best"
+    if (stop is None and not best) or choice is None or choice["validation"] > 0:
         return
     related = () if choice.span is None else (Related(span=choice.span, label="no `validation` here"),)
     help_text = f"keep some rows: `{choice.name}(validation = 0.1)`, beside its other arguments"
-    bag.add(NothingToWatch(stop.span, related, name=stop.name, help=help_text))
+    name, span = 'save = "best"', written["save"].field.value.span if best else None
+    if stop is not None:
+        name, span = stop.name, stop.span
+    bag.add(NothingToWatch(span, related, name=name, help=help_text))
 
 
 def judge_blocks(groups: Sequence[Group], graph: Graph, choice: Choice | None, bag: Bag) -> None:

@@ -16,7 +16,7 @@ from nnspec.compiler.experiment_fields import BLOCK_FIELDS
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph, instances, state_key
 from nnspec.compiler.runtime import selection
-from nnspec.compiler.tensors import learned_keys, selected_keys
+from nnspec.compiler.tensors import learned_keys, selected_keys, tensors
 from nnspec.compiler.values import Refused, describe
 from nnspec.dsl.catalog import validate
 from nnspec.dsl.definitions import Definition
@@ -82,8 +82,6 @@ def _with_keys(stage: Choice, graph: Graph, configuration: Configuration) -> Cho
 
 def _axes(graph: Graph) -> dict[str, int]:
     """Return how many axes each stored tensor has."""
-    from nnspec.compiler.tensors import tensors
-
     return {key: len(tensor.shape) for key, tensor in tensors(graph)}
 
 
@@ -202,9 +200,14 @@ def _check_rates(stages: tuple[Choice, ...], groups: tuple[Group, ...]) -> None:
             raise Refused(WrongBlock(stage.span, why=why, label="no block uses this one", help=help_text))
 
 
-def check_learning(stages: tuple[Choice, ...], groups: tuple[Group, ...], graph: Graph) -> None:
+def check_learning(
+    stages: tuple[Choice, ...], groups: tuple[Group, ...], graph: Graph, span: Span | None
+) -> None:
     """Refuse stages in which nothing learns while they train, and those that change an optimizer of nothing."""
     _check_rates(stages, groups)
+    if any(True for _ in tensors(graph)) and not learned_keys(graph):  # a file may be needed to size them
+        why, help_text = "nothing of the network is learned", "let some of its weights be learned"
+        raise Refused(NothingToFit(span, why=why, help=help_text))
     own = {key for group in groups for key in group.keys or ()} if groups else set(learned_keys(graph))
     frozen: set[str] = set()
     for stage in stages:

@@ -59,7 +59,7 @@ def test_defaults() -> None:
 def test_every_field() -> None:
     experiment = fitted(
         network="m(width = 2 * 16)",
-        data="digits(test = 0.1, seed = 3)",
+        data="digits(test = 0.1, validation = 0.1, seed = 3)",
         optimizer="momentum(rate / 2, beta = 0.5)",
         schedule="cosine(warmup = 10)",
         epochs=None,
