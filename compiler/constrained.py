@@ -149,7 +149,8 @@ def _of_instance(path: str, primitive: Primitive) -> Iterable[ConstrainedWeight]
             )
             for one in laid
         )
-        if rules:
+        buffer = any(tensor.name == weight.name and tensor.kind == "buffer" for tensor in weight.stored)
+        if rules and not buffer:
             yield ConstrainedWeight(owner=path, weight=weight, rules=rules)
 
 

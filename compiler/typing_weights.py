@@ -49,6 +49,8 @@ def constrained_weight(
     """Return a weight under its constraints."""
     init: Init | None = dict(primitive.inits).get(tensor.name, tensor.init)
     laid = [constraint for constraint in primitive.constraints if constraint.weight == tensor.name]
+    if tensor.kind == "buffer":  # it does not learn anyway: `constrain backbone.**: frozen` means the weights
+        laid = [constraint for constraint in laid if constraint.rule.kind != "frozen"]
     if not laid:
         stored = tensor if init is tensor.init else tensor.replace(init=init)
         return Weight(name=tensor.name, stored=(stored,), shape=tensor.shape, init=init)

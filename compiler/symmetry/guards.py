@@ -18,6 +18,7 @@ from nnspec.compiler.relations import Normalize, Sum
 from nnspec.compiler.rewrites.hard import hard, hard_state
 from nnspec.compiler.symmetry.generators import generators, key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.dsl.diagnostics import InternalError
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def verify_group(graph: Graph, group: SymmetryGroup, seed: int = 0) -> Verified:
     state = random_state(graph, group, seed)
     tried, worst = largest_error(graph, group, state, seed)
     nullity, parameters, gap = jacobian_nullity(graph, group, state, seed)
+    if group.continuous_dimension > nullity:
+        claimed = group.continuous_dimension
+        raise InternalError(f"{graph.name}: dimension {claimed} is above the Jacobian's nullity {nullity}")
     return Verified(generators=tried, max_output_error=worst, nullity=nullity, parameters=parameters, gap=gap)
 
 

@@ -37,6 +37,10 @@ class Kind(Node):
 def kinds(spaces: Spaces) -> dict[Atom, Kind]:
     """Return the kind of every space."""
     found = {space: Kind(name="linear", why=None) for space in spaces.classes()}
+    for space in found:
+        # GL(1) is a scale with its sign: those have equations of their own, which know of sums to one number.
+        if spaces.sizes[space] == 1:
+            found[space] = Kind(name="monomial", why=Why(stated=None, text="it is a single number"))
 
     def lower(axis: AxisOf, name: str, stated: Stated | None, text: str) -> None:
         for segment in spaces.atoms(axis):

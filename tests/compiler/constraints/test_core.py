@@ -195,3 +195,15 @@ network net {{
     effective = net.fc.weight * net.fc.weight_mask
     expected = 0.1 if "norm" in projection else 1.0
     assert [float(norm(row)) for row in effective] == pytest.approx([expected] * 8)
+
+
+def test_freezing_a_part_freezes_its_weights_and_lets_its_buffers_be() -> None:
+    text = """
+network net {
+  input  x: real[4]
+  output y: real[3] = x -> dense(5) as fc -> batchnorm as norm -> dense(3) as head
+  constrain fc.**, norm.**: frozen
+}
+"""
+    learned = [name for name, p in module(graph(text)).named_parameters() if p.requires_grad]
+    assert learned == ["head.weight", "head.bias"]

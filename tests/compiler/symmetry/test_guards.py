@@ -23,6 +23,11 @@ def net(body: str, shape: str = "real[4]") -> str:
 
 
 SPECS = {
+    "sum to one": net("output y = x -> dense(3) -> relu -> sum -> unsqueeze -> dense(2)"),
+    "mean to one": net("output y = x -> dense(3) -> relu -> mean -> reshape([1]) -> dense(2)"),
+    "variance to one": net("output y = x -> dense(4) -> relu -> variance -> unsqueeze -> dense(2)"),
+    "pattern to one": net('output y = x -> dense(4) -> relu -> reduce("a -> 1", sum) -> dense(2)'),
+    "width one": net("output y = x -> dense(1) -> dense(1) -> tanh -> dense(2)"),
     "tanh": net("output y = x -> dense(5) -> tanh -> dense(6) -> tanh -> dense(3)"),
     "relu": net("output y = x -> dense(5) -> relu -> dense(6) -> leaky_relu -> dense(3)"),
     "linear": net("output y = x -> dense(6) -> dense(5) -> dense(3)"),
