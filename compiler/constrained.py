@@ -76,6 +76,14 @@ class ConstrainedWeight(Node):
         """The tensor that is stored under the weight's own name, None where other numbers are."""
         return next((tensor for tensor in self.weight.stored if tensor.name == self.weight.name), None)
 
+    @property
+    def is_latent(self) -> bool:
+        """Whether what is stored under the weight's name estimates it, rather than being a coordinate of it."""
+        coordinates = (
+            r.rule.kind == "structure" or (r.rule.kind == "manifold" and m.stored) for r, m in self.maps
+        )
+        return self.main is not None and not any(coordinates)
+
     def stored_name(self, tensor: Tensor) -> str:
         """Return what a stored tensor is called: that of a parameter itself is called like the parameter."""
         last = self.owner.rpartition(".")[2]

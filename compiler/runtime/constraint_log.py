@@ -5,7 +5,8 @@ epochs than a curve needs, and for a report pictures in numbers of the first net
 is constrained, nothing is measured.
 
 Of each weight there are
-    latent        the distance from the stored weight to the one in use, over the norm of the stored one
+    latent        the distance from the stored weight to the one in use, over the norm of the stored one,
+                  where that is an estimate of it
     residual.X    how far the weight, as the map of X leaves it, is from obeying X
     penalty.X     the value of the penalty X
     zeros         the share of entries in use that are exactly 0
@@ -137,7 +138,7 @@ class _Weight(WeightState):
         found: dict[str, float] = {}
         chain = self.chain(state)
         used = chain[-1] if chain else state[self.key]
-        if chain and self.given.main is not None:
+        if chain and self.given.is_latent:
             stored = state[self.key]
             found["latent"] = _ratio(used - stored, stored)
         for laid, weight in self._judged(state, chain):

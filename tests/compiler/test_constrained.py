@@ -76,3 +76,16 @@ def test_what_follows_says_whom() -> None:
     assert found["pupil.a.weight"] == "binary"
     drawn = draw(graph)
     assert "follows online every 500" in drawn and "follows pupil with decay 0.99" in drawn
+
+
+def test_coordinates_are_no_latent_weights() -> None:
+    text = "network n {\n  input  x: real[4]\n  output y = x"
+    words = ("binary", "quantize(bits = 2)", "spectral(1)", "sparse(0.5)", "orthogonal", "skew", "symmetric")
+    text += "".join(f" -> dense(4) as l{index}" for index in range(len(words))) + "\n"
+    text += "".join(f"  constrain l{index}.weight: {word}\n" for index, word in enumerate(words)) + "}\n"
+    bag = Bag()
+    checked = check(Source("test.nnspec", text), bag)
+    graph = checked.graph(checked.networks()[-1], {})
+    assert graph is not None and not bag.failed
+    found = [own.is_latent for own in cost_table(graph).constraints]
+    assert found == [True, True, True, True, False, False, False]
