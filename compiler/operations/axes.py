@@ -35,6 +35,18 @@ def position(site: Site, axis: int | str, index: int = 0) -> int:
     )
 
 
+def new_position(site: Site) -> int:
+    """Return the place, from 0, of the new axis that the argument `axis` asks for; ShapeProblem if there is none."""
+    count, axis = len(site.inputs[0].axes) + 1, site["axis"]
+    if not -count <= axis < count:
+        raise ShapeProblem(
+            f"there is no place {axis} for the new axis",
+            expected=f"a place from {-count} to {count - 1}",
+            found=str(axis),
+        )
+    return axis % count
+
+
 def positions(site: Site, axis: int | str | tuple[int | str, ...] | None, index: int = 0) -> tuple[int, ...]:
     """Return the numbers of several axes: none means all of them."""
     if axis is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnspec.compiler.ir import Axis, Type
-from nnspec.compiler.operations.axes import dimension, position, shape_text, whole
+from nnspec.compiler.operations.axes import dimension, new_position, position, shape_text, whole
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site, last_axis
 from nnspec.compiler.relations import Part, Relation
 from nnspec.dsl.catalog import Argument
@@ -72,30 +72,19 @@ class Stack(Operation):
     arguments = (Argument(name="axis", kind="int", doc="where the new axis stands", default=0),)
     example = "pair = stack(left, right)"
 
-    def place(self, site: Site) -> int:
-        """Return the place of the new axis, from 0."""
-        count, axis = len(site.inputs[0].axes) + 1, site["axis"]
-        if not -count <= axis < count:
-            raise ShapeProblem(
-                f"there is no place {axis} for the new axis",
-                expected=f"a place from {-count} to {count - 1}",
-                found=str(axis),
-            )
-        return axis % count
-
     def shape(self, site: Site) -> tuple[Type, ...]:
         alike(site, apart=None)
-        given, place = site.inputs[0], self.place(site)
+        given, place = site.inputs[0], new_position(site)
         new = Axis(size=len(site.inputs))
         return (given.replace(axes=(*given.axes[:place], new, *given.axes[place:])),)
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
-        dim = dimension(site, self.place(site), len(site.inputs[0].axes) + 1)
+        dim = dimension(site, new_position(site), len(site.inputs[0].axes) + 1)
         comma = "," if len(inputs) == 1 else ""
         return f"torch.stack(({', '.join(inputs)}{comma}), dim={dim})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
-        place = self.place(site)
+        place = new_position(site)
         return tuple(
             Part(whole="out0", part=f"in{index}", axis=place, start=index, part_axis=None)
             for index in range(len(site.inputs))

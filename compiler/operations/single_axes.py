@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnspec.compiler.ir import Axis, Type
-from nnspec.compiler.operations.axes import dimension, positions
+from nnspec.compiler.operations.axes import dimension, new_position, positions
 from nnspec.compiler.operations.operation import Operation, ShapeProblem, Site
 from nnspec.compiler.relations import Move, Relation
 from nnspec.dsl.catalog import Argument
@@ -64,26 +64,15 @@ class Unsqueeze(Operation):
     arguments = (Argument(name="axis", kind="int", doc="where the new axis stands", default=0),)
     example = "image = x -> unsqueeze(0)"
 
-    def place(self, site: Site) -> int:
-        """Return the place of the new axis, from 0."""
-        count, axis = len(site.inputs[0].axes) + 1, site["axis"]
-        if not -count <= axis < count:
-            raise ShapeProblem(
-                f"there is no place {axis} for the new axis",
-                expected=f"a place from {-count} to {count - 1}",
-                found=str(axis),
-            )
-        return axis % count
-
     def shape(self, site: Site) -> tuple[Type, ...]:
-        given, place = site.inputs[0], self.place(site)
+        given, place = site.inputs[0], new_position(site)
         return (given.replace(axes=(*given.axes[:place], Axis(size=1), *given.axes[place:])),)
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
-        return f"{inputs[0]}.unsqueeze({dimension(site, self.place(site), len(site.inputs[0].axes) + 1)})"
+        return f"{inputs[0]}.unsqueeze({dimension(site, new_position(site), len(site.inputs[0].axes) + 1)})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
-        place, count = self.place(site), len(site.inputs[0].axes)
+        place, count = new_position(site), len(site.inputs[0].axes)
         groups = tuple(((old,), (old + (old >= place),)) for old in range(count))
         return (Move(input="in0", output="out0", groups=(*groups, ((), (place,)))),)
 

@@ -5,7 +5,7 @@ In: a plan and a trial. Nothing in an epoch waits for the device; losses are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.layer_penalties import LayerPenalties
 from nnspec.compiler.runtime.penalties import Penalties
+from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnspec.compiler.experiment import Judged
-    from nnspec.compiler.runtime.stack import Stack
-    from nnspec.compiler.runtime.stages import Phase
 
 __all__ = ["Batch", "Learner"]
 
 
-class Learner:
+class Learner(Phased):
     """A network in training. It begins at the start of the first phase."""
 
     def __init__(self, plan: Plan, trial: Trial) -> None:
@@ -69,18 +68,12 @@ class Learner:
         masks.lay(self.learned, self.masks)
 
     def _prepare(self, number: int) -> None:
-        self.phase_number = number
-        self.phase = self.plan.phases[number]
-        self.phase_step = 0
-        members = members_of(self.learned, self.phase)
-        together = {name for own in members for name in own}
-        for name, parameter in self.learned.items():
-            parameter.requires_grad_(name in together)
-        self.groups = [
-            LearningGroup(self, group, self.phase, own)
-            for group, own in zip(self.phase.groups, members, strict=True)
-            if own
-        ]
+        self.groups = [LearningGroup(self, group, self.phase, own) for group, own in self.begin_phase(number)]
+
+    @property
+    def taught(self) -> list[LearningGroup]:
+        """The groups of the phase."""
+        return self.groups
 
     # ------------------------------------------------------------------------------------------ an epoch
 
@@ -92,25 +85,6 @@ class Learner:
         count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
         found = [self.learn(batch) for batch in self.batches(count)]
         return torch.stack(found).unsqueeze(1)
-
-    def learn(self, batch: Batch) -> Tensor:
-        """Let every group whose turn it is make a step; return the mean of their losses."""
-        import torch
-
-        due = [group for group in self.groups if group.pace.due(self.phase_step)]
-        losses = [group.learn(batch, self.phase_step) for group in due]
-        self.step += 1
-        self.phase_step += 1
-        if self.masks:
-            masks.lay(self.learned, self.masks)
-        if self.followers.pairs:
-            self.followers.move(self.state, self.step)
-        if len(losses) == 1:
-            return losses[0]
-        if losses:
-            return torch.stack(losses).mean()
-        with torch.no_grad():
-            return self.groups[0].mean_loss(batch)
 
     def batches(self, count: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, in its own order."""
@@ -175,7 +149,7 @@ class Learner:
             kept = optimizer_snapshot(group.optimizer.state_dict())
             tensors |= {f"optimizer.{number}.{name}": t for name, t in kept.tensors.items()}
             optimizers.append(kept.data)
-        return Snapshot(tensors, {**where(self), "optimizers": optimizers})
+        return Snapshot(tensors, {**self.where(), "optimizers": optimizers})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot of this very plan was captured."""
@@ -189,22 +163,3 @@ class Learner:
             group.optimizer.load_state_dict(optimizer_state(group.optimizer.state_dict(), kept))
         self.streams.restore(snapshot.under("streams."))
         self.step, self.phase_step = snapshot.data["step"], snapshot.data["phase_step"]
-
-
-def members_of(learned: Mapping[str, Tensor], phase: Phase) -> list[dict[str, Tensor]]:
-    """Return the parameters that each group of a phase teaches; with `train` blocks, others are frozen."""
-    free = {name: tensor for name, tensor in learned.items() if name not in phase.frozen}
-    return [
-        {name: tensor for name, tensor in free.items() if group.keys is None or name in group.keys}
-        for group in phase.groups
-    ]
-
-
-def where(learner: Learner | Stack) -> dict[str, Any]:
-    """Return which networks these are, and how far they have come."""
-    return {
-        "trials": [list(trial) for trial in learner.trials],
-        "phase": learner.phase_number,
-        "step": learner.step,
-        "phase_step": learner.phase_step,
-    }

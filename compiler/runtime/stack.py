@@ -18,8 +18,8 @@ from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, opt
 from nnspec.compiler.runtime.evaluation import Scorer
 from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import Pace, chosen
-from nnspec.compiler.runtime.learner import members_of, where
 from nnspec.compiler.runtime.penalties import Penalties
+from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
 from nnspec.compiler.runtime.stacked_forward import stacked
 from nnspec.compiler.runtime.stacked_losses import stacked_objective
@@ -82,7 +82,7 @@ class StackedGroup:
         stack = self.stack
         self.pace.set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
-        found: Any = self.mean_losses(batch)
+        found: Any = self.mean_loss(batch)
         penalty = stack.penalties.smooth(stack.state, self.names)
         found = found if penalty is None else found + penalty
         if not found.requires_grad:
@@ -92,12 +92,12 @@ class StackedGroup:
         stack.after_step(stack.state, self.pace.length, self.names)
         return found.detach()
 
-    def mean_losses(self, batch: Batch) -> Tensor:
+    def mean_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of each network on a batch."""
         return self.losses(self.stack.state, batch).mean(1)
 
 
-class Stack:
+class Stack(Phased):
     """Networks in training at once; the same face as a `Learner`."""
 
     def __init__(self, plan: Plan, trials: tuple[Trial, ...]) -> None:
@@ -159,18 +159,12 @@ class Stack:
         masks.lay(self.learned, self.masks)
 
     def _prepare(self, number: int) -> None:
-        self.phase_number = number
-        self.phase = self.plan.phases[number]
-        self.phase_step = 0
-        members = members_of(self.learned, self.phase)
-        together = {name for own in members for name in own}
-        for name, parameter in self.learned.items():
-            parameter.requires_grad_(name in together)
-        self.groups = [
-            StackedGroup(self, group, self.phase, own)
-            for group, own in zip(self.phase.groups, members, strict=True)
-            if own
-        ]
+        self.groups = [StackedGroup(self, group, self.phase, own) for group, own in self.begin_phase(number)]
+
+    @property
+    def taught(self) -> list[StackedGroup]:
+        """The groups of the phase."""
+        return self.groups
 
     # ------------------------------------------------------------------------------------------ an epoch
 
@@ -180,25 +174,6 @@ class Stack:
 
         count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
         return torch.stack([self.learn(batch) for batch in self._batches(count)])
-
-    def learn(self, batch: Batch) -> Tensor:
-        """Let every group whose turn it is make a step; return the mean of their losses, of each network."""
-        import torch
-
-        due = [group for group in self.groups if group.pace.due(self.phase_step)]
-        found = [group.learn(batch, self.phase_step) for group in due]
-        self.step += 1
-        self.phase_step += 1
-        if self.masks:
-            masks.lay(self.learned, self.masks)
-        if self.followers.pairs:
-            self.followers.move(self.state, self.step)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            return torch.stack(found).mean(0)
-        with torch.no_grad():
-            return self.groups[0].mean_losses(batch)
 
     @property
     def own_rows(self) -> bool:
@@ -271,7 +246,7 @@ class Stack:
         states = [streams.own_states() for streams in self.streams]
         for name in states[0]:
             tensors[f"streams.{name}"] = torch.stack([own[name] for own in states])
-        return Snapshot(tensors, {**where(self), "optimizers": kept})
+        return Snapshot(tensors, {**self.where(), "optimizers": kept})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot was captured."""
