@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.pipeline import check
-from nnspec.compiler.runtime.results import RunResult
+from nnspec.compiler.runtime.results import Progress, RunResult
+from nnspec.compiler.runtime.runs import load_state
 from nnspec.compiler.runtime.train import train
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
@@ -80,3 +82,27 @@ def trained(tmp_path: Path) -> Callable[..., RunResult]:
         return train(own, **options)
 
     return run
+
+
+@pytest.fixture
+def goes_on(trained: Callable[..., RunResult], tmp_path: Path) -> Callable[[Experiment, int], None]:
+    """`goes_on(experiment, count)`: broken off after `count` rows and resumed, a run is what it is unbroken."""
+
+    def hold(own: Experiment, count: int) -> None:
+        whole = trained(own, out=tmp_path / "whole")
+        told: list[Progress] = []
+
+        def stop(progress: Progress) -> None:
+            told.append(progress)
+            if len(told) == count:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trained(own, out=tmp_path / "broken", on_progress=stop)
+        resumed = trained(own, out=tmp_path / "broken", resume=True)
+        assert resumed.history == whole.history
+        for seed in own.seeds:
+            one, other = load_state(whole.path, seed), load_state(resumed.path, seed)
+            assert all(torch.equal(one[name], other[name]) for name in one)
+
+    return hold

@@ -13,10 +13,11 @@ from torch.nn import functional
 import nnspec
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime import data
-from nnspec.compiler.runtime.results import Progress, RunResult
+from nnspec.compiler.runtime.results import RunResult
 from nnspec.compiler.runtime.runs import load_state
 from nnspec.compiler.tensors import tensors
 
+GoesOn = Callable[[Experiment, int], None]
 Make = Callable[[str], Experiment]
 Train = Callable[..., RunResult]
 
@@ -104,22 +105,9 @@ def test_it_is_what_a_script_does(
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("seeds", ["0", "0..1"])
-def test_it_goes_on(experiment: Make, trained: Train, tmp_path: Path, seeds: str, count: int) -> None:
+def test_it_goes_on(experiment: Make, goes_on: GoesOn, seeds: str, count: int) -> None:
     own = experiment(text("every = 3", f"seeds = {seeds}"))
-    whole = trained(own, out=tmp_path / "whole")
-    told: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        told.append(progress)
-        if len(told) == count:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trained(own, out=tmp_path / "broken", on_progress=stop)
-    resumed = trained(own, out=tmp_path / "broken", resume=True)
-    assert resumed.history == whole.history
-    one, other = load_state(whole.path, 0), load_state(resumed.path, 0)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    goes_on(own, count)
 
 
 def test_many_at_once_are_what_they_are_alone(experiment: Make, trained: Train, tmp_path: Path) -> None:

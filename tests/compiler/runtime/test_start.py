@@ -17,6 +17,7 @@ from nnspec.compiler.runtime.results import Progress, RunResult
 from nnspec.compiler.runtime.runs import load_state
 from nnspec.dsl.diagnostics import RunError
 
+GoesOn = Callable[[Experiment, int], None]
 Make = Callable[[str], Experiment]
 Train = Callable[..., RunResult]
 
@@ -123,25 +124,9 @@ def test_all_begin_with_one_seed(experiment: Make, trained: Train) -> None:
 
 @pytest.mark.parametrize("seeds", ["3", "0..1"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_it_goes_on_in_either(
-    experiment: Make, trained: Train, tmp_path: Path, seeds: str, count: int
-) -> None:
+def test_it_goes_on_in_either(experiment: Make, goes_on: GoesOn, seeds: str, count: int) -> None:
     own = experiment(text(seeds))
-    whole = trained(own, out=tmp_path / "whole")
-    told: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        told.append(progress)
-        if len(told) == count:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trained(own, out=tmp_path / "broken", on_progress=stop)
-    resumed = trained(own, out=tmp_path / "broken", resume=True)
-    assert resumed.history == whole.history
-    for seed in own.seeds:
-        one, other = load_state(whole.path, seed), load_state(resumed.path, seed)
-        assert all(torch.equal(one[name], other[name]) for name in one)
+    goes_on(own, count)
 
 
 def test_weights_that_diverged_are_refused(experiment: Make, trained: Train) -> None:

@@ -17,10 +17,11 @@ from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.ir import instances
 from nnspec.compiler.runtime import data
-from nnspec.compiler.runtime.results import Progress, RunResult
+from nnspec.compiler.runtime.results import RunResult
 from nnspec.compiler.runtime.runs import load_state
 from nnspec.dsl.diagnostics import RunError
 
+GoesOn = Callable[[Experiment, int], None]
 Make = Callable[[str], Experiment]
 Train = Callable[..., RunResult]
 
@@ -235,22 +236,9 @@ def test_each_seed_begins_with_its_own(experiment: Make, trained: Train) -> None
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_it_goes_on_in_either(experiment: Make, trained: Train, tmp_path: Path, count: int) -> None:
+def test_it_goes_on_in_either(experiment: Make, goes_on: GoesOn, count: int) -> None:
     own = experiment(text())
-    whole = trained(own, out=tmp_path / "whole")
-    told: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        told.append(progress)
-        if len(told) == count:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trained(own, out=tmp_path / "broken", on_progress=stop)
-    resumed = trained(own, out=tmp_path / "broken", resume=True)
-    assert resumed.history == whole.history
-    one, other = load_state(whole.path, 3), load_state(resumed.path, 3)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    goes_on(own, count)
 
 
 def test_weights_that_diverged_are_refused(experiment: Make, trained: Train) -> None:
