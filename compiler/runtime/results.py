@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import stdev
 from typing import Any, TypeAlias
 
 from nnspec.dsl.diagnostics import Error
@@ -58,12 +59,8 @@ class RunResult(Node):
     @property
     def deviation(self) -> dict[str, float]:
         """The standard deviation of each metric over the seeds (of the sample; 0 for one seed)."""
-        found: dict[str, float] = {}
-        for name, values in self._columns().items():
-            centre = sum(values) / len(values)
-            spread = sum((value - centre) ** 2 for value in values)
-            found[name] = math.sqrt(spread / (len(values) - 1)) if len(values) > 1 else 0.0
-        return found
+        columns = self._columns().items()  # exact arithmetic: equal values deviate by 0
+        return {name: stdev(values) if len(values) > 1 else 0.0 for name, values in columns}
 
     @property
     def kept_history(self) -> tuple[dict[str, Any], ...]:

@@ -48,8 +48,10 @@ def _bars(axes: Any, histogram: Mapping[str, Any]) -> None:
     places = range(len(values))
     axes.bar([p - 0.2 for p in places], histogram["before"], 0.38, color=_BEFORE, alpha=0.6, label="before")
     axes.bar([p + 0.2 for p in places], histogram["after"], 0.38, color=_AFTER, label="after")
-    every = -(-len(values) // 9)
-    axes.set_xticks(list(places)[::every], [f"{value:.3g}" for value in values[::every]])
+    labels = [f"{value:.3g}" for value in values]
+    most = 9 if max(map(len, labels)) <= 3 else 4  # so that longer ones stand apart
+    every = -(-len(values) // most)
+    axes.set_xticks(list(places)[::every], labels[::every])
     axes.tick_params(axis="x", length=0)
 
 
