@@ -133,6 +133,21 @@ class Normalize(Relation):
     variance: str | None = None
 
 
+class Planes(Relation):
+    """out = in, turned in planes by angles that depend on the position.
+
+    `plane` is an axis of size 2, the coordinates of a plane; `frequency` is the axis that numbers the planes,
+    each of which has an angular speed of its own. Both tensors have the same axes. What commutes with all of
+    these turns is a complex number for each plane, a + b i as the matrix (a, -b; b, a), perhaps another one for
+    each index of the other axes.
+    """
+
+    input: str
+    output: str
+    plane: int
+    frequency: int
+
+
 class Softmax(Relation):
     """out = softmax(in) along an axis: a common shift is forgotten; `total` is the sum of the output."""
 
@@ -182,7 +197,7 @@ def renamed(relation: Relation, names: dict[str, str]) -> Relation:
             bias = None if relation.bias is None else term(relation.bias)
             terms = tuple(term(t) for t in relation.terms)
             return relation.replace(terms=terms, output=term(relation.output), bias=bias)
-        case Move() | Softmax():
+        case Move() | Softmax() | Planes():
             return relation.replace(input=names[relation.input], output=names[relation.output])
         case Normalize():
             return relation.replace(
