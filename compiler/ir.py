@@ -93,7 +93,7 @@ class Tensor(Node):
 class Code(Node):
     """A call of a torch function that the library brings along; emission writes the function out.
 
-    `file` is a file of `compiler/constraints/code`, `options` are keyword arguments.
+    `file` is a file of `compiler/constraints/code` or `compiler/operations/code`, `options` are keyword arguments.
     """
 
     file: str

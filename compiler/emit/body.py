@@ -89,6 +89,11 @@ def expanded(site: Site, inputs: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def _code(primitive: Primitive) -> Code | None:
+    """Return the function that an operation brings along."""
+    return operation(primitive.operation).code(site_of(primitive))
+
+
 def is_plain(primitive: Primitive) -> bool:
     """Return whether the weights of an instance are its own and used as they are stored."""
     return not any(weight.maps or weight.tie for weight in primitive.weights)
@@ -116,13 +121,15 @@ class Body:
         taken: set[str],
         mapped: Callable[[WeightMap], str],
         function: Callable[[Block], str],
+        library: Callable[[Code], str],
     ) -> None:
         self.order = ordered(block)
         self.block = block = block.replace(body=self.order.body)
         self.form = form
         self.mapped = mapped  # gives the name of the function of a constraint
         self.function = function  # gives the name of the function of an activation
-        self.names = Names(taken)
+        self.library = library  # gives the name of a function that an operation brings along
+        self.names = Names({*taken, *self._brought()})
         self.types = dict(block.types)
         self.children = {child.name: child for child in block.children}
         self.variables: dict[str, str] = {}  # value -> variable, while it is live
@@ -134,6 +141,11 @@ class Body:
         self.lines: list[Line] = []
         self.needs_dtype = False
         self._name_values()
+
+    def _brought(self) -> list[str]:
+        """Return the names of the functions that the body calls, so that no variable takes them."""
+        codes = (_code(s.operation) for s in self.block.body if isinstance(s, Apply))
+        return [self.library(code) for code in codes if code is not None]
 
     def _name_values(self) -> None:
         self.inputs: list[str] = []
@@ -279,6 +291,9 @@ class Body:
         site = site_of(primitive, self.form.batched)
         around = _Around({"training": self.form.training, **weights})
         rule = operation(primitive.operation)
+        code = rule.code(site)
+        if code is not None:
+            around["function"] = self.library(code)
         if not rule.aligns:
             inputs = expanded(site, inputs)
         text = rule.call(site, inputs, around)

@@ -1,4 +1,4 @@
-"""The text of the torch functions that constraints bring along (`compiler/constraints/code`).
+"""The text of the torch functions that constraints and operations bring along (their folders `code`).
 
 A function comes with what it uses of its own file, in the order of that file. The files are read as text:
 nothing here imports torch.
@@ -11,6 +11,8 @@ from functools import cache
 from importlib.resources import files
 
 from nnspec.dsl.node import Node
+
+_FOLDERS = ("nnspec.compiler.constraints.code", "nnspec.compiler.operations.code")
 
 
 class Definition(Node):
@@ -35,7 +37,8 @@ def definitions(file: str, name: str) -> tuple[Definition, ...]:
 
 @cache
 def _all(file: str) -> dict[str, Definition]:
-    text = files("nnspec.compiler.constraints.code").joinpath(f"{file}.py").read_text("utf-8")
+    places = [files(folder).joinpath(f"{file}.py") for folder in _FOLDERS]
+    text = next(place for place in places if place.is_file()).read_text("utf-8")
     tree = ast.parse(text)
     bodies = {name: node for node in tree.body if (name := _name(node)) is not None}
     return {

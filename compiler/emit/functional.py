@@ -63,7 +63,7 @@ class _Writer:
     def __init__(self) -> None:
         self.names = Names(EMITTED_WORDS | {"forward"})
         self.maps = Maps(self.names)
-        self.functions = Functions(self.names)
+        self.functions = Functions(self.names, self.maps.code)
         self.lines: list[Line] = []
         self._by_identity: dict[int, str] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
@@ -97,7 +97,9 @@ class _Writer:
             for instance in child.instances:
                 self._prepare(instance)
         form = FunctionForm(self, root)
-        body = Body(block, form, self.names.taken, self.maps.function, self.functions.function)
+        body = Body(
+            block, form, self.names.taken, self.maps.function, self.functions.function, self.maps.code
+        )
         about = docstring(block.doc) if block.doc else []
         return body, [*about, *body.returning()]
 

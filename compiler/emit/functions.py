@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nnspec.compiler.emit.body import Body, Form
 from nnspec.compiler.emit.nesting import nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
-from nnspec.compiler.ir import Block, WeightMap
+from nnspec.compiler.ir import Block, Code, WeightMap
 from nnspec.compiler.naming import Names, variable
 
 
@@ -27,8 +29,9 @@ class FunctionOnly(Form):
 class Functions:
     """Writes each different function once. `batched` says whether a batch axis comes first."""
 
-    def __init__(self, names: Names, batched: bool = True) -> None:
+    def __init__(self, names: Names, library: Callable[[Code], str], batched: bool = True) -> None:
         self.names = names
+        self.library = library  # gives the name of a function that an operation brings along
         self.batched = batched
         self.lines: list[Line] = []
         self._by_identity: dict[int, tuple[str, Block]] = {}
@@ -41,7 +44,8 @@ class Functions:
         return self._by_identity[id(block)][0]
 
     def _write(self, block: Block) -> str:
-        body = Body(block, FunctionOnly(self.batched), set(self.names.taken), _no_maps, self.function)
+        form = FunctionOnly(self.batched)
+        body = Body(block, form, set(self.names.taken), _no_maps, self.function, self.library)
         written = [*(docstring(block.doc) if block.doc else []), *nested(body.returning())]
         wanted, argument = variable(block.name), body.inputs[0]
         key = (wanted, argument, *(line.code for line in written))

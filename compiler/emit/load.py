@@ -9,7 +9,8 @@ from __future__ import annotations
 import linecache
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from types import ModuleType
@@ -45,6 +46,15 @@ def module_class(graph: Graph, target: str = "train") -> Callable[[], nn.Module]
 def function(graph: Graph) -> Callable[..., Any]:
     """Return `forward(parameters, *inputs, training=False)`, a pure function of a flat dict of tensors."""
     return execute(emit_functional(graph), graph.name)["forward"]
+
+
+@contextmanager
+def forward_mode() -> Generator[None]:
+    """Let derivatives be taken in forward mode inside: torch's fused attention has none, its plain one has."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def map_function(item: WeightMap) -> Callable[..., Tensor]:

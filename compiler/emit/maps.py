@@ -34,7 +34,7 @@ class Maps:
 
     def __init__(self, names: Names) -> None:
         self.names = names
-        self.functions = Functions(names, batched=False)
+        self.functions = Functions(names, self.code, batched=False)
         self._lines: list[Line] = []
         self._by_identity: dict[int, tuple[str, object]] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
@@ -121,7 +121,7 @@ class Maps:
 
     def _body(self, block: Block) -> tuple[list[Line], str]:
         """Return the lines of the function of a block, and the name of its argument."""
-        body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
+        body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function, self.code)
         return nested(body.returning()), body.inputs[0]
 
     def _backward(self, item: WeightMap) -> list[Line]:
@@ -135,7 +135,9 @@ class Maps:
                 else lines("(stored,) = ctx.saved_tensors", f"return gradient * (stored.abs() <= {window!r})")
             )
             return _gradient("gradient", passed, keeps=not passes_all)
-        body = Body(item.gradient, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function)
+        body = Body(
+            item.gradient, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function, self.code
+        )
         written = nested(body.returning())
         weight, gradient = body.inputs
         return _gradient(gradient, [*lines(f"({weight},) = ctx.saved_tensors"), *written], keeps=True)

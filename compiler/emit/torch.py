@@ -95,7 +95,7 @@ class _Writer:
         self.products = products  # whether a product may read what is stored of a weight
         self.names = Names(EMITTED_WORDS | reserved)
         self.maps = Maps(self.names)
-        self.functions = Functions(self.names)
+        self.functions = Functions(self.names, self.maps.code)
         self.lines: list[Line] = []
         self._by_identity: dict[int, str] = {}
         self._by_text: dict[tuple[str, ...], str] = {}
@@ -190,7 +190,9 @@ class _Writer:
 
     def _forward(self, block: Block) -> list[Line]:
         form = ModuleForm(self.maps.code if self.products else None)
-        body = Body(block, form, self.names.taken, self.maps.function, self.functions.function)
+        body = Body(
+            block, form, self.names.taken, self.maps.function, self.functions.function, self.maps.code
+        )
         written = nested(body.returning()) if block.function else body.returning()
         arguments = ", ".join(["self", *(f"{name}: Tensor" for name in body.inputs)])
         kind = returned_type(len(body.outputs))

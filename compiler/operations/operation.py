@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nnspec.compiler.ir import Tensor, Type
+from nnspec.compiler.ir import Code, Tensor, Type
 from nnspec.compiler.relations import Relation
 from nnspec.dsl.catalog import Argument, Entry
 from nnspec.dsl.diagnostics import Error
@@ -126,6 +126,10 @@ class Operation:
     def restored(self, site: Site, text: str) -> str:
         """Return what torch's own module gives with its axes in the order of the output."""
         return text
+
+    def code(self, site: Site) -> Code | None:
+        """Return the function of `operations/code` that `call` calls, by the name `weights["function"]`."""
+        return None
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         """Return the Python expression of the forward from input names and weight expressions.

@@ -203,12 +203,12 @@ def _with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
     """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
     import torch
 
-    from nnspec.compiler.emit.load import function
+    from nnspec.compiler.emit.load import forward_mode, function
 
     forward = function(graph)
 
     def seeded(*arguments: Any) -> Any:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), forward_mode():
             torch.default_generator.manual_seed(seed)
             return forward(*arguments)
 

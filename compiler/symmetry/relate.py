@@ -17,14 +17,17 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Contract,
     Elementwise,
+    Fixed,
     Middle,
     Move,
     Normalize,
     Part,
+    Planes,
     Relation,
     Softmax,
     Sum,
     Term,
+    axes_of,
     renamed,
 )
 from nnspec.compiler.symmetry.maps import Action, action_of
@@ -137,14 +140,29 @@ class _Collector:
         for relation in relations:
             if not isinstance(relation, Middle):
                 named = renamed(relation, names)
-                self.stated.append(Stated(relation=named, use=use))
-                self.carry_life(named)
+                for part in self.plainer(named):
+                    self.stated.append(Stated(relation=part, use=use))
+                    self.carry_life(part)
 
     def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:
         self.carriers[name] = Carrier(
             name=name, shape=shape, kind="middle", shown=use.path, live=False, span=use.span
         )
         return name
+
+    def plainer(self, relation: Relation) -> tuple[Relation, ...]:
+        """Return what the solver knows to solve: of turned planes, that no entry moves along them."""
+        if not isinstance(relation, Planes):
+            return (relation,)
+        labels = axes_of(len(self.carriers[relation.input].shape))
+        terms = (Term(tensor=name, labels=labels) for name in (relation.input, relation.output))
+        given, out = terms
+        axes, why = (relation.plane, relation.frequency), "pairs of entries are turned by their position"
+        return (
+            Elementwise(terms=(given,), output=out, parity="odd", degree=1.0),
+            Fixed(tensor=relation.input, axes=axes, why=why),
+            Fixed(tensor=relation.output, axes=axes, why=why),
+        )
 
     def carry_life(self, relation: Relation) -> None:
         """Mark middles that depend on the inputs as live."""

@@ -119,3 +119,16 @@ class WrongPattern(Error):
     explain = """A pattern names the axes before and after an arrow: `"T (h d) -> h T d"`. Names in parentheses
 are one axis, the product of them; `1` is an axis of size 1 and `..` stands for any number of axes. A size is
 given beside the pattern, `h = 4`. The batch is never named."""
+
+
+class HeadsMisfit(Error):
+    code = "N0417"
+    title = "heads that do not fit the axis"
+    message = "`{operation}`: {problem}"
+    label = "here"
+    expected = "{expected}"
+    found = "{found}"
+    help = "{help}"
+    explain = """Heads are factors of the last axis: an axis of 64 is 8 heads of 8 entries. So the number of heads
+divides the axis of the queries, the number of groups those of keys and values and the number of heads, and a head
+of queries is as wide as one of keys. `rotary` turns pairs of entries, so that its heads have even width."""

@@ -240,6 +240,39 @@ def _rearrange(draw: Draw) -> Case:
     return {"pattern": pattern, "sizes": (("c", draw.choice([1, 2, 3])),)}, [(draw.randint(1, 4), 6)]
 
 
+def _attention(draw: Draw) -> Case:
+    groups, each, width, other = (draw.choice([1, 2, 3]) for _ in range(4))
+    lead = tuple(draw.randint(1, 3) for _ in range(draw.randint(0, 2)))
+    queries, keys = draw.randint(1, 6), draw.randint(1, 6)
+    causal, heads = draw.random() < 0.4, groups * each
+    keys = queries if causal else keys
+    arguments = {
+        "heads": heads,
+        "groups": groups if each > 1 else draw.choice([None, heads]),
+        "causal": causal,
+        "scale": draw.choice([None, 0.3]),
+    }
+    given: list[Any] = [
+        (*lead, queries, heads * width),
+        (*lead, keys, groups * width),
+        (*lead, keys, groups * other),
+    ]
+    if draw.random() < 0.4:
+        given.append(((*lead, draw.choice([1, queries]), keys), "bool"))
+    return arguments, given
+
+
+def _rotary(draw: Draw) -> Case:
+    heads, width = draw.randint(1, 3), draw.choice([2, 4, 6])
+    lead = tuple(draw.randint(1, 3) for _ in range(draw.randint(0, 2)))
+    arguments = {
+        "heads": heads,
+        "base": draw.choice([10000.0, 50]),
+        "pairs": draw.choice(["halves", "interleaved"]),
+    }
+    return arguments, [(*lead, draw.randint(1, 6), heads * width)]
+
+
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 FUNCTIONS = (
     *("identity", "relu", "tanh", "sigmoid", "hard_sigmoid", "gelu", "silu", "softplus", "sin", "cos"),
@@ -274,6 +307,8 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "rmsnorm": _norm,
     "embedding": lambda d: ({"count": 7, "width": d.randint(1, 5)}, [(_vector(d), "int")]),
     "matmul": _matmul,
+    "attention": _attention,
+    "rotary": _rotary,
     "where": _where,
     "maximum": _extreme,
     "minimum": _extreme,
