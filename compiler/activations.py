@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.ir import Axis, Block, Child, Claim, Init, Primitive, Type
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Layer, Refused, Value, describe
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.dimensions import symbol
@@ -31,7 +32,7 @@ def activation_block(
     """Return the block of an activation, or raise Refused."""
     function = item.function
     (name,) = function.parameters
-    builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset((name,)))
+    builder = BlockBuilder(item.name, definition.module, dict(arguments), frozenset((name,)), is_body=True)
     evaluator = elaborator.evaluator(builder)
     builder.scope[name] = builder.input(name, _input(item), function.span)
     for parameter in item.parameters:
@@ -104,9 +105,12 @@ def _size(evaluator: Evaluator, written: Expression) -> int:
 
 
 def _only_functions(item: ActivationDefinition, child: Child) -> None:
-    """Refuse children that are more than functions and learned parameters."""
+    """Refuse children that are more than functions, learned parameters and how far training has come."""
     learned = {parameter.name for parameter in item.parameters if parameter.learn}
     for instance in child.instances:
         is_function = isinstance(instance, Block) and instance.function
-        if not is_function and not (child.name in learned and isinstance(instance, Primitive)):
+        is_kept = isinstance(instance, Primitive) and (
+            child.name in learned or operation(instance.operation).tracks
+        )
+        if not is_function and not is_kept:
             raise Refused(ActivationOwns(child.span, name=item.name, operation=child.name))

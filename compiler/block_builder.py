@@ -31,8 +31,16 @@ from nnspec.dsl.source import Span
 class BlockBuilder:
     """Collects one block. Values get readable temporary names, settled by `finish`."""
 
-    def __init__(self, name: str, module: Module, scope: dict[str, Any], reserved: frozenset[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: Module,
+        scope: dict[str, Any],
+        reserved: frozenset[str],
+        is_body: bool = False,
+    ) -> None:
         self.name = name
+        self.is_body = is_body  # of a graph; others only evaluate configuration
         self.module = module
         self.scope = scope
         self.dimensions: set[str] = set()  # names that axes of declared types bear

@@ -188,7 +188,9 @@ class Elaborator:
             return self.activation(definition, item, arguments)
         if not isinstance(item, LayerDefinition | NetworkDefinition):
             raise Refused
-        builder = BlockBuilder(item.name, definition.module, dict(arguments), _value_names(item.body))
+        builder = BlockBuilder(
+            item.name, definition.module, dict(arguments), _value_names(item.body), is_body=True
+        )
         before, self.failed = self.failed, False
         self.evaluator(builder).statements(item.body)
         self.check_shared(builder)
@@ -275,7 +277,7 @@ class Elaborator:
         return self._anonymous[key][1]
 
     def make_anonymous(self, target: Anonymous, inputs: int, name: str, span: Span | None) -> Block:
-        builder = BlockBuilder(name, target.module, dict(target.scope), frozenset())
+        builder = BlockBuilder(name, target.module, dict(target.scope), frozenset(), is_body=True)
         evaluator = self.evaluator(builder)
         body = target.body
         names = body.parameters if isinstance(body, Lambda) else _input_names(inputs)

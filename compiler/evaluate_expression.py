@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler import arithmetic
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
-from nnspec.compiler.evaluate_owned import weight_value, word
+from nnspec.compiler.evaluate_owned import kept_value, weight_value, word
 from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
 from nnspec.compiler.trained_part import trained_part
 from nnspec.compiler.values import (
@@ -136,6 +136,8 @@ class ExpressionEvaluator:
         entry = self.elaborator.catalog.find("operation", name)
         if entry is None:
             raise Refused
+        if entry.inputs == (0, 0):
+            return kept_value(self, entry.name, expression.span)
         return Layer(target=entry, name=name, span=expression.span)
 
     def member(self, expression: Member) -> Any:

@@ -18,7 +18,14 @@ from nnspec.dsl.bind import duplicate
 from nnspec.dsl.catalog import Entry, validate
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
-from nnspec.dsl.errors.owned import NoSuchInstance, NoSuchWeight, NotABuffer, ParameterAxes, UpdatedTwice
+from nnspec.dsl.errors.owned import (
+    NoSuchInstance,
+    NoSuchWeight,
+    NotABuffer,
+    ParameterAxes,
+    ProgressOutside,
+    UpdatedTwice,
+)
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import CallOf, Expression, Member, Name, Parameter, Penalty, UpdateBuffer
@@ -96,6 +103,20 @@ def weight_value(evaluator: ExpressionEvaluator, expression: Member) -> Value:
         primitive = _lent(*key, expression.span)
         borrower = builder.add_child(path, (primitive,), expression.span)
         (builder.lent[key],) = builder.call(borrower, (), 1, expression.span)
+    return builder.lent[key]
+
+
+def kept_value(evaluator: ExpressionEvaluator, name: str, span: Span) -> Value:
+    """Return the value of a word that takes no tensors, `progress`: one instance for each body that reads it."""
+    builder = evaluator.builder
+    if not builder.is_body:
+        raise Refused(ProgressOutside(span, name=name, help="write it where it is used"))
+    key = (name, "")
+    if key not in builder.lent:
+        # What an activation keeps follows no axis of its input.
+        primitive = Primitive(operation=name, arguments=(("follows", 0),), span=span)
+        child = builder.add_child(name, (primitive,), span)
+        (builder.lent[key],) = builder.call(child, (), 1, span)
     return builder.lent[key]
 
 

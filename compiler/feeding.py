@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nnspec.compiler.annealing import with_progress
 from nnspec.compiler.experiment import Choice, Experiment, Judged
 from nnspec.compiler.ir import Graph, Port, Type
 from nnspec.compiler.objective_fit import settle_all
@@ -113,10 +114,11 @@ def _settled(experiment: Experiment, splits: Splits) -> Experiment:
     """Settle every loss and metric that is an expression, now that fields and rows are known."""
     bag = Bag()
     values = {name: getattr(experiment, name) for name in experiment.fields_ if name != "graph"}
-    found = settle_all(values, experiment.graph, splits.fields, experiment.data, splits.train.rows, bag)
+    graph = with_progress(experiment.graph, values, (field.name for field in splits.fields))
+    found = settle_all(values, graph, splits.fields, experiment.data, splits.train.rows, bag)
     for error in bag:
         raise RunError(error)
-    return experiment.replace(**found)
+    return experiment.replace(graph=graph, **found)
 
 
 def _sized(graph: Graph, sizes: dict[str, Size]) -> Graph:

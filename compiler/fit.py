@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.annealing import with_progress
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.configuration import Configuration
@@ -141,6 +142,7 @@ class Fitter:
         graph = None if network is None else self.fit_network(network, values, written)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
+            graph = self.annealed(graph, values)
             values = self.settled(values, graph)
             values["start"] = self.start(written["network"], graph, values)
             values["parts"] = () if values["start"] else self.parts(graph, values)
@@ -261,6 +263,12 @@ class Fitter:
             except Refused as refused:
                 self.report(refused)
         return tuple(found)
+
+    def annealed(self, graph: Graph, values: Mapping[str, Any]) -> Graph:
+        """Return the graph with how far training has come, if a loss reads it."""
+        choice: Choice | None = values.get("data")
+        known = None if choice is None else data.describe(choice)
+        return graph if known is None else with_progress(graph, values, (field.name for field in known))
 
     def settled(self, values: dict[str, Any], graph: Graph) -> dict[str, Any]:
         """Return the values with losses and metrics that are expressions fitted to network and data."""

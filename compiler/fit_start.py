@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from nnspec.compiler.derivation import resolve
 from nnspec.compiler.experiment import Experiment, PartStart
 from nnspec.compiler.ir import Begin, Block, Child, Graph, Weight, instances, weight_path
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.diagnostics import Error
@@ -86,6 +87,8 @@ def fit_part(parent: Experiment, path: str, child: Child, begins: Begin, seeds: 
     there, paths = _weights(parent.graph), list[tuple[str, str]]()
     alone = Block(name="", inputs=(), outputs=(), children=(child.replace(name="part"),), body=())
     for located in instances(alone):
+        if operation(located.primitive.operation).tracks:
+            continue
         inside = located.path.removeprefix("part")
         own, source = path + inside, (begins.path + inside).removeprefix(".")
         for weight in located.primitive.weights:
@@ -130,6 +133,7 @@ def _weights(graph: Graph) -> Mapping[str, Weight]:
         weight_path(found.path, weight.name): weight
         for found in instances(graph.root)
         for weight in found.primitive.weights
+        if not operation(found.primitive.operation).tracks
     }
 
 

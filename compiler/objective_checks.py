@@ -13,6 +13,7 @@ from nnspec.compiler.ir import Block, Call, Child, Graph, Primitive, Type, insta
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime import losses, metrics
 from nnspec.compiler.runtime.data.field import Field
+from nnspec.compiler.tensors import tracked_keys
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.experiments import LossMismatch, MetricMismatch
 from nnspec.dsl.errors.objectives import LeftOverAxis, NotALossValue, NothingLearns, OwnsWeights
@@ -35,7 +36,9 @@ def loss_error(objective: Objective, network: Graph, fields: Mapping[str, Field]
 def learning_error(objective: Objective, network: Graph) -> Error | None:
     """Return the error of a loss that no weight has a part in."""
     learned = _learned_values(network.root)
-    if any(read.kind == "weight" or read.of in learned for read in objective.reads if read.kind != "field"):
+    tracked = tracked_keys(network)
+    reads = [read for read in objective.reads if read.kind != "field" and read.of not in tracked]
+    if any(read.kind == "weight" or read.of in learned for read in reads):
         return None
     return NothingLearns(objective.span, network=network.name)
 
@@ -67,7 +70,7 @@ def metric_error(objective: Objective, fields: Mapping[str, Field]) -> Error | N
 def _owning(objective: Objective) -> Error | None:
     for located in instances(objective.settled.root):
         rule = operation(located.primitive.operation)
-        if rule.owns or rule.keeps:
+        if rule.owns or rule.keeps or rule.tracks:
             return OwnsWeights(located.primitive.span or objective.span, name=located.path)
     return None
 

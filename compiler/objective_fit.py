@@ -15,6 +15,7 @@ from nnspec.compiler.experiment import Choice, Group, Objective, Source
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.objective_checks import learning_error, loss_error, metric_error
 from nnspec.compiler.objective_scope import Scope, ScopeBinder, ScopeEvaluator, names_in
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime.data.field import Field
 from nnspec.compiler.typing import type_graph
 from nnspec.compiler.values import Refused, Value, describe, entries
@@ -113,9 +114,9 @@ def _waits(expression: Expression, scope: Scope, source: Source) -> bool:
     if scope.complete:
         return scope.rows is None and "rows" in names
     return any(
-        scope.find(name) is None
+        (scope.find(name) is None or name in scope.tracked)
         and name not in source.module.names
-        and catalog.find("operation", name) is None
+        and (catalog.find("operation", name) is None or operation(name).tracks)
         and name != "all"
         for name in names
     )

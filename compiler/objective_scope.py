@@ -11,7 +11,8 @@ from typing import Any
 
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Read, Source
-from nnspec.compiler.ir import Axis, Graph, Type, instances, weight_path
+from nnspec.compiler.ir import Axis, Graph, Primitive, Type, instances, weight_path
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime.data.field import Field
 from nnspec.compiler.values import Refused, Value
 from nnspec.dsl.bind_expression import ExpressionBinder
@@ -48,13 +49,14 @@ class Scope:
         self.inputs = {port.name for port in graph.root.inputs}
         self.rows = rows
         self.complete = fields is not None
+        self.tracked = tracked(graph)
 
     def find(self, name: str) -> Visible | None:
         """Return what a name reads; a value stands before a field."""
         found = self.values.get(name) or self.fields.get(name)
         if found is None and name == "row":
             return Visible(read=Read(kind="row"), type=Type(axes=(), dtype="int"))
-        return found
+        return found or self.tracked.get(name)
 
     def ambiguous(self, name: str) -> bool:
         return name in self.values and name in self.fields and name not in self.inputs
@@ -82,7 +84,7 @@ class ScopeBinder(ExpressionBinder):
         super().__init__(None, source.definitions.catalog, bag, source.module)
         self.visible = scope
         self.place = place
-        self.scope = dict.fromkeys((*scope.names(), "row", "rows"), None)
+        self.scope = dict.fromkeys((*scope.names(), *scope.tracked, "row", "rows"), None)
         self.axis_names = {_BATCH}
 
     def name(self, expression: Name) -> None:
@@ -235,6 +237,18 @@ def _values(graph: Graph) -> dict[str, Visible]:
         name: Visible(read=Read(kind="value", of=value), type=types[value], span=span)
         for name, value, span in (*named, *ports)
         if value in types
+    }
+
+
+def tracked(graph: Graph) -> dict[str, Visible]:
+    """Return how far training has come under its word, where the network's own body keeps it."""
+    return {
+        instance.operation: Visible(
+            read=Read(kind="weight", of=child.name), type=Type(axes=(), batched=False), span=child.span
+        )
+        for child in graph.root.children
+        for instance in child.instances[:1]
+        if isinstance(instance, Primitive) and operation(instance.operation).tracks
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.ir import Graph, Tensor, instances, state_key
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.selectors import selected
 from nnspec.compiler.values import Refused
 from nnspec.dsl.errors.training import NotASelector, NothingLearned
@@ -36,6 +37,17 @@ def tensors(graph: Graph) -> Iterator[tuple[str, Tensor]]:
 def learned_keys(graph: Graph) -> tuple[str, ...]:
     """Return the keys of all that a network learns."""
     return tuple(key for key, tensor in tensors(graph) if tensor.kind == "learned")
+
+
+def tracked_keys(graph: Graph) -> tuple[str, ...]:
+    """Return the keys of the numbers that say how far training has come."""
+    return tuple(
+        state_key(located.path, tensor.name)
+        for located in instances(graph.root)
+        if operation(located.primitive.operation).tracks
+        for weight in located.primitive.weights
+        for tensor in weight.stored
+    )
 
 
 def selected_keys(

@@ -26,7 +26,6 @@ _OPERATIONS = {
     "previous": "`previous`, the value one step ago",
     "attention": "attention",
     "rotary": "rotary positions",
-    "progress": "`progress`",
     "mask": "masks of ragged axes",
     "length": "lengths of ragged axes",
     "graph_conv": "graph-shaped data",

@@ -80,6 +80,7 @@ PROMISED = {
     "two_units": 0.8,
     "two_units_restarted": 0.95,
     "vae_digits": 0.15,  # many pixels never vary, and count as 0
+    "warmed_digits": 0.95,
     "wine_decay": 0.9,
     "with_real_weights": 0.95,
     "tower_digits": 0.93,

@@ -13,14 +13,16 @@ from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.constraints.conditions import condition
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
 from nnspec.compiler.constraints.mask import Mask
-from nnspec.compiler.ir import Block, Part, Penalty, Primitive, Projection, WeightMap
+from nnspec.compiler.ir import Block, Part, Penalty, Primitive, Projection, WeightMap, instances
 from nnspec.compiler.ir import Constraint as Laid
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.values import Anonymous, Given, Refused, describe
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.definitions import ClauseOwns
+from nnspec.dsl.errors.owned import ProgressOutside
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import CallOf, ConstraintDefinition, Expression, Lambda
 
@@ -121,6 +123,11 @@ class _Clauses:
         children = tuple(
             child.replace(instances=tuple(map(_function, child.instances))) for child in block.children
         )
+        for located in instances(block):
+            if operation(located.primitive.operation).tracks:
+                span, help_text = function.span, "a constraint is a function of the weight alone"
+                name = located.primitive.operation
+                raise Refused(ProgressOutside(span, name=name, help=help_text))
         for child in children:
             if not (isinstance(child.instances[0], Block) and child.instances[0].function):
                 raise Refused(ClauseOwns(child.span, name=self.name, operation=child.name))

@@ -156,6 +156,8 @@ class _Writer:
         made_one = self._construct(instance)
         if own is None and made_one is None:
             return []
+        if isinstance(instance, Primitive) and operation(instance.operation).tracks:
+            comment = "share of training done, 0 to 1: a training loop sets it"
         first = Line(code=own or f"{name} = {made_one}", comment=comment)
         return [first, *self._stored(name, instance)]
 

@@ -117,7 +117,7 @@ def _steps(
     for statement in block.body:
         if isinstance(statement, Call) and not statement.inputs:  # a parameter is its weight
             own = names[statement.outputs[0]] = f"{path}{statement.child}"
-            found.extend(_told_apart(own, block.child(statement.child).instances[0]))
+            found.extend(_parameter(own, block.child(statement.child).instances[0]))
             continue
         for value in statement.outputs:
             names[value] = output if value == result else f"{path}{value}"
@@ -130,10 +130,19 @@ def _steps(
     return tuple(found)
 
 
-def _told_apart(name: str, instance: Instance) -> tuple[Relation, ...]:
-    """The axes of a parameter that are not the input's: what reads it may tell their entries apart."""
+def _parameter(name: str, instance: Instance) -> tuple[Relation, ...]:
+    """The axes of a parameter that are not the input's: what reads it may tell their entries apart.
+
+    Nothing acts on what is no parameter, and says how far training has come.
+    """
     if not isinstance(instance, Primitive):
         return ()
+    rule = operation(instance.operation)
+    if rule.tracks:
+        value = f"{name}.value"
+        site = Site(arguments=instance.options, inputs=(), outputs=instance.outputs)
+        stated = rule.relate(site) or ()
+        return (Middle(tensor=value, shape=()), *(renamed(r, {"": name, "out0": value}) for r in stated))
     rank = len(instance.outputs[0].axes)
     axes = tuple(range(instance.options["follows"], rank))
     return (Fixed(tensor=name, axes=axes, why="entries of a row that are told apart"),) if axes else ()

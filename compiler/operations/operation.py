@@ -85,6 +85,9 @@ class Operation:
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
     written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
     borrows: ClassVar[bool] = False  # its tensor is another instance's, and has that one's shape
+    tracks: ClassVar[bool] = (
+        False  # its one tensor, a number, is how far training has come; a bare word is its value
+    )
     aligns: ClassVar[bool] = False  # its call rule takes inputs with and without a batch axis together
     takes: ClassVar[int] = (
         0  # how many entries of the last axis one unit of it takes; 0: no function of entries

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from nnspec.compiler.ir import Graph, Weight, instances, state_key
+from nnspec.compiler.operations.registry import operation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,8 @@ def carried(
     begun: State = {}
     with torch.no_grad():
         for found in instances(here.root):
+            if operation(found.primitive.operation).tracks:  # no weight: training sets it
+                continue
             source = found.path if paths is None else paths.get(found.path)
             for weight in found.primitive.weights:
                 if weight.stored and source is not None:

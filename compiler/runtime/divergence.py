@@ -38,6 +38,7 @@ def _forward(learner: Learner, batch: Batch) -> str | None:
     import torch
 
     found: list[str] = []
+    learner.progress.show(learner.state, learner.step)
 
     def watch(name: str) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:

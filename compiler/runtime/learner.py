@@ -19,6 +19,7 @@ from nnspec.compiler.runtime.layer_penalties import LayerPenalties
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan
+from nnspec.compiler.runtime.progress import Progress
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
 
@@ -50,6 +51,7 @@ class Learner(Phased):
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)
+        self.progress = Progress(plan.graph, plan.steps)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
         self.scorer = Scorer(plan)
@@ -83,8 +85,7 @@ class Learner(Phased):
 
         self.network.train()
         count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
-        found = [self.learn(batch) for batch in self.batches(count)]
-        return torch.stack(found).unsqueeze(1)
+        return torch.stack(self.learn_all(self.batches(count))).unsqueeze(1)
 
     def batches(self, count: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, in its own order."""

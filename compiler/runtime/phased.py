@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nnspec.compiler.experiment import Group
@@ -10,6 +10,7 @@ from nnspec.compiler.runtime import masks
 from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import Pace
 from nnspec.compiler.runtime.plan import Batch, Plan
+from nnspec.compiler.runtime.progress import Progress
 from nnspec.compiler.runtime.trials import Trial
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Phased:
     learned: dict[str, Tensor]
     masks: dict[str, Tensor]
     followers: Followers
+    progress: Progress
     phase: Phase
     phase_number: int
     phase_step: int
@@ -62,10 +64,17 @@ class Phased:
             parameter.requires_grad_(name in together)
         return [(group, own) for group, own in zip(self.phase.groups, members, strict=True) if own]
 
+    def learn_all(self, batches: Iterable[Batch]) -> list[Tensor]:
+        """Make a step on each batch; return the losses."""
+        found = [self.learn(batch) for batch in batches]
+        self.progress.finish(self.state)
+        return found
+
     def learn(self, batch: Batch) -> Tensor:
         """Let every group whose turn it is make a step; return the mean of their losses."""
         import torch
 
+        self.progress.show(self.state, self.step)
         due = [group for group in self.taught if group.pace.due(self.phase_step)]
         losses = [group.learn(batch, self.phase_step) for group in due]
         self.step += 1

@@ -142,6 +142,11 @@ class Plan(Node):
         return sum(phase.epochs for phase in self.phases)
 
     @property
+    def steps(self) -> int:
+        """Steps of all phases together."""
+        return sum(phase.steps for phase in self.phases)
+
+    @property
     def target(self) -> Field:
         return next(field for field in self.fields if field.target)
 

@@ -21,11 +21,12 @@ from nnspec.compiler.runtime.group import Pace, chosen
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
+from nnspec.compiler.runtime.progress import Progress
 from nnspec.compiler.runtime.stacked_forward import stacked
 from nnspec.compiler.runtime.stacked_losses import stacked_objective
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
-from nnspec.compiler.tensors import learned_keys, tensors
+from nnspec.compiler.tensors import learned_keys, tensors, tracked_keys
 from nnspec.compiler.typing_effects import has_effects
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.objectives import NoGradient
@@ -62,7 +63,8 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
 
 
 def _only_parameters(plan: Plan) -> bool:
-    return all(tensor.kind != "buffer" for _, tensor in tensors(plan.graph))
+    tracked = tracked_keys(plan.graph)
+    return all(tensor.kind != "buffer" or key in tracked for key, tensor in tensors(plan.graph))
 
 
 class StackedGroup:
@@ -112,6 +114,7 @@ class Stack(Phased):
         self.after_step = AfterStep(plan.graph, stacked=True)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)
+        self.progress = Progress(plan.graph, plan.steps)
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.sources.graph)
         self.scorer = Scorer(plan)
@@ -173,7 +176,7 @@ class Stack(Phased):
         import torch
 
         count = min(self.phase.steps_per_epoch, self.phase.steps - self.phase_step)
-        return torch.stack([self.learn(batch) for batch in self._batches(count)])
+        return torch.stack(self.learn_all(self._batches(count)))
 
     @property
     def own_rows(self) -> bool:

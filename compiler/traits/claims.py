@@ -101,7 +101,7 @@ def _run(block: Block, inputs: tuple[Any, ...], draw: random.Random) -> Any:
             if isinstance(instance, Block):
                 found = _run(instance, given, draw)
             elif not given and len(instance.outputs[0].axes) == instance.options["follows"]:
-                found = draw.gauss(0, 1)  # a learned number, or that of one unit
+                found = draw.gauss(0, 1)  # a learned number, or that of one unit, or another that changes
             else:
                 raise Untestable
         known[statement.outputs[0]] = found

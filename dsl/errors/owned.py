@@ -159,3 +159,14 @@ class MixedBatch(Error):
     help = "give both uses values that depend on the input, or make two instances"
     explain = """The body of a shared layer is written once, for values that have a batch axis or for values made of
 parameters alone, which have none."""
+
+
+class ProgressOutside(Error):
+    code = "N0670"
+    title = "value of a network where there is none"
+    message = "`{name}` is a value of layers, networks, activations and losses, and here there is none"
+    label = "not known while compiling"
+    help = "{help}"
+    explain = """`progress` changes from step to step of training: it is a tensor, a single number, and stands in the
+expressions of a body, of an activation and of a loss. A `let`, a default and the arguments of words are known while
+compiling; a constraint is a function of the weight alone. To change a learning rate there are schedules."""

@@ -410,7 +410,8 @@ def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
 
 
 def test_every_operation_has_a_case() -> None:
-    assert set(CASES) == {name for name, rule in operations().items() if rule.written and not rule.expands}
+    known = operations().items()  # what tracks the training is no function: see test_progress
+    assert set(CASES) == {n for n, rule in known if rule.written and not rule.expands and not rule.tracks}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
