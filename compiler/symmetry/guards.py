@@ -159,17 +159,30 @@ def largest_error(
     graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int
 ) -> tuple[int, float]:
     """Return how many generators were applied and the largest relative change of an output."""
+    changed = _change(graph, group, state, seed)
+    worst, tried = 0.0, 0
+    for generator in islice(generators(group, seed), GENERATOR_LIMIT):
+        t = 1.0 if generator.family in ("permutation", "sign") else _STEP
+        worst = max(worst, changed(generator(state, t)))
+        tried += 1
+    return tried, worst
+
+
+def largest_change(
+    graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], other: dict[str, Tensor], seed: int
+) -> float:
+    """Return the largest relative change of an output on random inputs, from one state to another."""
+    return _change(graph, group, state, seed)(other)
+
+
+def _change(
+    graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int
+) -> Callable[[dict[str, Tensor]], float]:
     forward = _with_same_draws(graph, seed)
     inputs = random_inputs(graph, group, 16, seed)
     before = _outputs(forward(state, *inputs))
     size = float(before.abs().max()) or 1.0
-    worst, tried = 0.0, 0
-    for generator in islice(generators(group, seed), GENERATOR_LIMIT):
-        t = 1.0 if generator.family in ("permutation", "sign") else _STEP
-        after = _outputs(forward(generator(state, t), *inputs))
-        worst = max(worst, float((after - before).abs().max()) / size)
-        tried += 1
-    return tried, worst
+    return lambda other: float((_outputs(forward(other, *inputs)) - before).abs().max()) / size
 
 
 def jacobian_nullity(
