@@ -1,19 +1,19 @@
 """Constraints as functions: stored weight -> effective weight.
 
-A map with its own derivative is a plain function. A straight-through one is an `autograd.Function`, which
-costs less than adding a detached difference, and works under `torch.compile`, export and vmap.
+A map with its own derivative is a plain function, and so is a straight-through one, which adds a zero that has
+the gradient: `autograd.Function` binds its arguments at every call, which is the larger part of a small step
+(`benchmarks/constrained_step.py`). Only a gradient that is written out needs one.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 
 from nnspec.compiler.emit.body import Body, Form
 from nnspec.compiler.emit.code import definitions
 from nnspec.compiler.emit.functions import Functions
-from nnspec.compiler.emit.nesting import nested
+from nnspec.compiler.emit.nesting import WIDEST, nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
 from nnspec.compiler.ir import Block, Code, Penalty, Projection, Weight, WeightMap
 from nnspec.compiler.naming import EMITTED_WORDS, Names, class_name, variable
@@ -96,51 +96,67 @@ class Maps:
         return self._by_identity[id(item)][0]
 
     def _write(self, item: WeightMap) -> str:
-        if not item.straight_through and item.gradient is None:
+        if item.straight_through:
+            return self._passing(item)
+        if item.gradient is None:
             about = f"The constraint {item.name}: stored weight to effective weight."
             return self._plain(item.name, item.block, about)
         assert item.block is not None
         body, argument = self._body(item.block)
-        backward = self._backward(item)
+        backward = self._backward(item.gradient)
         key = (variable(item.name), argument, *(line.code for line in (*body, *backward)))
         if key not in self._by_text:
             name = self._by_text[key] = self.names.claim(variable(item.name))
-            about = docstring(item.block.doc or _summary(item))
+            about = docstring(item.block.doc or f"The constraint {item.name}, with a gradient of its own.")
             self._with_gradient(item, name, [*about, *_forward(argument, body), *backward])
         return self._by_text[key]
+
+    def _passing(self, item: WeightMap) -> str:
+        """Write a straight-through map: its value, with the gradient of the weight that it is made of."""
+        assert item.block is not None
+        body, argument = self._body(item.block)
+        about = docstring(item.block.doc or _summary(item))
+        kept = argument
+        if any(line.code.startswith(f"{argument} = ") for line in body):
+            body, kept = [*lines(f"stored = {argument}"), *body], "stored"
+        chosen = body[-1].code.removeprefix("return ")
+        passing = self.code(Code(file="discrete", name="pass_through"))
+        ended = f"return {passing}({kept}, {chosen}, {item.clip!r})"
+        if len(ended) > WIDEST:
+            ended = f"return {passing}({kept}, chosen, {item.clip!r})"
+            body = [*body[:-1], *lines(f"chosen = {chosen}"), *body[-1:]]
+        return self._function(item.name, argument, [*about, *body[:-1], *lines(ended)])
 
     def _plain(self, title: str, block: Block | None, about: str) -> str:
         assert block is not None
         body, argument = self._body(block)
-        key = (variable(title), about, argument, *(line.code for line in body))
+        return self._function(title, argument, [*docstring(block.doc or about), *body])
+
+    def _function(self, title: str, argument: str, inside: list[Line]) -> str:
+        key = (variable(title), argument, *(line.code for line in inside))
         if key not in self._by_text:
             name = self._by_text[key] = self.names.claim(variable(title))
             head = lines(f"def {name}({argument}: Tensor) -> Tensor:")
-            self._lines += [*lines("", ""), *head, *indent([*docstring(block.doc or about), *body])]
+            self._lines += [*lines("", ""), *head, *indent(inside)]
         return self._by_text[key]
 
     def _body(self, block: Block) -> tuple[list[Line], str]:
         """Return the lines of the function of a block, and the name of its argument."""
-        body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function, self.code)
+        taken = {*EMITTED_WORDS, "stored", "chosen"}
+        body = Body(block, MapForm(), taken, _no_maps, self.functions.function, self.code)
         return nested(body.returning()), body.inputs[0]
 
-    def _backward(self, item: WeightMap) -> list[Line]:
+    def _backward(self, block: Block) -> list[Line]:
         """Return the lines that keep what the gradient needs, and those of the gradient."""
-        if item.gradient is None:
-            window = _window(item)
-            passes_all = math.isinf(window)
-            passed = (
-                lines("return gradient")
-                if passes_all
-                else lines("(stored,) = ctx.saved_tensors", f"return gradient * (stored.abs() <= {window!r})")
-            )
-            return _gradient("gradient", passed, keeps=not passes_all)
-        body = Body(
-            item.gradient, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function, self.code
-        )
+        body = Body(block, MapForm(), set(EMITTED_WORDS), _no_maps, self.functions.function, self.code)
         written = nested(body.returning())
         weight, gradient = body.inputs
-        return _gradient(gradient, [*lines(f"({weight},) = ctx.saved_tensors"), *written], keeps=True)
+        return [
+            *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):"),
+            *indent(lines("ctx.save_for_backward(*inputs)")),
+            *lines("", "@staticmethod", f"def backward(ctx, {gradient}):"),
+            *indent([*lines(f"({weight},) = ctx.saved_tensors"), *written]),
+        ]
 
     def _with_gradient(self, item: WeightMap, name: str, inside: list[Line]) -> None:
         owner = self.names.claim(class_name(item.name))
@@ -157,25 +173,8 @@ def _forward(argument: str, body: list[Line]) -> list[Line]:
     return [*head, *indent(body)]
 
 
-def _gradient(gradient: str, body: list[Line], keeps: bool) -> list[Line]:
-    return [
-        *lines("", "@staticmethod", "def setup_context(ctx, inputs, output):"),
-        *indent(lines("ctx.save_for_backward(*inputs)" if keeps else "pass")),
-        *lines("", "@staticmethod", f"def backward(ctx, {gradient}):"),
-        *indent(body),
-    ]
-
-
-def _window(item: WeightMap) -> float:
-    """Return the half-width of the straight-through window."""
-    return math.inf if item.clip is None else float(item.clip)
-
-
 def _summary(item: WeightMap) -> str:
-    if item.gradient is not None:
-        return f"The constraint {item.name}, with a gradient of its own."
-    window = _window(item)
-    where = "everywhere" if math.isinf(window) else f"where |w| <= {window:g}"
+    where = "everywhere" if item.clip is None else f"where |w| <= {item.clip:g}"
     return f"The constraint {item.name}; gradients pass straight through {where}."
 
 

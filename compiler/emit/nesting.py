@@ -11,7 +11,7 @@ import re
 
 from nnspec.compiler.emit.text import Line
 
-_WIDEST = 88
+WIDEST = 88
 _ASSIGNMENT = re.compile(r"([^\W\d]\w*) = (.+)")
 
 
@@ -21,7 +21,7 @@ def nested(written: list[Line]) -> list[Line]:
     for number, line in enumerate(written):
         while found:
             joined = _joined(found[-1].code, line.code, [later.code for later in written[number + 1 :]])
-            if joined is None or len(joined) > _WIDEST:
+            if joined is None or len(joined) > WIDEST:
                 break
             found.pop()
             line = line.replace(code=joined)

@@ -4,34 +4,17 @@ import torch
 from torch import Tensor
 
 
-class PassThrough(torch.autograd.Function):
+def pass_through(weight: Tensor, chosen: Tensor, clip: float | None) -> Tensor:
     """The value `chosen`; its gradient goes to `weight`, where |weight| <= clip (everywhere without one)."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(weight, chosen, clip):
-        return chosen.view_as(chosen)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        weight, _, ctx.clip = inputs
-        ctx.save_for_backward(weight)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (weight,) = ctx.saved_tensors
-        if ctx.clip is not None:
-            gradient = gradient * (weight.abs() <= ctx.clip)
-        return gradient, None, None
-
-
-pass_through = PassThrough.apply
+    if clip is not None:
+        weight = weight * (weight.detach().abs() <= clip).to(weight.dtype)
+    return chosen.detach() + (weight - weight.detach())  # plus exactly 0
 
 
 def signs(weight: Tensor, clip: float | None) -> Tensor:
     """-1 and +1; a weight of zero counts as positive."""
-    return pass_through(weight, torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype), clip)
+    positive = (weight >= 0).to(weight.dtype)
+    return pass_through(weight, positive.mul_(2).sub_(1), clip)
 
 
 def mean_size(weight: Tensor, axes: tuple[int, ...]) -> Tensor:

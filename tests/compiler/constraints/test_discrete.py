@@ -9,13 +9,26 @@ import torch
 from constraint_cases import Case
 from torch import Tensor
 
-from nnspec.compiler.constraints.code.discrete import quantize_learned
+from nnspec.compiler.constraints.code.discrete import pass_through, quantize_learned
 
 
 def test_zero_is_positive() -> None:
     for written in ("binary", 'binary(scale = "tensor")'):
         weight = Case(written, (1, 2)).effective({"weight": torch.tensor([[0.0, -2.0]])})
         assert torch.equal(weight.sign(), torch.tensor([[1.0, -1.0]]))
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_straight_through_value_is_exact_and_its_gradient_has_a_closed_window(clip: float | None) -> None:
+    weight = torch.tensor([-0.3, 0.5, 0.7, 1e-30, -1e30], requires_grad=True)
+    chosen = torch.tensor([0.1, -0.3, 1e-9, 1 / 3, 1.0])
+    gradient = torch.randn(5)
+    within = torch.ones(5) if clip is None else torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0])
+    found = pass_through(weight, chosen, clip)
+    assert torch.equal(found, chosen)
+    assert torch.equal(torch.autograd.grad(found, weight, gradient)[0], gradient * within)
+    _, tangent = torch.func.jvp(lambda w: pass_through(w, chosen, clip), (weight.detach(),), (gradient,))
+    assert torch.equal(tangent, gradient * within)
 
 
 def test_scaled_signs_are_the_nearest_of_all() -> None:

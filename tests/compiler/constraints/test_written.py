@@ -66,6 +66,18 @@ def test_a_gradient_is_the_expression(build: Build, clauses: str, expected: Any)
     torch.testing.assert_close(found, expected(weight))
 
 
+def test_a_straight_through_gradient_goes_to_what_was_given_whatever_the_body_makes_of_it(
+    build: Build,
+) -> None:
+    clauses = (
+        "w => round(exp(k * tanh(abs(w) + 1)) * 3 + tanh(k * w) ^ 2) / 3 + clamp(cos(k * w) * sin(w), -1, 1)"
+    )
+    weight, found = gradients(
+        build(NET.format(clauses=f"{clauses}\n  gradient straight_through(clip = 0.9)"))
+    )
+    assert torch.equal(found, (weight.abs() <= 0.9).double())
+
+
 def test_a_gradient_goes_through_every_form(build: Build) -> None:
     graph = verify(build(NET.format(clauses="w => sign(w)\n  gradient (w, g) => g * abs(w)")))
     data = graph_data(graph)
