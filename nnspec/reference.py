@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from nnspec.compiler.catalog import catalog
+from nnspec.compiler.experiment import Choice
 from nnspec.dsl.catalog import Argument, Entry, describe
 from nnspec.dsl.errors import all_errors
 
@@ -31,6 +32,7 @@ FAMILIES = {
     "shared": "Shared instances",
     "weights": "Weights from files",
     "pass": "Analysis passes",
+    "probe": "Probes",
 }
 
 
@@ -85,6 +87,9 @@ def value_text(value: object) -> str:
             return "true" if value else "false"
         case str():
             return f'"{value}"'
+        case Choice():
+            inside = ", ".join(f"{name} = {value_text(given)}" for name, given in value.arguments)
+            return f"{value.name}({inside})" if inside else value.name
         case _:
             return str(value)
 

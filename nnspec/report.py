@@ -274,7 +274,9 @@ def _analysis_section(found: Found) -> Section:
     parts: list[Part] = list(result.tables)
     text = [result.summary]
     if result.plots and figures.available():
-        parts += [Figure(svg=figures.figure(plot.draw), caption=plot.name) for plot in result.plots]
+        parts += [
+            Figure(svg=figures.figure(plot.draw, plot.size), caption=plot.name) for plot in result.plots
+        ]
     elif result.plots:
         text.append(_NO_PLOTS)
     title = f"{found.analysis.replace('_', ' ').capitalize()} of {found.target}"

@@ -34,10 +34,31 @@ class Table(Node):
 
 
 class Plot(Node):
-    """A picture: `draw(axes)` draws it into a matplotlib Axes."""
+    """A picture: `draw(axes)` draws it into a matplotlib Axes; `size` in inches."""
 
     name: str
     draw: Callable[[Any], None]
+    size: tuple[float, float] = (4.2, 2.8)
+
+
+class Dots(Node):
+    """Points in space that belong together: `values` colour them, else `colour` does. `joined` draws a line."""
+
+    name: str
+    points: tuple[tuple[float, float, float], ...]
+    values: tuple[float, ...] = ()
+    colour: str = "#7a828c"
+    size: float = 2.0
+    joined: bool = False
+
+
+class Scene(Node):
+    """A picture in space that a reader of the report may turn."""
+
+    name: str
+    axes: tuple[str, str, str]
+    dots: tuple[Dots, ...]
+    value: str = ""  # what colours mean
 
 
 class Result(Node):
@@ -47,6 +68,7 @@ class Result(Node):
     summary: str
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
+    scenes: tuple[Scene, ...] = ()
 
 
 class Pass:

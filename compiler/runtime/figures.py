@@ -18,7 +18,7 @@ COLOURS = {
     **{"train": "#8b929c", "validation": "#d08a2e", "test": "#3b78b8", "loss": "#8b929c"},
     **{"exact zeros": "#d08a2e", "stored to used": "#3b78b8"},
 }
-_OTHERS = ("#5f8a4f", "#3b78b8", "#d08a2e", "#8b6bb1")  # of curves that are not of a part
+OTHERS = ("#5f8a4f", "#3b78b8", "#d08a2e", "#8b6bb1")  # of curves that are not of a part
 _FONTS = "system-ui, 'Helvetica Neue', Arial, sans-serif"
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -94,7 +94,7 @@ def draw_curves(axes: Any, parts: Curves, boundaries: Sequence[int]) -> None:
     """Draw a line for each part, the mean over the seeds, with a band of one deviation."""
     for number, (part, seeds) in enumerate(parts.items()):
         epochs, centre, spread = _over_seeds(seeds)
-        colour = COLOURS.get(part, _OTHERS[number % len(_OTHERS)])
+        colour = COLOURS.get(part, OTHERS[number % len(OTHERS)])
         axes.plot(epochs, centre, color=colour, linewidth=1.6, label=part, clip_on=False)
         if len(seeds) > 1:
             low = [c - s for c, s in zip(centre, spread, strict=True)]

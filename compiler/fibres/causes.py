@@ -1,0 +1,118 @@
+"""Why some directions of the weights move no output although no symmetry of the architecture says so.
+
+In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause
+explains the null vectors that live on the weights it speaks of: those of dead units, of constant ones
+(and the biases behind them), of doubles, of units that are always on, and of wires whose read-out is narrow.
+What is left is unknown. Each direction is counted once, under the first cause that explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.rank import TOLERANCE, Spectrum
+from nnspec.compiler.fibres.tangents import extended
+from nnspec.compiler.fibres.units import Units
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CAUSES: tuple[str, ...] = (
+    "dead unit",
+    "constant unit",
+    "duplicate units",
+    "always-on unit",
+    "kernel of a read-out",
+    "unknown",
+)
+
+
+def causes(
+    chart: Chart,
+    found: Spectrum,
+    units: tuple[Units, ...],
+    declared: Tensor,
+    expected: int,
+    unused: tuple[int, ...] = (),
+) -> dict[str, int]:
+    """Count the null directions beyond `expected` by cause.
+
+    `declared` is a basis of those that the group's generators give, `unused` the entries that no output
+    depends on. Kernel directions that the group counts have no generators: they are found as kernels.
+    """
+    known = extended(declared, [_null_on(found, unused)] if unused else [], chart.count)
+    owed = max(0, expected - known.shape[1])  # of the group, and still to be found
+    left = max(0, found.nullity - expected)
+    counted = dict.fromkeys(CAUSES, 0)
+    for cause, entries in (*_kernels(units, bool(owed)), *_suspects(units), *_kernels(units, not owed)):
+        before = known.shape[1]
+        known = extended(known, [_null_on(found, entries)], chart.count)
+        new = known.shape[1] - before
+        if cause == "kernel of a read-out":
+            paid = min(owed, new)
+            owed, new = owed - paid, new - paid
+        counted[cause] += min(new, left)
+        left -= min(new, left)
+    counted["unknown"] = left
+    return counted
+
+
+def shares(chart: Chart, hidden: Tensor) -> dict[str, float]:
+    """Return how much of a space of null vectors [p, k] lies on each tensor; the shares add up to 1."""
+    count = max(1, hidden.shape[1])
+    return {key: float((hidden[place] ** 2).sum()) / count for key, place in chart.slices().items()}
+
+
+def beyond(found: Spectrum, declared: Tensor) -> Tensor:
+    """Return a basis of the null vectors that are orthogonal to what the group gives."""
+    import torch
+
+    null = found.null
+    rest = null - declared @ (declared.T @ null)
+    left, values, _ = torch.linalg.svd(rest, full_matrices=False)
+    return left[:, values > 0.5]  # cosines of orthonormal vectors: near 0 or near 1
+
+
+def _suspects(units: tuple[Units, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield causes and the entries of the weights that each speaks of."""
+    own = [(u, index, kind) for u in units for index, kind in enumerate(u.kinds)]
+    for u, index, kind in own:
+        if kind == "dead":
+            yield "dead unit", (*u.made[index], *u.read[index])
+    for u, index, kind in own:
+        if kind == "constant":
+            yield "constant unit", (*u.made[index], *u.read[index], *u.behind)
+    for u in units:
+        for group in u.doubles:
+            yield "duplicate units", _entries(u, group)
+    for u in units:
+        on = tuple(index for index, kind in enumerate(u.kinds) if kind == "always on")
+        if on:
+            yield "always-on unit", (*_entries(u, on), *u.behind)
+
+
+def _kernels(units: tuple[Units, ...], wanted: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for u in units if wanted else ():
+        yield "kernel of a read-out", tuple(dict.fromkeys(chain.from_iterable(u.made)))
+
+
+def _entries(u: Units, group: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(entry for index in group for entry in (*u.made[index], *u.read[index])))
+
+
+def _null_on(found: Spectrum, entries: tuple[int, ...]) -> Tensor:
+    """Return a basis [p, k] of the null vectors that move nothing but these entries."""
+    import torch
+
+    size = found.triangle.shape[1]
+    if not entries:
+        return torch.zeros(size, 0, dtype=torch.float64)
+    chosen = list(dict.fromkeys(entries))
+    _, values, right = torch.linalg.svd(found.triangle[:, chosen], full_matrices=True)
+    rank = int((values > TOLERANCE * found.values[0]).sum())
+    basis = torch.zeros(size, len(chosen) - rank, dtype=torch.float64)
+    basis[chosen] = right[rank:].T
+    return basis

@@ -1,0 +1,113 @@
+"""Functional dimension at one point: rank, hidden symmetries by cause, and where they lie.
+
+In: a typed graph, its derived group (None where some operation states no relations) and a state. Norms are
+taken without their epsilon, as the group is derived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.fibres.causes import CAUSES, beyond, causes, shares
+from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.probe import draw_probe
+from nnspec.compiler.fibres.rank import Spectrum, spectrum
+from nnspec.compiler.fibres.tangents import tangents
+from nnspec.compiler.fibres.units import Units, units
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.generators import key_of
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_INPUTS = 4000  # on which units are watched
+
+
+class Hidden(Node):
+    """What was found at one point. `causes` and `layers` count what the group does not declare."""
+
+    label: str
+    parameters: int
+    declared: int
+    spectrum: Spectrum
+    causes: dict[str, int]
+    layers: dict[str, float]  # share of the hidden directions that lies on each tensor
+    units: tuple[Units, ...]
+
+    @property
+    def hidden(self) -> int:
+        return max(0, self.spectrum.nullity - self.declared)
+
+    def json(self) -> dict[str, Any]:
+        """Return what was found, JSON-able."""
+        gap = self.spectrum.gap
+        return {
+            "weights": self.label,
+            "rank": self.spectrum.rank,
+            "nullity": self.spectrum.nullity,
+            "hidden": self.hidden,
+            "causes": {cause: count for cause, count in self.causes.items() if count},
+            "layers": {key: share for key, share in self.layers.items() if share > 1e-6},
+            "inputs": self.spectrum.inputs,
+            "settled": self.spectrum.settled,
+            "gap": gap if gap != float("inf") else None,
+            "spectrum": list(self.spectrum.values),
+            "units": [
+                {
+                    "wire": u.wire,
+                    "kinds": list(u.kinds),
+                    "active": list(u.active),
+                    "duplicates": [list(group) for group in u.doubles],
+                }
+                for u in self.units
+                if u.functions
+            ],
+        }
+
+
+def hidden_at(
+    graph: Graph,
+    group: SymmetryGroup | None,
+    state: Mapping[str, Tensor],
+    probe: Choice,
+    label: str,
+    seed: int,
+    tolerance: float,
+) -> Hidden:
+    """Return the functional dimension at one state. `graph` is the idealised network."""
+    chart = Chart(graph, state, seed)
+    found = spectrum(chart, chart.point, probe, seed, tolerance)
+    declared = 0 if group is None else group.continuous_dimension
+    counted = dict.fromkeys(CAUSES, 0)
+    lie: dict[str, float] = {}
+    watched: tuple[Units, ...] = ()
+    if group is None:
+        counted["unknown"] = found.nullity
+    else:
+        inputs = draw_probe(graph, probe, seed, max(_INPUTS, probe["samples"]))
+        watched = units(graph, group, chart, chart.point, inputs)
+        if found.nullity > declared:
+            moved = tangents(group, chart, chart.point)
+            counted = causes(chart, found, watched, moved, declared, _unused(group, chart))
+            lie = shares(chart, beyond(found, moved))
+    return Hidden(
+        label=label,
+        parameters=chart.count,
+        declared=declared,
+        spectrum=found,
+        causes=counted,
+        layers=lie,
+        units=watched,
+    )
+
+
+def _unused(group: SymmetryGroup, chart: Chart) -> tuple[int, ...]:
+    places = chart.slices()
+    keys = [key_of(held.key) for held in group.derivation.related.unused]
+    return tuple(
+        entry for key in keys if key in places for entry in range(places[key].start, places[key].stop)
+    )

@@ -1,0 +1,137 @@
+"""The rank of dF/dtheta: how many directions of the weights move the network's outputs on a probe.
+
+In: a chart, a point and inputs. The Jacobian [rows, p] is never kept whole: its rows are folded into a
+triangle R (p x p) by QR, and the singular values of R are those of the Jacobian. Unlike the Gram matrix this
+does not square the condition number. Inputs are doubled until the rank has stopped growing, since piecewise
+linear functions show some directions in small regions only. Double precision throughout.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.probe import draw_probe
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOLERANCE = 1e-9  # of the largest singular value
+PARAMETER_LIMIT = 4000  # the cost grows with the cube
+_PATIENCE = 2  # doublings of the inputs that must add nothing
+_MOST_WORK = 2e10  # rows times columns squared; small networks see many inputs, large ones at least 2 p rows
+_ROWS_AT_ONCE = 4096
+_NUMBERS_AT_ONCE = 1 << 19
+
+
+class Spectrum(Node):
+    """Singular values of a Jacobian, falling, on so many inputs; `right` holds right vectors as rows."""
+
+    values: tuple[float, ...]
+    rank: int
+    inputs: int
+    settled: bool  # the last doublings of the inputs added nothing
+    triangle: Tensor  # R, with the singular values and right vectors of the Jacobian
+    right: Tensor  # [p, p]
+
+    @property
+    def nullity(self) -> int:
+        return len(self.values) - self.rank
+
+    @property
+    def gap(self) -> float:
+        """Return the smallest singular value that counts over the largest that does not."""
+        if self.rank in (0, len(self.values)):
+            return inf
+        dropped = self.values[self.rank]
+        return self.values[self.rank - 1] / dropped if dropped else inf
+
+    @property
+    def null(self) -> Tensor:
+        """Return an orthonormal basis [p, nullity] of what moves no output."""
+        return self.right[self.rank :].T
+
+
+def jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return dF/dtheta [samples * m, p] by forward mode, or by reverse mode where that has fewer columns."""
+    import torch
+
+    def outputs(vector: Tensor) -> Tensor:
+        return chart.outputs(vector, inputs)
+
+    rows = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1] * len(inputs[0])
+    if chart.count > rows:
+        chunk = _chunk(rows, chart.count)
+        return torch.func.jacrev(outputs, chunk_size=chunk)(point).reshape(rows, chart.count)
+
+    def derivative(direction: Tensor) -> Tensor:
+        return torch.func.jvp(outputs, (point,), (direction,))[1]
+
+    columns = torch.vmap(derivative, randomness="same", chunk_size=_chunk(chart.count, rows))
+    return columns(torch.eye(chart.count, dtype=point.dtype)).reshape(chart.count, rows).T
+
+
+def _chunk(count: int, other: int) -> int:
+    """Return how many columns at once keep what stands between input and output small."""
+    return max(1, min(count, _NUMBERS_AT_ONCE // max(1, other)))
+
+
+def spectrum(
+    chart: Chart, point: Tensor, probe: Choice, seed: int = 0, tolerance: float = TOLERANCE
+) -> Spectrum:
+    """Return the spectrum at a point, on as many inputs as it takes for the rank to settle."""
+    triangle = None
+    width = chart.outputs(point, draw_probe(chart.graph, probe, seed, 1)).shape[1]
+    most = max(_MOST_WORK / chart.count**2, 2 * chart.count) / width
+    total, count, still, rank = 0, max(probe["samples"], 64), 0, -1
+    found: Spectrum | None = None
+    while found is None or (still < _PATIENCE and total < most and found.nullity):
+        inputs = draw_probe(chart.graph, probe, seed + 7919 * total, count)
+        triangle = fold(chart, point, inputs, triangle)
+        total += count
+        count = total
+        found = decompose(triangle, total, tolerance)
+        still = still + 1 if found.rank == rank else 0
+        rank = found.rank
+    return found.replace(settled=still >= _PATIENCE or not found.nullity)
+
+
+def fold(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...], triangle: Tensor | None) -> Tensor:
+    """Fold the rows of the Jacobian on some inputs into a triangle that may hold others."""
+    import torch
+
+    linear_algebra = torch.linalg
+    width = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1]
+    step = max(1, max(_ROWS_AT_ONCE, chart.count) // max(1, width))
+    for start in range(0, len(inputs[0]), step):
+        rows = jacobian(chart, point, tuple(item[start : start + step] for item in inputs))
+        stacked = rows if triangle is None else torch.cat([triangle, rows])
+        triangle = linear_algebra.qr(stacked, mode="r").R if len(stacked) > chart.count else stacked
+    assert triangle is not None
+    return triangle
+
+
+def decompose(triangle: Tensor, inputs: int, tolerance: float = TOLERANCE) -> Spectrum:
+    """Return the spectrum of a triangle."""
+    import torch
+
+    _, found, right = torch.linalg.svd(triangle, full_matrices=True)
+    listed: list[float] = found.tolist()
+    listed += [0.0] * (triangle.shape[1] - len(listed))
+    rank = sum(value > tolerance * listed[0] for value in listed)
+    return Spectrum(
+        values=tuple(listed), rank=rank, inputs=inputs, settled=False, triangle=triangle, right=right
+    )
+
+
+def rank_of(matrix: Tensor, tolerance: float = TOLERANCE, largest: float | None = None) -> int:
+    """Return the numerical rank; `largest` stands in place of the largest singular value."""
+    import torch
+
+    if not matrix.numel():
+        return 0
+    found: list[float] = torch.linalg.svdvals(matrix).tolist()
+    return sum(value > tolerance * (found[0] if largest is None else largest) for value in found)

@@ -1,0 +1,75 @@
+"""The values inside a network on a batch: every tensor of the flat graph, by its number.
+
+In: a typed graph, a state and inputs. Each use of an operation is run as a network of its own, with the
+weights as that use sees them; nothing here knows what an operation computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.emit.load import function, weight_function
+from nnspec.compiler.flat import Use, flatten
+from nnspec.compiler.ir import Block, Call, Child, Graph, Instance, Port, Primitive, Tensor, Weight, state_key
+
+if TYPE_CHECKING:
+    import torch
+
+_CHILD = "used"
+
+
+def values(
+    graph: Graph, state: Mapping[str, torch.Tensor], inputs: tuple[torch.Tensor, ...]
+) -> list[torch.Tensor]:
+    """Return the value of every number of `flatten(graph)`, with the batch as first axis."""
+    flat = flatten(graph)
+    found: dict[int, torch.Tensor] = dict(zip(flat.inputs, inputs, strict=True))
+    for use in flat.uses:
+        made = _run(use, state, tuple(found[number] for number in use.inputs))
+        found.update(zip(use.outputs, made, strict=True))
+    return [found[number] for number in range(len(flat.values))]
+
+
+def _run(
+    use: Use, state: Mapping[str, torch.Tensor], inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    parameters: dict[str, torch.Tensor] = {}
+    for name, held in use.weights:
+        weight = weight_function(held.weight, held.path)(state)
+        parameters[state_key(f"{_CHILD}.{name}" if "." in name else _CHILD, _own(name))] = (
+            weight.transpose(0, 1) if held.transposed else weight
+        )
+    made: Any = function(_alone(use))(parameters, *inputs)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _own(name: str) -> str:
+    return "" if "." in name else name
+
+
+def _alone(use: Use) -> Graph:
+    """Return a network that is one use of an operation, with plain weights."""
+    inputs = tuple(f"in{index}" for index in range(len(use.inputs)))
+    outputs = tuple(f"out{index}" for index in range(len(use.outputs)))
+    primitive = use.primitive
+    body = primitive.options.get("body")
+    instance: Instance = body if isinstance(body, Block) else _plain(use)
+    block = Block(
+        name="use",
+        inputs=tuple(Port(name=name, value=name) for name in inputs),
+        outputs=tuple(Port(name=name, value=name) for name in outputs),
+        children=(Child(name=_CHILD, instances=(instance,)),),
+        body=(Call(child=_CHILD, inputs=inputs, outputs=outputs),),
+        types=tuple(zip((*inputs, *outputs), (*primitive.inputs, *primitive.outputs), strict=True)),
+    )
+    return Graph(name="use", root=block)
+
+
+def _plain(use: Use) -> Primitive:
+    """Return the operation with weights that are stored as they are used."""
+    weights = tuple(
+        Weight(name=name, stored=(Tensor(name=name, shape=held.weight.shape),), shape=held.weight.shape)
+        for name, held in use.weights
+    )
+    return use.primitive.replace(weights=weights, constraints=())

@@ -1,0 +1,274 @@
+"""`dimension`: functional dimension, the rank of dF/dtheta, and the symmetries that no declaration shows.
+
+In: a typed graph, trained states or none. Out: for each state the spectrum of the Jacobian, its rank, and
+p - rank - (continuous dimension of the derived group) = hidden symmetries, by cause and by layer.
+(Grigsby, Lindsey, Meyerhoff, Wu, Functional dimension of feedforward ReLU neural networks, 2022.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.fibres.probe import DEFAULT
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
+from nnspec.compiler.passes.cost import cost_table
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.dsl.catalog import Argument, validate
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.errors.fibres import NothingToMove, RankPrecision, TooManyParameters, WeightsNotFinite
+
+if TYPE_CHECKING:
+    from nnspec.compiler.fibres.hidden import Hidden
+
+_FLOOR = 1e-20  # of the largest singular value, below which a plot shows nothing
+
+
+class Dimension(Pass):
+    name = "dimension"
+    doc = """How many directions of the weights move the network's outputs, and why the others do not.
+
+    The rank of the Jacobian of all outputs with respect to all learned weights, in double precision, on inputs
+    that are doubled until it no longer grows. A singular value counts if it is above `tolerance` times the largest.
+    What is left after the continuous dimension of the derived group are hidden symmetries, listed by cause: dead,
+    constant, duplicate and always-on units, kernels of read-outs, unknown."""
+    arguments = (
+        Argument(name="seeds", kind="int", doc="how many sets of random weights", default=3, at_least=1),
+        Argument(
+            name="weights",
+            kind="choice",
+            choices=("initial", "normal"),
+            doc="those the network begins with, or standard normal ones in every tensor",
+            default="initial",
+        ),
+        Argument(name="probe", kind="probe", doc="the first inputs; more are drawn alike", default=DEFAULT),
+        Argument(
+            name="tolerance",
+            kind="real",
+            doc="of the largest singular value",
+            default=1e-9,
+            above=0,
+            below=1,
+        ),
+        Argument(
+            name="precision",
+            kind="choice",
+            choices=("float64", "float32"),
+            doc="ranks need float64",
+            default="float64",
+        ),
+    )
+
+    def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
+        given, _ = validate(self.entry(), dict(options))
+        self.refuse(subject, given)
+        found = _points(subject, given)
+        return Result(
+            data=_data(subject, found, given),
+            summary=_summary(subject, found),
+            tables=_tables(found),
+            plots=(Plot(name="spectrum", draw=lambda axes: _draw(axes, found, given["tolerance"])),),
+        )
+
+    def refuse(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        """Raise SpecError where no rank can be had."""
+        from nnspec.compiler.fibres.rank import PARAMETER_LIMIT
+
+        span = subject.graph.root.span
+        if options["precision"] != "float64":
+            raise SpecError((RankPrecision(span, pass_name=self.name, precision=options["precision"]),))
+        count = cost_table(subject.graph).parameters
+        if count > PARAMETER_LIMIT:
+            error = TooManyParameters(
+                span,
+                pass_name=self.name,
+                does="counts ranks of",
+                limit=PARAMETER_LIMIT,
+                network=subject.graph.name,
+                parameters=count,
+            )
+            raise SpecError((error,))
+        refuse_fixed(subject.graph, self.name)
+        refuse_infinite(subject, self.name)
+
+
+def refuse_fixed(graph: Graph, pass_name: str) -> None:
+    """Raise SpecError if no weight may move."""
+    from nnspec.compiler.fibres.chart import movable_keys
+
+    if not movable_keys(graph):
+        error = NothingToMove(
+            graph.root.span,
+            pass_name=pass_name,
+            network=graph.name,
+            why="it has no weights that may move by small steps",
+            advice="give it a layer with learned weights that no straight-through constraint rounds",
+        )
+        raise SpecError((error,))
+
+
+def refuse_infinite(subject: Subject, pass_name: str) -> None:
+    """Raise SpecError naming tensors of trained states that hold NaN or infinity."""
+    import torch
+
+    for number, state in enumerate(subject.states):
+        bad = [n for n, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+        if bad:
+            where = f"{', '.join(f'`{name}`' for name in bad)} of {_label(subject, number)}"
+            raise SpecError((WeightsNotFinite(subject.graph.root.span, pass_name=pass_name, where=where),))
+
+
+def group_of(graph: Graph) -> SymmetryGroup | None:
+    """Return the derived group; None where an operation states no relations."""
+    try:
+        return symmetry_group(graph)
+    except SpecError:
+        return None
+
+
+def _points(subject: Subject, options: Mapping[str, Any]) -> list[Hidden]:
+    from nnspec.compiler.emit.load import initial_state
+    from nnspec.compiler.fibres.hidden import hidden_at
+    from nnspec.compiler.symmetry.guards import idealised, random_state
+
+    group = group_of(subject.graph)
+    graph = idealised(subject.graph)
+    if subject.states:
+        states = [(_label(subject, number), state) for number, state in enumerate(subject.states)]
+    elif options["weights"] == "normal" and group is not None:
+        states = [(f"seed {seed}", random_state(graph, group, seed)) for seed in range(options["seeds"])]
+    else:
+        states = [(f"seed {seed}", initial_state(graph, seed)) for seed in range(options["seeds"])]
+    return [
+        hidden_at(graph, group, state, options["probe"], label, number, options["tolerance"])
+        for number, (label, state) in enumerate(states)
+    ]
+
+
+def _label(subject: Subject, number: int) -> str:
+    seeds = () if subject.experiment is None else subject.experiment.seeds
+    return f"trained seed {seeds[number]}" if number < len(seeds) else f"state {number}"
+
+
+def _data(subject: Subject, found: list[Hidden], options: Mapping[str, Any]) -> dict[str, Any]:
+    group = group_of(subject.graph)
+    return {
+        "network": subject.graph.name,
+        "parameters": found[0].parameters,
+        "declared": None if group is None else found[0].declared,
+        "completeness": None if group is None else group.completeness,
+        "dimension": max(one.spectrum.rank for one in found),
+        "tolerance": options["tolerance"],
+        "dtype": "float64",
+        "stored": _stored(subject),
+        "points": [one.json() for one in found],
+    }
+
+
+def _stored(subject: Subject) -> str:
+    """Return the number type in which trained weights were stored."""
+    for state in subject.states:
+        for value in state.values():
+            if value.is_floating_point():
+                return str(value.dtype).removeprefix("torch.")
+    return "float64"
+
+
+def _summary(subject: Subject, found: list[Hidden]) -> str:
+    ranks = sorted({one.spectrum.rank for one in found})
+    hidden = sorted({one.hidden for one in found})
+    text = (
+        f"{subject.graph.name} has {found[0].parameters:,} parameters; {_range(ranks)} directions move its outputs, "
+        f"{found[0].declared:,} are declared symmetries, {_range(hidden)} hidden."
+    )
+    if _stored(subject) == "float32":
+        text += " Its float32 weights were taken as they are; all was computed in float64."
+    if not all(one.spectrum.settled for one in found):
+        text += " The rank was still growing with the inputs: it is a lower bound."
+    group = group_of(subject.graph)
+    if group is not None and not group.is_exact and max(hidden):
+        text += (
+            " The declared group is a lower bound here, so some that are hidden may be the architecture's."
+        )
+    if group is None:
+        text += (
+            " Some operation states no relations, so no symmetry is declared and all are counted as hidden."
+        )
+    return text
+
+
+def _range(numbers: list[int]) -> str:
+    return f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"
+
+
+def _tables(found: list[Hidden]) -> tuple[Table, ...]:
+    gaps = [one.spectrum.gap for one in found]
+    rows = tuple(
+        (
+            one.label,
+            one.spectrum.rank,
+            one.spectrum.nullity,
+            one.declared,
+            one.hidden,
+            _causes(one),
+            one.spectrum.inputs,
+            None if gap == float("inf") else gap,
+        )
+        for one, gap in zip(found, gaps, strict=True)
+    )
+    columns = ("weights", "rank", "nullity", "declared", "hidden", "because", "inputs", "gap")
+    tables = [Table(title="Functional dimension", columns=columns, rows=rows)]
+    units = tuple(
+        (one.label, u.wire, len(u.kinds), *_counts(u), 100 * min(u.active), 100 * max(u.active))
+        for one in found
+        for u in one.units
+        if u.functions
+    )
+    if units:
+        columns = ("weights", "wire", "units", "dead", "constant", "always on", "duplicates")
+        shares = ("least active, %", "most active, %")
+        tables.append(Table(title="Units on the probe", columns=(*columns, *shares), rows=units))
+    layers = tuple(
+        (one.label, key, 100 * share) for one in found for key, share in one.layers.items() if share > 0.005
+    )
+    if layers:
+        columns = ("weights", "tensor", "share, %")
+        tables.append(Table(title="Where the hidden directions lie", columns=columns, rows=layers))
+    return tuple(tables)
+
+
+def _counts(u: Any) -> tuple[int, int, int, int]:
+    doubles = sum(len(group) - 1 for group in u.doubles)
+    return u.count("dead"), u.count("constant"), u.count("always on"), doubles
+
+
+def _causes(one: Hidden) -> str:
+    return ", ".join(f"{cause}: {count}" for cause, count in one.causes.items() if count)
+
+
+def _draw(axes: Any, found: list[Hidden], tolerance: float) -> None:
+    """Draw the singular values of each point, and the tolerance that parts them."""
+    from nnspec.compiler.runtime.figures import GREY, OTHERS
+
+    for number, one in enumerate(found[:4]):
+        values = [value / one.spectrum.values[0] for value in one.spectrum.values]
+        places = range(1, len(values) + 1)
+        shown = [max(value, _FLOOR) for value in values]
+        style = "o" if len(values) <= 60 else "."
+        axes.plot(places, shown, style, markersize=3, color=OTHERS[number % 4], label=one.label, alpha=0.8)
+    axes.axhline(tolerance, color=GREY, linewidth=0.8, linestyle="--")
+    across = axes.get_yaxis_transform()
+    axes.text(0.99, tolerance, "tolerance", color=GREY, fontsize=7, va="bottom", ha="right", transform=across)
+    axes.set_yscale("log")
+    axes.set_ylim(_FLOOR / 5, 5)
+    axes.set_xlabel("index")
+    axes.set_ylabel("singular value / largest")
+    axes.set_title("spectrum of dF/dθ", loc="left")
+    axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
+    if len(found) > 1:
+        axes.legend(fontsize=7, loc="lower left")
+
+
+PASSES = (Dimension(),)
