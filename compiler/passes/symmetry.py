@@ -7,16 +7,17 @@ at random weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
-from nnspec.compiler.passes.cost import cost_table
+from nnspec.compiler.passes.analysis import Cell, Pass, Plot, Result, Subject, Table
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument
-from nnspec.dsl.diagnostics import SpecError
-from nnspec.dsl.errors.passes import TooLargeToVerify
+
+if TYPE_CHECKING:
+    from nnspec.compiler.symmetry.verification import Verification
 
 
 class Symmetry(Pass):
@@ -33,33 +34,37 @@ class Symmetry(Pass):
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         group = symmetry_group(subject.graph)
-        data = group.json()
-        tables = [_wires(group), _families(group)]
+        data = group.json() | {"verified": None}
+        tables, plots = [_wires(group), _factors(group), _families(group)], list(_plots(group))
+        summary = _summary(group)
         if options.get("verify", False):
-            data["verified"] = verified = self.verify(subject, group, options.get("seed", 0))
-            rows = tuple((name, value) for name, value in verified.items())
-            tables.append(Table(title="Verified", columns=("what", "value"), rows=rows))
-        else:
-            data["verified"] = None
-        several = sum(bool(count) for count in group.families.values()) > 1
-        plots = (Plot(name="dimensions", draw=lambda axes: _draw(axes, group)),) if several else ()
-        return Result(data=data, summary=_summary(group), tables=tuple(tables), plots=plots)
+            found = self.verify(subject, group, options.get("seed", 0))
+            data["verified"] = found.json()
+            tables.append(_verified(found))
+            plots += _spectrum(found)
+            summary += f" {_verdict(group, found)}"
+        return Result(
+            data=data,
+            summary=summary,
+            tables=tuple(table for table in tables if table.rows),
+            plots=tuple(plots),
+        )
 
-    def verify(self, subject: Subject, group: SymmetryGroup, seed: int) -> dict[str, Any]:
-        """Return what the guards found, or raise SpecError if the network is too large for them."""
-        from nnspec.compiler.symmetry.guards import PARAMETER_LIMIT, verify_group
+    def verify(self, subject: Subject, group: SymmetryGroup, seed: int) -> Verification:
+        """Return what the guards found; SpecError for what cannot be verified."""
+        from nnspec.compiler.symmetry.verification import verify
 
-        count = cost_table(subject.graph).parameters
-        if count > PARAMETER_LIMIT:
-            error = TooLargeToVerify(
-                subject.graph.root.inputs[0].span if subject.graph.root.inputs else None,
-                pass_name=self.name,
-                limit=PARAMETER_LIMIT,
-                network=subject.graph.name,
-                parameters=count,
-            )
-            raise SpecError((error,))
-        return verify_group(subject.graph, group, seed).json()
+        seeds = () if subject.experiment is None else subject.experiment.seeds
+        states = [(own, as_double(state)) for own, state in zip(seeds, subject.states, strict=False)]
+        return verify(subject.graph, group, seed, states)
+
+
+def as_double(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights as doubles, the same numbers; ranks cannot be told in single precision."""
+    return {
+        name: value.detach().cpu().double() if value.dtype.is_floating_point else value.detach().cpu()
+        for name, value in state.items()
+    }
 
 
 def _wires(group: SymmetryGroup) -> Table:
@@ -72,6 +77,28 @@ def _families(group: SymmetryGroup) -> Table:
     return Table(title="Continuous directions", columns=("family", "dimension"), rows=rows)
 
 
+def _factors(group: SymmetryGroup) -> Table:
+    rows = tuple((f.group, f.wire, f.log10_order) for f in group.factors)
+    return Table(title="Factors of the discrete part", columns=("group", "wire", "log10 of order"), rows=rows)
+
+
+def _verified(found: Verification) -> Table:
+    """One row for each seed; of a large network one for what was looked at."""
+    rows: list[tuple[Cell, ...]] = [
+        (f"{which}, seed {one.seed}", one.generators, one.max_output_error, one.nullity, _finite(one.gap))
+        for which, trials in (("random", found.trials), ("trained", found.given))
+        for one in trials
+    ]
+    if not rows:
+        rows = [("random", *found.tried, None, None)]
+    columns = ("weights", "generators", "largest change of an output", "nullity", "gap in the spectrum")
+    return Table(title="Verified", columns=columns, rows=tuple(rows))
+
+
+def _finite(number: float) -> float | None:
+    return number if isfinite(number) else None
+
+
 def _summary(group: SymmetryGroup) -> str:
     small = group.order is not None and group.order < 10**15
     order = f"{group.order:,}" if small else f"about 10^{group.log10_order:.1f}"
@@ -79,6 +106,54 @@ def _summary(group: SymmetryGroup) -> str:
         f"{group.network} has {order} discrete equivalents of each weight and "
         f"{group.continuous_dimension:,} flat directions ({group.completeness})."
     )
+
+
+def _verdict(group: SymmetryGroup, found: Verification) -> str:
+    """Say in a sentence or two what verification came to."""
+    tried = f"{found.generators} generators change no output by more than {found.max_output_error:.1e} of it"
+    if found.surplus is None:
+        part = found.sampled
+        if part is None:
+            return f"Verified in part: {tried}; the Jacobian is too large to look at."
+        return (
+            f"Verified in part: {tried}; of {found.parameters:,} parameters {part.columns:,} were moved, with "
+            f"{part.nullity} flat directions among them, {part.derived} of these from the group at least."
+        )
+    seeds = f"{len(found.trials)} seeds"
+    if not found.surplus:
+        return f"Verified: {tried}, and the Jacobian has as many flat directions, over {seeds}."
+    more = f"the Jacobian has {found.surplus} more flat directions than were derived, at each of {seeds}"
+    claimed = " though none more were expected" if group.is_exact else ""
+    return f"Verified as a lower bound: {tried}; {more}{claimed}."
+
+
+def _plots(group: SymmetryGroup) -> Iterator[Plot]:
+    if sum(bool(count) for count in group.families.values()) > 1:
+        yield Plot(name="flat directions by family", draw=lambda axes: _draw(axes, group))
+
+
+def _spectrum(found: Verification) -> Iterator[Plot]:
+    best = found.best
+    if best is not None and len(best.spectrum.values) > 1:
+        values, rank = best.spectrum.values, best.spectrum.rank
+        name = f"singular values of the Jacobian, seed {best.seed}"
+        yield Plot(name=name, draw=lambda axes: draw_spectrum(axes, values, rank))
+
+
+def draw_spectrum(axes: Any, values: Sequence[float], rank: int) -> None:
+    """Draw singular values over the largest, with the gap between those kept and those dropped."""
+    top = values[0] or 1.0
+    floor = 1e-18
+    shown = [max(value / top, floor) for value in values]
+    kept, dropped = shown[:rank], shown[rank:]
+    axes.semilogy(range(1, rank + 1), kept, color="#3b78b8", marker=".", markersize=3, linewidth=0.8)
+    if dropped:
+        places = range(rank + 1, len(shown) + 1)
+        axes.semilogy(places, dropped, color="#d08a2e", marker=".", markersize=3, linewidth=0.8)
+        axes.axvspan(rank + 0.5, len(shown) + 0.5, color="#d08a2e", alpha=0.12, linewidth=0)
+    axes.set_xlabel(f"rank {rank}, {len(dropped)} flat")
+    axes.set_ylabel("over the largest")
+    axes.set_title("singular values", loc="left")
 
 
 def _draw(axes: Any, group: SymmetryGroup) -> None:

@@ -46,7 +46,7 @@ def _wire(derivation: Derivation, space: Atom, name: str) -> Wire:
         group=label(derivation, space),
         multiplicity=max(_multiplicity(derivation, atom) for atom in derivation.weight_atoms[space]),
         reason=_reason(why),
-        line=None if why is None else _line(why),
+        line=_line(derivation, space, why),
         is_fixed=space in derivation.spaces.fixed,
         tensors=tuple(dict.fromkeys(atom.tensor for atom in atoms)),
         weights=tuple(dict.fromkeys(atom.tensor for atom in derivation.weight_atoms[space])),
@@ -90,6 +90,12 @@ def _reason(why: Why | None) -> str:
     return f"{use.word} is {why.text}" if why.text.startswith("a") else f"{use.path}: {why.text}"
 
 
-def _line(why: Why) -> int | None:
-    span = None if why.stated is None else why.stated.use.span
-    return None if span is None else span.line
+def _line(derivation: Derivation, space: Atom, why: Why | None) -> int | None:
+    """Return the line of the use that decided, else that of the border or of the first value that has the space."""
+    if why is not None and why.stated is not None:
+        span = why.stated.use.span
+        return None if span is None else span.line
+    carriers = [derivation.related.carriers[atom.tensor] for atom in derivation.classes[space]]
+    border = {*derivation.related.inputs, *derivation.related.outputs}
+    carriers.sort(key=lambda carrier: carrier.name not in border)
+    return next((carrier.span.line for carrier in carriers if carrier.span is not None), None)

@@ -27,6 +27,11 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="PASS",
         help='such as cost or "symmetry(verify = true)"; without it, what the file itself asks for',
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="try the symmetries on random weights: short for symmetry(verify = true)",
+    )
     add_training(parser)
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="write a report: FILE.html")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -51,7 +56,8 @@ def run(options: Namespace) -> int:
 def _analyses(spec: Spec, options: Namespace) -> list[Analysis]:
     if options.analysis is not None:
         target = options.name or options.network or spec.network().name
-        return [asked_for(spec, target, options.analysis, settings(options.parameters))]
+        found = asked_for(spec, target, options.analysis, settings(options.parameters))
+        return [_verifying(found) if options.verify else found]
     name: str | None = options.name or options.network
     own = [analysis for analysis in spec.checked.analyses if name in (None, analysis.target)]
     if not own:
@@ -59,7 +65,31 @@ def _analyses(spec: Spec, options: Namespace) -> list[Analysis]:
 
         about = "" if name is None else f" of `{name}`"
         raise UsageError(NothingToAnalyse(None, file=spec.name, about=about))
-    return own
+    return [_verifying(analysis) for analysis in own] if options.verify else own
+
+
+def _verifying(analysis: Analysis) -> Analysis:
+    """Return the analysis with those of its passes verified that can be; UsageError if none can."""
+    from nnspec.compiler.passes.registry import find
+
+    able = {
+        choice.name
+        for choice in analysis.passes
+        if any(argument.name == "verify" for argument in find(choice.name).arguments)
+    }
+    if not able:
+        from nnspec.dsl.errors.passes import NothingToVerify
+
+        asked = f"what is asked for is {', '.join(f'`{choice.name}`' for choice in analysis.passes)}"
+        raise UsageError(NothingToVerify(None, asked=asked))
+    return analysis.replace(
+        passes=tuple(
+            choice.replace(arguments=tuple((choice.options | {"verify": True}).items()))
+            if choice.name in able
+            else choice
+            for choice in analysis.passes
+        )
+    )
 
 
 def _data(found: list[Found], options: Namespace) -> Any:

@@ -311,3 +311,15 @@ def test_doctor_says_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch,
     assert main(["doctor"]) == 3
     out = capsys.readouterr().out
     assert "pip install torch" in out and 'pip install "nnspec[data]"' in out
+
+
+def test_verify_is_a_flag_and_the_json_says_what_it_found(spec: Any, capsys: Any) -> None:
+    assert main(["analyze", spec(), "--pass", "symmetry", "--verify", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    keys = ["log10_order", "order", "factors", "continuous_dimension", "families", "wires", "completeness"]
+    assert set(data) >= {*keys, "verified"}
+    assert set(data["wires"][0]) >= {"name", "size", "group", "reason", "line"}
+    assert set(data["verified"]) >= {"generators", "max_output_error", "nullity"}
+    assert data["verified"]["nullity"] == min(data["verified"]["nullities"]) >= data["continuous_dimension"]
+    assert main(["analyze", spec(), "--pass", "cost", "--verify"]) == 2
+    assert "N0979" in capsys.readouterr().err

@@ -199,9 +199,9 @@ def test_run_without_experiments_draws(spec: str) -> None:
     assert "<svg" in Path("reports/xor.html").read_text()
 
 
-def test_run_reports_what_an_analysis_refuses(spec: str, capsys: Any) -> None:
-    large = SPEC.replace("width: int = 4", "width: int = 400")
-    Path(spec).write_text(large.replace("  cost\n", "  symmetry(verify = true)\n  cost\n"))
+def test_run_reports_what_an_analysis_refuses(spec: str, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("nnspec.compiler.symmetry.verification.LARGEST", 10)
+    Path(spec).write_text(SPEC.replace("  cost\n", "  symmetry(verify = true)\n  cost\n"))
     assert main(["run", spec]) == 3
     captured = capsys.readouterr()
     assert "N0961" in captured.err and captured.out.endswith("report: reports/xor.html\n")

@@ -1,0 +1,147 @@
+"""What the guards of a group try it on: random weights and inputs, and the network as a pure function of them.
+
+In: a typed graph and its group. Weights are generic and in double precision; inputs are of the declared types. The
+network may be idealised: its norms get an epsilon that is lost beside any variance (with it, a scale before a norm
+holds only up to that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any, cast
+
+from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
+from nnspec.compiler.relations import Normalize, Sum
+from nnspec.compiler.symmetry.generators import key_of
+from nnspec.compiler.symmetry.record import SymmetryGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TINY = 1e-60  # an epsilon that is lost beside any variance
+
+
+def idealised(graph: Graph) -> Graph:
+    """Return a network whose norms have an epsilon too small to matter."""
+    known: dict[int, Any] = {}
+
+    def instance(given: Instance) -> Instance:
+        if id(given) not in known:
+            known[id(given)] = block(given) if isinstance(given, Block) else primitive(given)
+        return known[id(given)]
+
+    def primitive(given: Primitive) -> Primitive:
+        arguments = tuple((n, TINY if n == "epsilon" else value) for n, value in given.arguments)
+        return given.replace(arguments=arguments)
+
+    def block(given: Block) -> Block:
+        children = tuple(
+            child.replace(instances=tuple(instance(item) for item in child.instances))
+            for child in given.children
+        )
+        body = tuple(
+            statement.replace(operation=primitive(statement.operation))
+            if isinstance(statement, Apply)
+            else statement
+            for statement in given.body
+        )
+        return given.replace(children=children, body=body)
+
+    return graph.replace(root=block(graph.root))
+
+
+def random_state(graph: Graph, group: SymmetryGroup, seed: int, *, calm: bool = False) -> dict[str, Tensor]:
+    """Return generic weights: normal, and positive where a buffer holds variances.
+
+    Those of a `calm` state are over the root of their fan-in, so that a deep network does not amplify rounding.
+    """
+    import torch
+
+    from nnspec.compiler.emit.load import initial_state
+
+    variances = {
+        key_of(stated.relation.variance)
+        for stated in group.derivation.related.stated
+        if isinstance(stated.relation, Normalize) and stated.relation.variance is not None
+    }
+    random = torch.Generator().manual_seed(seed)
+    made: dict[str, Tensor] = {}
+    for name, value in initial_state(graph, 0).items():
+        if not value.dtype.is_floating_point:
+            made[name] = value
+            continue
+        drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
+        fan_in = prod(value.shape[1:]) if calm else 1
+        made[name] = drawn.abs() + 0.5 if name in variances else drawn / fan_in**0.5
+    return made
+
+
+def random_inputs(graph: Graph, group: SymmetryGroup, count: int, seed: int) -> tuple[Tensor, ...]:
+    """Return inputs of a network's declared types; symbolic sizes become 3, whole numbers name any row."""
+    import torch
+
+    random = torch.Generator().manual_seed(seed + 1)
+    types = dict(graph.root.types)
+    rows = min(_table_sizes(group), default=2)
+    made: list[Tensor] = []
+    for port in graph.root.inputs:
+        kind = types[port.value]
+        shape = (count, *(size if isinstance(size, int) else 3 for size in kind.shape))
+        if kind.dtype in ("real", "complex"):
+            number = torch.float64 if kind.dtype == "real" else torch.complex128
+            made.append(1.5 * torch.randn(shape, generator=random, dtype=number))
+        else:
+            drawn = torch.randint(0, 2 if kind.dtype == "bool" else rows, shape, generator=random)
+            made.append(drawn.bool() if kind.dtype == "bool" else drawn)
+    return tuple(made)
+
+
+def _table_sizes(group: SymmetryGroup) -> list[int]:
+    """Return the numbers of rows of tables in which entries are looked up."""
+    carriers = group.derivation.related.carriers
+    return [
+        size
+        for stated in group.derivation.related.stated
+        if isinstance(stated.relation, Sum)
+        for term in stated.relation.terms
+        for label, size in zip(term.labels, carriers[term.tensor].shape, strict=True)
+        if label.startswith("#") and isinstance(size, int)
+    ]
+
+
+def outputs_of(found: Any) -> Tensor:
+    """Return every output as one vector a sample."""
+    import torch
+
+    listed = cast("tuple[Any, ...]", found if isinstance(found, tuple) else (found,))
+    plain = [torch.view_as_real(item) if item.is_complex() else item for item in listed]
+    return torch.cat([item.reshape(item.shape[0], -1) for item in plain], dim=1)
+
+
+def with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
+    """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
+    import torch
+
+    from nnspec.compiler.emit.load import forward_mode, function
+
+    forward = function(graph)
+
+    def seeded(*arguments: Any) -> Any:
+        random: Any = torch.random
+        with random.fork_rng(devices=[]), forward_mode():
+            torch.default_generator.manual_seed(seed)
+            return forward(*arguments)
+
+    return seeded
+
+
+def learned_keys(graph: Graph) -> list[str]:
+    """Return the state-dict keys of the learned tensors that may move by any small step."""
+    return [
+        state_key(located.path, tensor.name)
+        for located in instances(graph.root)
+        for weight in located.primitive.weights
+        for tensor in weight.stored
+        if tensor.kind == "learned" and not any(item.has_own_gradient for item in weight.maps)
+    ]

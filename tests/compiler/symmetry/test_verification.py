@@ -1,0 +1,149 @@
+"""Verification: what each guard catches, over several seeds, at given weights, and of large networks in part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.passes.analysis import Subject
+from nnspec.compiler.passes.registry import find
+from nnspec.compiler.symmetry import guards, verification
+from nnspec.compiler.symmetry.draws import idealised, random_state
+from nnspec.compiler.symmetry.generators import Generator
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.spectrum import Spectrum, jacobian_spectrum
+from nnspec.dsl.diagnostics import InternalError, SpecError
+
+Build = Callable[..., Graph]
+
+
+def net(body: str, shape: str = "real[4]") -> str:
+    return f"network n {{\n  input x: {shape}\n  {body}\n}}\n"
+
+
+RELU = net("output y = x -> dense(6) -> relu -> dense(5) -> relu -> dense(3)")
+TANH = net("output y = x -> dense(5) -> tanh -> dense(3)")
+RESIDUAL = net("h = x -> dense(6)\n  a = h + (h -> dense(5) -> tanh -> dense(6))\n  output y = a -> dense(3)")
+WIDE = net("output y = x -> dense(48) -> relu -> dense(40) -> relu -> dense(10)")
+
+
+def test_the_dimension_is_reached_at_one_of_five_seeds(build: Build) -> None:
+    for text in (RELU, TANH, RESIDUAL):
+        graph = build(text)
+        group = symmetry_group(graph)
+        found = verification.verify(graph, group)
+        assert [trial.seed for trial in found.trials] == [0, 1, 2, 3, 4]
+        assert all(trial.nullity >= group.continuous_dimension for trial in found.trials)
+        assert found.surplus == 0
+        assert 0 < found.max_output_error < 1e-10
+
+
+def test_a_dimension_above_the_nullity_is_a_bug(build: Build) -> None:
+    graph = build(TANH)
+    group = symmetry_group(graph)
+    wrong = group.replace(families=group.families | {"scale": 1})
+    with pytest.raises(InternalError, match="above the Jacobian's nullity"):
+        verification.verify(graph, wrong)
+
+
+def test_a_generator_that_changes_an_output_is_a_bug(build: Build, monkeypatch: Any) -> None:
+    graph = build(RELU)
+    group = symmetry_group(graph)
+
+    def halved(state: dict[str, Any], t: float) -> dict[str, Any]:
+        return state | {"dense.weight": state["dense.weight"] * (1 + 1e-6)}
+
+    def wrong(*_: Any) -> Iterator[Generator]:
+        yield Generator(family="scale", wire=None, apply=halved)
+
+    monkeypatch.setattr(guards, "generators", wrong)
+    with pytest.raises(InternalError, match="changes an output by"):
+        verification.verify(graph, group)
+
+
+def test_dead_units_are_not_taken_for_symmetries(build: Build) -> None:
+    """A dead unit leaves its 5 incoming and 3 outgoing weights flat. With a slope it is linear: beside its scale only
+    its bias is free, which the biases behind take up."""
+    graph = build(net("output y = x -> dense(6) -> relu -> dense(3)"))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0)
+    state["dense.bias"][2] -= 100
+    dimension = group.continuous_dimension
+    assert jacobian_spectrum(idealised(graph), group, state, 0).nullity == dimension - 1 + 8
+    assert guards.verify_group(graph, group, 0, state).nullity == dimension + 1
+
+
+def test_slopes_are_those_of_the_mirrored_function(build: Build) -> None:
+    import torch
+
+    from nnspec.compiler.emit.load import function
+    from nnspec.compiler.rewrites.sloped import SLOPE, sloped
+
+    text = "activation bent {\n  x => where(x > 0, x ^ 2, 0)\n}\n" + net(
+        "a = x -> bent\n  b = x -> relu\n  c = x -> tanh\n  output y = stack(a, b, c, x -> abs)"
+    )
+    graph = build(text)
+    x = torch.randn(50, 4, dtype=torch.float64)
+    found = function(sloped(graph))({}, x)
+    positive, negative = x.clamp(min=0), x.clamp(max=0)
+    wanted = [positive**2 - SLOPE * negative**2, positive + SLOPE * negative, x.tanh(), x.abs()]
+    assert torch.allclose(found, torch.stack(wanted, dim=1))
+
+
+def test_a_spectrum_is_that_of_the_jacobian(build: Build) -> None:
+    """Of a linear map y = W x + b without symmetries, and of a chain of two whose rank is known."""
+    graph = build(net("output y = x -> dense(3)"))
+    group = symmetry_group(graph)
+    found = jacobian_spectrum(graph, group, random_state(graph, group, 0), 0)
+    assert (len(found.values), found.rank, found.gap) == (15, 15, float("inf"))
+    assert Spectrum(values=(2.0, 1.0, 1e-12, 0.0), samples=1).nullity == 2
+    assert Spectrum(values=(2.0, 1.0, 1e-12, 0.0), samples=1).gap == 1e12
+
+
+def test_large_networks_are_verified_in_part(build: Build) -> None:
+    graph = build(WIDE)
+    group = symmetry_group(graph)
+    found = verification.verify(graph, group)
+    assert found.parameters == 2610 and found.nullity is None and not found.trials
+    assert found.generators == 8 and found.max_output_error < 1e-10
+    assert found.sampled is not None
+    assert 0 < found.sampled.derived <= found.sampled.nullity < found.sampled.columns <= 1500
+
+
+def test_a_part_shows_directions_that_a_group_cannot_have(build: Build, monkeypatch: Any) -> None:
+    """Were its units homogeneous, this tanh network would have scales; a part of the Jacobian says no."""
+    graph = build(WIDE.replace("relu", "tanh"))
+    group = symmetry_group(graph)
+
+    def one(*_: Any) -> int:
+        return 1
+
+    monkeypatch.setattr(type(group.derivation), "rank", one)
+    with pytest.raises(InternalError, match="known in a part"):
+        verification.verify(graph, group)
+
+
+@pytest.mark.parametrize(("code", "spoil"), [("N0977", "nan"), ("N0978", "float32")])
+def test_weights_that_ranks_cannot_be_told_of(build: Build, code: str, spoil: str) -> None:
+    graph = build(TANH)
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0)
+    if spoil == "nan":
+        state["dense.bias"][1] = float("nan")
+    else:
+        state["dense.bias"] = state["dense.bias"].float()
+    with pytest.raises(SpecError) as refusal:
+        verification.verify(graph, group, 0, [(0, state)])
+    (error,) = refusal.value.errors
+    assert error.code == code and "dense.bias" in error.message
+
+
+def test_networks_of_millions_are_refused(build: Build) -> None:
+    graph = build(net("output y = x -> dense(30000) -> tanh -> dense(2000)"))
+    with pytest.raises(SpecError) as refusal:
+        find("symmetry").run(Subject(graph=graph), {"verify": True, "seed": 0})
+    assert [error.code for error in refusal.value.errors] == ["N0961"]
+    assert "20,000,000" in refusal.value.errors[0].message
