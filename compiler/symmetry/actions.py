@@ -16,14 +16,16 @@ from nnspec.compiler.relations import (
     Move,
     Normalize,
     Part,
-    Relation,
+    Planes,
     Softmax,
     Sum,
     Term,
 )
+from nnspec.compiler.symmetry.layout import Layout
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.maps import Action
-from nnspec.compiler.symmetry.spaces import AxisOf, Spaces
+from nnspec.compiler.symmetry.relate import Gain, Stated
+from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
 
@@ -31,7 +33,7 @@ def scales(spaces: Spaces) -> Unknowns:
     """Return the system of log-scales."""
     system = _start(spaces, None, lambda action: action.scales)
     for stated in spaces.related.stated:
-        _multiplicative(system, stated.relation, signs=False)
+        _multiplicative(system, stated, signs=False)
     return system
 
 
@@ -39,7 +41,7 @@ def signs(spaces: Spaces) -> Unknowns:
     """Return the system of sign flips."""
     system = _start(spaces, 2, lambda action: action.flips)
     for stated in spaces.related.stated:
-        _multiplicative(system, stated.relation, signs=True)
+        _multiplicative(system, stated, signs=True)
     return system
 
 
@@ -56,7 +58,8 @@ def _start(spaces: Spaces, modulus: int | None, passes: Callable[[Action], bool]
 # ------------------------------------------------------------------------------------------ scales and signs
 
 
-def _multiplicative(system: Unknowns, relation: Relation, *, signs: bool) -> None:
+def _multiplicative(system: Unknowns, stated: Stated, *, signs: bool) -> None:
+    relation = stated.relation
     match relation:
         case Elementwise():
             _elementwise(system, relation, signs)
@@ -65,7 +68,7 @@ def _multiplicative(system: Unknowns, relation: Relation, *, signs: bool) -> Non
                 system.constants({relation.output.tensor: 1, term.tensor: -1})
                 _same_labels(system, (term, relation.output))
         case Contract():
-            _contract(system, relation, signs)
+            _contract(system, relation, signs, stated.gain)
         case Move():
             move(system, relation)
         case Part():
@@ -75,6 +78,9 @@ def _multiplicative(system: Unknowns, relation: Relation, *, signs: bool) -> Non
         case Softmax():
             system.still(relation.input)
             system.still(relation.output)
+        case Planes():
+            system.proportional(relation.output, relation.input, 1)
+            system.flat((relation.input, relation.plane))
         case Fixed():
             for axis in relation.axes:
                 system.flat((relation.tensor, axis))
@@ -112,17 +118,45 @@ def _same_labels(system: Unknowns, terms: tuple[Term, Term]) -> None:
     along_labels(system, terms, (1, -1))
 
 
-def along_labels(system: Unknowns, terms: tuple[Term, ...], factors: tuple[Number, ...]) -> None:
-    """Per label, the sum of factor * (what varies along it) is zero over the terms that have it."""
+def along_labels(
+    system: Unknowns, terms: tuple[Term, ...], factors: tuple[Number, ...], free: AxisOf | None = None
+) -> None:
+    """Per label, the sum of factor * (what varies along it) is zero over the terms that have it.
+
+    Nothing is said of what varies along `free`.
+    """
     rows: dict[str, list[tuple[AxisOf, Number]]] = {}
     for term, factor in zip(terms, factors, strict=True):
         for axis, label in enumerate(term.labels):
+            if (term.tensor, axis) == free:
+                continue
             if not label or label.startswith("#"):
                 system.flat((term.tensor, axis))
             else:
                 rows.setdefault(label, []).append(((term.tensor, axis), factor))
     for row in rows.values():
         along(system, row)
+    _along_cells(system, terms, factors, free)
+
+
+def _along_cells(
+    system: Unknowns, terms: tuple[Term, ...], factors: tuple[Number, ...], free: AxisOf | None
+) -> None:
+    """State the same of what varies along several labels at once."""
+    cells = system.spaces.cells
+    if not any(cells(term.tensor) for term in terms):
+        return
+    layouts: dict[str, set[Layout]] = {}
+    for term in terms:
+        for axis, label in enumerate(term.labels):
+            layouts.setdefault(label, set()).add(system.spaces.layouts[term.tensor, axis])
+    plain = {
+        label for label, found in layouts.items() if label and not label.startswith("#") and len(found) == 1
+    }
+    system.cells(
+        (term.tensor, {a: label for a, label in enumerate(term.labels) if label in plain}, factor, free)
+        for term, factor in zip(terms, factors, strict=True)
+    )
 
 
 def along(system: Unknowns, row: list[tuple[AxisOf, Number]]) -> None:
@@ -136,14 +170,19 @@ def along(system: Unknowns, row: list[tuple[AxisOf, Number]]) -> None:
         system.along(kept)
 
 
-def _contract(system: Unknowns, relation: Contract, signs: bool) -> None:
+def _contract(system: Unknowns, relation: Contract, signs: bool, gain: Gain | None) -> None:
     powers: tuple[Number, ...] = relation.powers or (1,) * len(relation.terms)
     powers = tuple(1 for _ in powers) if signs else powers
+    terms = relation.terms
+    if gain is not None:  # what acts along its label before it is undone by the maps behind it
+        labels = tuple("" if label == gain.label else label for label in gain.given.labels)
+        terms = tuple(term.replace(labels=labels) if term is gain.given else term for term in terms)
+    free = None if gain is None else (gain.given.tensor, gain.given.labels.index(gain.label))
     row: dict[str, Number] = {relation.output.tensor: -1}
     for term, power in zip(relation.terms, powers, strict=True):
         row[term.tensor] = row.get(term.tensor, 0) + power
     system.constants(row)
-    along_labels(system, (*relation.terms, relation.output), (*powers, -1))
+    along_labels(system, (*terms, relation.output), (*powers, -1), free)
     if relation.bias is not None:
         system.constants({relation.bias.tensor: 1, relation.output.tensor: -1})
         _same_labels(system, (relation.bias, relation.output))
@@ -175,6 +214,7 @@ def _normalize(system: Unknowns, relation: Normalize, signs: bool) -> None:
 def move(system: Unknowns, relation: Move) -> None:
     """State that the same action stands under other axes."""
     system.constants({relation.output: 1, relation.input: -1})
+    same: dict[Atom, Atom] = {}
     for ins, outs in relation.groups:
         left = tuple((relation.input, axis) for axis in ins)
         right = tuple((relation.output, axis) for axis in outs)
@@ -182,7 +222,8 @@ def move(system: Unknowns, relation: Move) -> None:
             for axis in (*left, *right):
                 system.flat(axis)
         else:
-            system.moved(left, right)
+            same |= system.moved(left, right)
+    system.mapped_cells(relation.input, relation.output, same)
 
 
 def part(system: Unknowns, relation: Part) -> None:
@@ -190,8 +231,12 @@ def part(system: Unknowns, relation: Part) -> None:
     whole_axes, part_axes = system.axes(relation.whole), system.axes(relation.part)
     others = [axis for axis in whole_axes if axis[1] != relation.axis]
     kept = [axis for axis in part_axes if axis[1] != relation.part_axis]
+    same: dict[Atom, Atom] = {}
     for left, right in zip(others, kept, strict=True):
         along(system, [(left, 1), (right, -1)])
+        if system.spaces.layouts[left] == system.spaces.layouts[right]:
+            pairs = zip(system.wide_atoms(left), system.wide_atoms(right), strict=True)
+            same |= dict(pairs)
     cut = (relation.whole, relation.axis)
     if cut in system.spaces.unlinked or not isinstance(relation.start, int):
         system.constants({relation.whole: 1, relation.part: -1})
@@ -199,4 +244,7 @@ def part(system: Unknowns, relation: Part) -> None:
         if relation.part_axis is not None:
             system.flat((relation.part, relation.part_axis))
     else:
-        system.part(relation.whole, relation.part, relation.axis, relation.part_axis, relation.start)
+        same |= system.part(
+            relation.whole, relation.part, relation.axis, relation.part_axis, relation.start
+        )
+    system.mapped_cells(relation.whole, relation.part, same, within=True)

@@ -10,6 +10,8 @@ from math import factorial, lgamma, log, log10
 from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.record import Factor
+from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.wires import label, names
 
 EXACT_BELOW = 300  # orders of fewer digits are given exactly
@@ -19,46 +21,65 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
     """List the factors; a flip of a whole wire is counted with a wire that has flips, while there are."""
     found: list[Factor] = []
     called = names(derivation)
-    common = _common_signs(derivation)
+    flips = _Flips(derivation)
     for space in derivation.used:
-        size, group = derivation.spaces.sizes[space], derivation.groups[space]
+        strand, group = derivation.by_space[space], derivation.groups[space]
         if group in ("linear", "orthogonal", "centred"):
-            found.append(_factor(0, 1, f"components of {label(derivation, space)}", called[space]))
+            text = f"components of {label(derivation, strand)}"
+            found.append(_factor(0, 1, strand.copies, text, called[space]))
             continue
-        bits = (size - 1) * derivation.rank(derivation.signs, space)
-        if common and bits:
-            bits, common = bits + 1, common - 1
-        permuted = size if group == "monomial" else 0
+        bits = flips.of(strand)
+        permuted = strand.size if group == "monomial" else 0
         if permuted > 1 or bits:
-            found.append(_factor(permuted, bits, _finite_label(permuted, bits), called[space]))
-    if common:
-        found.append(_factor(0, common, _finite_label(0, common), None))
+            text = _finite_label(permuted, strand.copies, bits)
+            found.append(_factor(permuted, strand.copies, bits, text, called[space]))
+    if flips.left:
+        found.append(_factor(0, 1, flips.left, _finite_label(0, 1, flips.left), None))
     return tuple(found)
 
 
-def _common_signs(derivation: Derivation) -> int:
-    """Count the sign flips of whole wires; those of GL and O wires are in their determinant."""
-    system = signs(derivation.spaces)
-    for space in derivation.used:
-        if derivation.groups[space] in ("linear", "orthogonal", "centred"):
-            for atom in derivation.classes[space]:
-                carrier = derivation.related.carriers[atom.tensor]
-                if carrier.live:
-                    for name in system.joint_unknowns(atom.tensor):
-                        system.joint.zero(name)
-    return derivation.joint_rank(system)
+class _Flips:
+    """The sign flips, shared out among strands; those of GL and O are in their determinants."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        system = derivation.without_matrices(signs(derivation.spaces))
+        self.common = derivation.joint_rank(system)
+        self.counts: dict[frozenset[Atom], int] = {}
+        sizes = derivation.spaces.sizes
+        for space, atoms in derivation.weight_atoms.items():
+            if atoms and sizes[space] > 1:
+                self.counts[frozenset((space,))] = (sizes[space] - 1) * derivation.rank(system, (space,))
+        for combination in system.compounds:
+            self.counts[combination] = system.copies(combination) * derivation.rank(system, combination)
+
+    def of(self, strand: Strand) -> int:
+        """Return the flips along a strand and its copies, each counted once; a common one goes with them."""
+        around = frozenset((*strand.spaces, *strand.outer))
+        own = [c for c in self.counts if c <= around and c.intersection(strand.spaces)]
+        bits = sum(self.counts.pop(combination) for combination in own)
+        if bits and self.common:
+            self.common -= 1
+            bits += 1
+        return bits
+
+    @property
+    def left(self) -> int:
+        return self.common + sum(self.counts.values())
 
 
-def _finite_label(permuted: int, bits: int) -> str:
+def _finite_label(permuted: int, copies: int, bits: int) -> str:
     flips = {0: "", 1: "Z2"}.get(bits, f"Z2^{bits}")
     if permuted <= 1:
         return flips
-    if bits == permuted:
-        return f"Z2 wr S_{permuted}"
-    return f"{flips} x S_{permuted}" if flips else f"S_{permuted}"
+    if bits == permuted * copies:
+        base = f"Z2 wr S_{permuted}"
+        return base if copies == 1 else f"({base})^{copies}"
+    moved = f"S_{permuted}" if copies == 1 else f"S_{permuted}^{copies}"
+    return f"{flips} x {moved}" if flips else moved
 
 
-def _factor(permuted: int, bits: int, group: str, wire: str | None) -> Factor:
-    value = lgamma(permuted + 1) / log(10) + bits * log10(2)
-    order = factorial(permuted) * 2**bits if value < EXACT_BELOW else None
+def _factor(permuted: int, copies: int, bits: int, group: str, wire: str | None) -> Factor:
+    """Return a factor of `copies` symmetric groups and `bits` flips."""
+    value = copies * lgamma(permuted + 1) / log(10) + bits * log10(2)
+    order = factorial(permuted) ** copies * 2**bits if value < EXACT_BELOW else None
     return Factor(group=group, wire=wire, order=order, log10_order=value)

@@ -1,67 +1,105 @@
-"""What a derivation rests on: relations, spaces, kinds and the three systems of equations.
+"""What a derivation rests on: relations, spaces, strands and the three systems of equations.
 
-In: a typed graph; no weights. `Derivation` answers what acts on one index space, and how many dimensions a
+In: a typed graph; no weights. `Derivation` answers what acts on one strand, and how many dimensions a
 system of equations has on the weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.actions import scales, signs
 from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
+from nnspec.compiler.symmetry.folding import Fold, fold_gains
 from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
-from nnspec.compiler.symmetry.kinds import Kind, kinds
+from nnspec.compiler.symmetry.kinds import Kind
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.shifts import shifts
-from nnspec.compiler.symmetry.spaces import Atom, Spaces
+from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
+from nnspec.compiler.symmetry.strands import Strand, strands
 from nnspec.compiler.symmetry.unknowns import Unknowns
+
+MATRICES = ("linear", "complex", "orthogonal", "centred")  # groups of matrices, of which scales and signs are part
 
 
 class Derivation:
     """All that was derived from the relations of a network."""
 
     def __init__(self, graph: Graph) -> None:
-        self.related: Related = relate_graph(graph)
-        self.spaces = Spaces(self.related)
-        self.kinds: dict[Atom, Kind] = kinds(self.spaces)
+        folded = fold_gains(relate_graph(graph))
+        self.spaces: Spaces = folded.spaces
+        self.related: Related = self.spaces.related
+        self.kinds: dict[Atom, Kind] = folded.kinds
+        self.folds: tuple[Fold, ...] = folded.folds
+        self.strands: tuple[Strand, ...] = strands(self.spaces, self.kinds)
         self.scales = scales(self.spaces)
         self.signs = signs(self.spaces)
         self.shifts = shifts(self.spaces)
-        self.unseen: Unseen = unseen_directions(self.related)
-        self.forgotten: tuple[Forgotten, ...] = forgotten_directions(self.related, self.unseen.alone)
         self.weights = [c.name for c in self.related.carriers.values() if c.kind == "weight"]
-        self.classes = self.spaces.classes()
+        self.classes = self.spaces.classes
         self.weight_atoms = {
             space: [a for a in atoms if self.related.carriers[a.tensor].kind == "weight"]
             for space, atoms in self.classes.items()
         }
-        self.used = [space for space, atoms in self.weight_atoms.items() if atoms]  # those that weights have
+        # The strands that weights have, by the space that stands for each.
+        self.used = [strand.space for strand in self.strands if self.weight_atoms[strand.space]]
+
+    @cached_property
+    def unseen(self) -> Unseen:
+        return unseen_directions(self.related)
+
+    @cached_property
+    def forgotten(self) -> tuple[Forgotten, ...]:
+        return forgotten_directions(self.related, self.unseen.alone)
+
+    @cached_property
+    def by_space(self) -> dict[Atom, Strand]:
+        """The strand that each space belongs to."""
+        return {space: strand for strand in self.strands for space in strand.spaces}
 
     @cached_property
     def groups(self) -> dict[Atom, str]:
-        """What acts on each used space: "linear", "orthogonal", "centred", "monomial" or "fixed"."""
-        return {space: self._group_of(space) for space in self.used}
+        """What acts on each used strand, by its space: one of `MATRICES`, "monomial" or "fixed"."""
+        return {space: self._group_of(self.by_space[space]) for space in self.used}
 
-    def of_group(self, group: str) -> list[Atom]:
-        """Return the used spaces on which this kind of group acts."""
-        return [space for space in self.used if self.groups[space] == group]
+    def of_group(self, *groups: str) -> list[Strand]:
+        """Return the used strands on which these kinds of group act."""
+        return [self.by_space[space] for space in self.used if self.groups[space] in groups]
 
-    def rank(self, system: Unknowns, space: Atom) -> int:
-        """Return how many independent actions the entries of a space have on the weights."""
-        if self.spaces.sizes[space] == 1:
+    def strand_rank(self, system: Unknowns, strand: Strand) -> int:
+        """Return how many independent actions single entries of a strand, in single copies, have on the weights."""
+        return self.rank(system, (*strand.spaces, *strand.outer))
+
+    def rank(self, system: Unknowns, spaces: Iterable[Atom]) -> int:
+        """Return how many independent actions combinations of indices of spaces have on the weights."""
+        wide = frozenset(space for space in spaces if self.spaces.sizes[space] > 1)
+        if not wide:
             return 0
-        return system.vectors[space].rank(self.weight_atoms[space])
+        if len(wide) == 1:
+            (space,) = wide
+            return system.vectors[space].rank(self.weight_atoms[space])
+        return system.compound_rank(wide, self.weight_cells.get(wide, []))
 
-    def _group_of(self, space: Atom) -> str:
-        kind = self.kinds[space].name
-        if space in self.spaces.fixed:
+    @cached_property
+    def weight_cells(self) -> dict[frozenset[Atom], list[Cell]]:
+        found: dict[frozenset[Atom], list[Cell]] = {}
+        for weight in self.weights:
+            for cell in self.spaces.cells(weight):
+                found.setdefault(self.scales.combination(cell), []).append(cell)
+        return found
+
+    def _group_of(self, strand: Strand) -> str:
+        if strand.is_fixed:
             return "fixed"
-        if kind != "linear" or self.spaces.sizes[space] == 1:
+        kind = strand.kind.name
+        if strand.size == 1 or kind not in ("linear", "complex"):
             return kind
-        scale, sign = self.rank(self.scales, space), self.rank(self.signs, space)
+        if kind == "complex":
+            return kind
+        scale, sign = self.strand_rank(self.scales, strand), self.strand_rank(self.signs, strand)
         if scale == 1 and sign == 1:
             return "linear"
         # A wire that meets its own dual (a transposed tie) keeps what is its own inverse transpose.
@@ -72,13 +110,10 @@ class Derivation:
         names: list[Any] = [name for weight in self.weights for name in system.joint_unknowns(weight)]
         return system.joint.rank(names)
 
-    def total_rank(self, system: Unknowns, tensors: list[str]) -> int:
-        """Return the dimension of what acts on some tensors."""
-        joint = system.joint.rank([name for tensor in tensors for name in system.joint_unknowns(tensor)])
-        atoms: dict[Atom, list[Atom]] = {}
-        for tensor in tensors:
-            for atom in system.tensor_atoms(tensor):
-                atoms.setdefault(self.spaces.space(atom), []).append(atom)
-        return joint + sum(
-            (self.spaces.sizes[space] - 1) * system.vectors[space].rank(own) for space, own in atoms.items()
-        )
+    def without_matrices(self, system: Unknowns) -> Unknowns:
+        """Close what is part of a group of matrices: scales or signs of a system that no live tensor has there."""
+        for strand in self.of_group(*MATRICES):
+            for atoms, outer in strand.places:
+                if self.related.carriers[atoms[0].tensor].live:
+                    system.close(atoms[0].tensor, (*atoms, *outer))
+        return system

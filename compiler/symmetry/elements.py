@@ -7,9 +7,10 @@ of the network. What depends on the weights at hand (kernel directions, hidden s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.moves import (
     Add,
     Amounts,
@@ -19,10 +20,12 @@ from nnspec.compiler.symmetry.moves import (
     State,
     Transform,
     amounts,
+    amounts_of,
     key_of,
 )
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
 from nnspec.dsl.node import Node
 
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add"
-MATRIX_GROUPS = ("linear", "orthogonal", "centred")
 
 
 class Element(Node):
@@ -66,17 +68,21 @@ def act(derivation: Derivation, element: Element, state: State) -> State:
 
 
 class Direction(Node):
-    """A solution of one of the systems: common to whole tensors, or (`space`) free at each index of a space."""
+    """A solution of one of the systems: common to whole tensors, or free at each combination of indices of spaces."""
 
     solution: Mapping[Any, Any]
-    space: Atom | None = None
+    spaces: tuple[Atom, ...] = ()
 
     def amounts(self, d: Derivation, numbers: Tensor) -> Amounts:
-        """Return the solution times a number, or for a space times one number for each index."""
-        if self.space is None:
-            return amounts(self.solution, d.spaces.sizes).times(float(numbers))
-        vectors = {atom: float(number) * numbers for atom, number in self.solution.items()}
-        return Amounts(joint={}, vectors=vectors)
+        """Return the solution times a number, or times one number for each combination of indices."""
+        if not self.spaces:
+            return amounts(d, self.solution).times(float(numbers))
+
+        def array(atoms: tuple[Atom, ...], number: Any) -> Tensor:
+            order = [self.spaces.index(d.spaces.space(atom)) for atom in atoms]
+            return float(number) * numbers.permute(order)
+
+        return amounts_of(d, self.solution, array)
 
 
 def directions(d: Derivation, system: Unknowns) -> Iterator[Direction]:
@@ -89,16 +95,32 @@ def directions(d: Derivation, system: Unknowns) -> Iterator[Direction]:
     for solution in system.joint.basis():
         if not alone.issuperset(solution):
             yield Direction(solution=solution)
-    for space, equations in system.vectors.items():
-        if system is not d.shifts and d.groups.get(space) in MATRIX_GROUPS:
+    alone_ = {(space,): equations for space, equations in system.vectors.items()}
+    combined = {tuple(sorted(spaces)): equations for spaces, equations in system.compounds.items()}
+    for spaces, equations in (*alone_.items(), *combined.items()):
+        if system is not d.shifts and any(_is_of_matrices(d, space) for space in spaces):
             continue
         for solution in equations.basis():
-            yield Direction(solution=solution, space=space)
+            yield Direction(solution=solution, spaces=spaces)
 
 
-def unit(d: Derivation, direction: Direction, index: int = 1) -> Amounts:
-    """Return the amounts of a direction alone; of one that is free at each index, at one index."""
-    return amounts(direction.solution, d.spaces.sizes, index)
+def _is_of_matrices(d: Derivation, space: Atom) -> bool:
+    strand = d.by_space[space]
+    return d.groups.get(strand.space) in MATRICES
+
+
+def unit(d: Derivation, direction: Direction, indices: tuple[int, ...] = ()) -> Amounts:
+    """Return the amounts of a direction alone; of one that is free at each index, at one index of each space."""
+    return amounts(d, direction.solution, dict(zip(direction.spaces, indices, strict=True)))
+
+
+def every_unit(d: Derivation, direction: Direction) -> Iterator[Amounts]:
+    """Yield the amounts of a direction at every combination of indices but those at which one is 0."""
+    if not direction.spaces:
+        yield unit(d, direction)
+        return
+    for indices in product(*(range(1, d.spaces.sizes[space]) for space in direction.spaces)):
+        yield unit(d, direction, indices)
 
 
 # ---------------------------------------------------------------------------------------------- at random
@@ -113,10 +135,12 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
     moves: list[AnyMove] = []
     for wire in group.wires:
         if wire.size > 1 and d.groups[wire.space] == "monomial":
-            order: list[int] = torch.randperm(wire.size, generator=random).tolist()
-            moves.append(Permute(space=wire.space, order=tuple(order)))
-        elif wire.size > 1 and d.groups[wire.space] in MATRIX_GROUPS:
-            moves.append(Transform(space=wire.space, matrix=random_matrix(d, wire.space, random, spread)))
+            for copy in range(wire.copies):
+                order: list[int] = torch.randperm(wire.size, generator=random).tolist()
+                moves.append(Permute(space=wire.space, order=tuple(order), copy=copy))
+        elif wire.size > 1 and d.groups[wire.space] in MATRICES:
+            drawn = [random_matrix(d, d.by_space[wire.space], random, spread) for _ in range(wire.copies)]
+            moves.append(Transform(space=wire.space, matrix=torch.stack(drawn)))
     for system, sign in ((d.signs, True), (d.scales, False)):
         for direction in directions(d, system):
             given = direction.amounts(d, _numbers(d, direction, random, sign, spread))
@@ -126,16 +150,19 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
     return Element(moves=(*moves, *_forgotten(d, random, spread)))
 
 
-def random_matrix(d: Derivation, space: Atom, random: torch.Generator, spread: float) -> Tensor:
-    """Return a uniform rotation or reflection of a space; where GL acts, times a symmetric exponential."""
+def random_matrix(d: Derivation, strand: Strand, random: torch.Generator, spread: float) -> Tensor:
+    """Return a uniform rotation or reflection of a strand; where GL acts, times a symmetric exponential."""
     import torch
 
-    size, kind = d.spaces.sizes[space], d.groups[space]
+    size, kind = strand.size, d.groups[strand.space]
     linear_algebra: Any = torch.linalg
 
     def normal(count: int) -> Tensor:
         return torch.randn(count, count, generator=random, dtype=torch.float64)
 
+    if kind == "complex":
+        real, imaginary = torch.randn(2, generator=random, dtype=torch.float64)
+        return torch.stack([torch.stack([real, -imaginary]), torch.stack([imaginary, real])])
     inner = size - 1 if kind == "centred" else size
     turned, corner = linear_algebra.qr(normal(inner))
     turned = turned * corner.diagonal().sign()
@@ -165,7 +192,7 @@ def _numbers(
 ) -> Tensor:
     import torch
 
-    shape = () if direction.space is None else (d.spaces.sizes[direction.space],)
+    shape = [d.spaces.sizes[space] for space in direction.spaces]
     if sign:
         return torch.randint(0, 2, shape, generator=random).double()
     return spread * torch.randn(shape, generator=random, dtype=torch.float64)
@@ -176,9 +203,10 @@ def _forgotten(d: Derivation, random: torch.Generator, spread: float) -> Iterato
 
     for item in d.forgotten:
         shape = [int(str(size)) for size in d.related.carriers[item.weight].shape]
-        shape[item.axis] = 1
+        if item.axis is not None:
+            shape[item.axis] = 1
         drawn = torch.randn(shape, generator=random, dtype=torch.float64)
         yield Add(item=item, added=spread * drawn)
 
 
-__all__ = ["Direction", "Element", "act", "directions", "key_of", "random_element", "unit"]
+__all__ = ["Direction", "Element", "act", "directions", "every_unit", "key_of", "random_element", "unit"]

@@ -1,26 +1,27 @@
 """Directions of single weights that a norm or a softmax forgets.
 
 Where everything that reads a wire forgets a common shift of its entries (a centred norm, a softmax), a map
-W that makes the wire may become W + 1 a' for any a: one direction for each number that W reads. And where
-the entries of a wire always sum to one constant, a map that reads it may become W + b 1': one for each
-number that W makes; its bias takes up the constant, which for a centred norm is zero.
+W that makes the wire may become W + 1 a' for any a: one direction for each number that W reads. A bias that
+makes a value alike at all places of an axis along which that is forgotten may be anything: that of the keys of
+an attention. And where the entries of a wire always sum to one constant, a map that reads it may become
+W + b 1': one for each number that W makes; its bias takes up the constant, which for a centred norm is zero.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from nnspec.compiler.relations import Contract, Normalize, Relation, Softmax, Sum, Term
+from nnspec.compiler.relations import Contract, Move, Normalize, Relation, Softmax, Sum, Term
 from nnspec.compiler.symmetry.relate import Related, terms_of
 from nnspec.compiler.symmetry.spaces import AxisOf
 from nnspec.dsl.node import Node
 
 
 class Forgotten(Node):
-    """Directions of one weight: what is added along `axis` is the same for every index of it."""
+    """Directions of one weight: what is added is the same for every index of `axis`, or (None) is anything."""
 
     weight: str
-    axis: int
+    axis: int | None
     dimension: int
     bias: str | None = None  # takes up total * (what is added), None if nothing is to be taken up
     total: float = 0.0
@@ -38,7 +39,7 @@ def forgotten_directions(related: Related, alone: frozenset[str]) -> tuple[Forgo
 def forgotten_dimension(related: Related, found: tuple[Forgotten, ...]) -> int:
     """Count directions; one weight between two that forget holds 1 b' and a 1', which share a direction."""
     total = sum(item.dimension for item in found)
-    axes: dict[str, list[int]] = {}
+    axes: dict[str, list[int | None]] = {}
     for item in found:
         axes.setdefault(item.weight, []).append(item.axis)
     for weight, forgotten in axes.items():
@@ -74,7 +75,17 @@ class _Forgetting:
             if isinstance(stated.relation, Contract):
                 found += self._before(stated.relation)
                 found += self._behind(stated.relation)
+                found += self._biases(stated.relation)
         return tuple(found)
+
+    def _biases(self, relation: Contract) -> list[Forgotten]:
+        bias = relation.bias
+        if bias is None or not self._is_own(bias.tensor):
+            return []
+        places = [axis for axis, label in enumerate(relation.output.labels) if label not in bias.labels]
+        if not any(self._is_forgotten((relation.output.tensor, place)) for place in places):
+            return []
+        return [Forgotten(weight=bias.tensor, axis=None, dimension=self._others(bias, ""))]
 
     def _weight(self, relation: Contract) -> tuple[Term, Term] | None:
         """Return (live term, weight term) of a map whose weight is free and used once."""
@@ -151,17 +162,31 @@ class _Forgetting:
 
 
 def _passed_on(relation: Relation, tensor: str, place: int) -> list[AxisOf] | None:
-    """Return where a common shift goes: [] if it is forgotten, None if it is seen."""
-    if isinstance(relation, Softmax):
-        return [] if relation.axis == place else None
-    if isinstance(relation, Normalize):
-        return [] if relation.group == "centred" and relation.axes == (place,) else None
-    if isinstance(relation, Sum):
-        label = next(t.labels[place] for t in relation.terms if t.tensor == tensor)
-        if label not in relation.output.labels:
+    """Return where a change that is the same along an axis goes: [] if it is forgotten, None if it is seen."""
+    match relation:
+        case Softmax():
+            return [] if relation.axis == place else None
+        case Normalize():
+            return [] if relation.group == "centred" and relation.axes == (place,) else None
+        case Sum() | Contract():
+            return _through_terms(relation, tensor, place)
+        case Move():
+            images = [outs[0] for ins, outs in relation.groups if ins == (place,) and len(outs) == 1]
+            return [(relation.output, images[0])] if images else None
+        case _:
             return None
-        return [(relation.output.tensor, relation.output.labels.index(label))]
-    return None
+
+
+def _through_terms(relation: Sum | Contract, tensor: str, place: int) -> list[AxisOf] | None:
+    having = [term for term in relation.terms if term.tensor == tensor]
+    if len(having) != 1 or not having[0].labels[place]:
+        return None
+    label = having[0].labels[place]
+    products = isinstance(relation, Contract)
+    alone = not products or not any(label in t.labels for t in relation.terms if t is not having[0])
+    if label not in relation.output.labels or not alone or (products and relation.powers):
+        return None
+    return [(relation.output.tensor, relation.output.labels.index(label))]
 
 
 def _read(relation: Relation) -> tuple[str, ...]:

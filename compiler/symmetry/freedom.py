@@ -1,7 +1,7 @@
-"""How much of GL(n) or O(n) on a wire really moves the weights.
+"""How much of a group of matrices on a strand really moves the weights.
 
 A matrix that fixes everything that is mapped into the wire and everything that reads it moves no weight.
-For one wire that is linear algebra; for GL wires next to each other the argument goes from wire to wire,
+For one wire that is linear algebra; for wires next to each other the argument goes from wire to wire,
 beginning where nothing acts.
 """
 
@@ -9,77 +9,67 @@ from __future__ import annotations
 
 from math import prod
 
-from nnspec.compiler.symmetry.relate import Related
-from nnspec.compiler.symmetry.spaces import Atom, Spaces
+from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.dsl.node import Node
 
 
-def free_spaces(related: Related, spaces: Spaces, groups: dict[Atom, str]) -> set[Atom]:
-    """Return the GL spaces on which no matrix but the identity fixes all weights.
+def pinned_strands(derivation: Derivation) -> set[Atom]:
+    """Return the strands of GL, O and complex numbers on which no element but the identity fixes all weights.
 
-    True of a wire with as many numbers mapped into it (or read from it) as it is wide, over weights whose
-    other axes are certainly not moved.
+    True of a strand with more vectors mapped into it (or read from it) than it is wide, over weights whose
+    other axes are certainly not moved, but for scales.
     """
-    still = {space for space, group in groups.items() if group in ("fixed", "monomial")}
-    neighbours = _weights_along(related, spaces)
-    waiting = [space for space, group in groups.items() if group == "linear"]
+    pinned: set[Atom] = set()
+    still = {space for space, group in derivation.groups.items() if group in ("fixed", "monomial")}
+    waiting = derivation.of_group("linear", "complex", "orthogonal", "centred")
+    vectors = {strand.space: _vectors(derivation, strand) for strand in waiting}
     while True:
-        pinned = [space for space in waiting if _pinned(neighbours.get(space, []), space, spaces, still)]
-        if not pinned:
-            break
-        still.update(pinned)
-        waiting = [space for space in waiting if space not in still]
-    return {space for space, group in groups.items() if group == "linear" and space in still}
+        found = [
+            strand
+            for strand in waiting
+            if any(held.count > strand.size and held.others <= still for held in vectors[strand.space])
+        ]
+        if not found:
+            return pinned
+        pinned.update(strand.space for strand in found)
+        still |= pinned
+        waiting = [strand for strand in waiting if strand.space not in pinned]
 
 
-def orthogonal_dimension(
-    related: Related, spaces: Spaces, space: Atom, acting: int, trusted: frozenset[str], still: set[Atom]
-) -> int:
-    """Return the least dimension of an orbit of O(n) on what the weights hold along a wire.
+def orthogonal_dimension(derivation: Derivation, strand: Strand, acting: int, pinned: set[Atom]) -> int:
+    """Return the least dimension of an orbit of O(acting) on what the weights hold along a strand, a copy.
 
-    Only weights count that a network sees as they are (`trusted`), between the wire and spaces on which
-    nothing else acts (`still`).
+    Only weights count between the strand and spaces on which nothing else acts, but for scales.
     """
-    held = 0
-    for weight in _weights_along(related, spaces).get(space, []):
-        others = frozenset[Atom]().union(*weight.spaces) - {space}
-        if weight.name in trusted and others <= still:
-            held += prod(weight.shape) // spaces.sizes[space]
+    still = {space for space, group in derivation.groups.items() if group in ("fixed", "monomial")} | pinned
+    held = sum(item.count for item in _vectors(derivation, strand) if item.others <= still)
     left = max(0, acting - held)
     return acting * (acting - 1) // 2 - left * (left - 1) // 2
 
 
-class _Axes(Node):
-    """A weight: its sizes and the spaces of each of its axes."""
+class _Vectors(Node):
+    """How many vectors along a strand a weight holds, for each copy, and the strands of its other axes."""
 
-    name: str
-    shape: tuple[int, ...]
-    spaces: tuple[frozenset[Atom], ...]
+    count: int
+    others: frozenset[Atom]
 
 
-def _weights_along(related: Related, spaces: Spaces) -> dict[Atom, list[_Axes]]:
-    """Return the weights that have a space on some axis, by space."""
-    found: dict[Atom, list[_Axes]] = {}
-    for carrier in related.carriers.values():
-        if carrier.kind != "weight":
+def _vectors(derivation: Derivation, strand: Strand) -> list[_Vectors]:
+    found: list[_Vectors] = []
+    for atoms, outer in strand.places:
+        carrier = derivation.related.carriers[atoms[0].tensor]
+        whole = all(len(derivation.spaces.layouts[a.tensor, a.axis]) == 1 for a in atoms)
+        if carrier.kind != "weight" or not whole:
             continue
-        axes = tuple(
-            frozenset(spaces.space(a) for segment in spaces.atoms((carrier.name, axis)) for a in segment)
-            for axis in range(len(carrier.shape))
-        )
-        shape = tuple(size if isinstance(size, int) else 1 for size in carrier.shape)
-        for space in frozenset[Atom]().union(*axes):
-            found.setdefault(space, []).append(_Axes(name=carrier.name, shape=shape, spaces=axes))
+        own = {*atoms, *outer}
+        axes = range(len(carrier.shape))
+        all_atoms = (a for axis in axes for segment in derivation.spaces.atoms((carrier.name, axis)) for a in segment)
+        rest = [atom for atom in all_atoms if atom not in own]
+        others = frozenset(derivation.by_space[derivation.spaces.space(atom)].space for atom in rest)
+        if strand.space in others:
+            continue
+        sizes = [size for size in carrier.shape if isinstance(size, int)]
+        found.append(_Vectors(count=prod(sizes) // (strand.size * strand.copies), others=others))
     return found
-
-
-def _pinned(weights: list[_Axes], space: Atom, spaces: Spaces, still: set[Atom]) -> bool:
-    """Whether some weight holds enough vectors along the wire, none of which anything else moves."""
-    for weight in weights:
-        own = [axis for axis, found in enumerate(weight.spaces) if space in found]
-        others = frozenset[Atom]().union(*(f for axis, f in enumerate(weight.spaces) if axis not in own))
-        if len(own) != 1 or weight.spaces[own[0]] != frozenset((space,)) or not others <= still:
-            continue
-        if prod(weight.shape) // weight.shape[own[0]] >= spaces.sizes[space]:
-            return True
-    return False

@@ -8,13 +8,15 @@ by the functions that touch tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
-from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.elements import MATRIX_GROUPS, AnyMove, directions, unit
+from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
+from nnspec.compiler.symmetry.elements import AnyMove, directions, unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.moves import Add, Amounts, Multiply, Permute, Shift, State, Transform, key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
 from nnspec.dsl.node import Node
 
@@ -42,9 +44,11 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
     for wire in group.wires:
         if wire.size > 1 and d.groups[wire.space] == "monomial":
             yield made("permutation", wire.name, _permutation(wire))
-        elif wire.size > 1 and d.groups[wire.space] in MATRIX_GROUPS:
-            family = "linear" if d.groups[wire.space] == "linear" else "orthogonal"
-            yield made(family, wire.name, _matrices(d, wire, seed))
+            if wire.copies > 1:
+                yield made("permutation", wire.name, _permutation(wire, copy=1))
+        elif wire.size > 1 and d.groups[wire.space] in MATRICES:
+            family = "linear" if d.groups[wire.space] in ("linear", "complex") else "orthogonal"
+            yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
     for name, given in _single(d, d.signs):
         yield made("sign", name, lambda t, given=given: Multiply(given=given.times(round(t)), sign=True))
     for name, given in _single(d, d.scales):
@@ -55,33 +59,37 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         yield made("shift", item.weight, _forgetting(d, item, seed))
 
 
-def _permutation(wire: Wire) -> Callable[[float], Permute]:
+def _permutation(wire: Wire, copy: int | None = None) -> Callable[[float], Permute]:
     """A cyclic permutation of the indices after two of them are swapped; t counts how often."""
 
     def move(t: float) -> Permute:
         order = list(range(wire.size))
         for _ in range(round(t)):
             order = [*order[1:2], *order[2:], *order[:1]]
-        return Permute(space=wire.space, order=tuple(order))
+        return Permute(space=wire.space, order=tuple(order), copy=copy)
 
     return move
 
 
-def _matrices(d: Derivation, wire: Wire, seed: int) -> Callable[[float], Transform]:
-    """exp(t X) for a random X of the Lie algebra of a GL or O wire."""
+def _matrices(d: Derivation, strand: Strand, seed: int) -> Callable[[float], Transform]:
+    """exp(t X) for a random X of the Lie algebra of a strand, another one for each copy."""
 
     def move(t: float) -> Transform:
         import torch
 
         random = torch.Generator().manual_seed(seed)
-        x = torch.randn(wire.size, wire.size, generator=random, dtype=torch.float64) / wire.size
-        if d.groups[wire.space] != "linear":
-            x = x - x.T
-        if d.groups[wire.space] == "centred":
-            keep = torch.eye(wire.size, dtype=torch.float64) - 1.0 / wire.size
+        shape = (strand.copies, strand.size, strand.size)
+        x = torch.randn(shape, generator=random, dtype=torch.float64) / strand.size
+        if d.groups[strand.space] != "linear":
+            x = x - x.mT
+        if d.groups[strand.space] == "complex":
+            scale = torch.randn(strand.copies, generator=random, dtype=torch.float64)
+            x = x + scale[:, None, None] * torch.eye(2, dtype=torch.float64)
+        if d.groups[strand.space] == "centred":
+            keep = torch.eye(strand.size, dtype=torch.float64) - 1.0 / strand.size
             x = keep @ x @ keep
         linear_algebra: Any = torch.linalg
-        return Transform(space=wire.space, matrix=linear_algebra.matrix_exp(t * x))
+        return Transform(space=strand.space, matrix=linear_algebra.matrix_exp(t * x))
 
     return move
 
@@ -92,12 +100,16 @@ def _single(d: Derivation, system: Unknowns) -> Iterator[tuple[str | None, Amoun
     Of a space on which permutations act, a few indices stand for all.
     """
     for direction in directions(d, system):
-        if direction.space is None:
+        if not direction.spaces:
             yield None, unit(d, direction)
             continue
-        size = d.spaces.sizes[direction.space]
-        for index in range(size if direction.space in d.spaces.fixed else min(size, 3)):
-            yield direction.space.tensor, unit(d, direction, index)
+        ranges = [
+            range(size if space in d.spaces.fixed else min(size, 3))
+            for space in direction.spaces
+            for size in (d.spaces.sizes[space],)
+        ]
+        for indices in product(*ranges):
+            yield direction.spaces[0].tensor, unit(d, direction, indices)
 
 
 def _forgetting(d: Derivation, item: Forgotten, seed: int) -> Callable[[float], Add]:
@@ -106,7 +118,8 @@ def _forgetting(d: Derivation, item: Forgotten, seed: int) -> Callable[[float], 
 
         random = torch.Generator().manual_seed(seed)
         shape = [int(str(size)) for size in d.related.carriers[item.weight].shape]
-        shape[item.axis] = 1
+        if item.axis is not None:
+            shape[item.axis] = 1
         added = t * torch.randn(shape, generator=random, dtype=torch.float64)
         return Add(item=item, added=added)
 

@@ -1,7 +1,8 @@
 """What kind of group may act on each index space: it shrinks with what the wire passes through.
 
-"linear": only linear maps see it, any invertible matrix may act. "orthogonal": also a root-mean-square
-norm. "centred": also a norm that subtracts the mean, so the vector of ones stays. "monomial": functions of
+"linear": only linear maps see it, any invertible matrix may act. "complex": its two indices are the
+coordinates of a plane that is turned, and complex numbers act. "orthogonal": a root-mean-square norm sees
+it, too. "centred": also a norm that subtracts the mean, so the vector of ones stays. "monomial": functions of
 entries see it; permutations, with the scales and signs that the systems of equations leave. Nothing here
 knows an operation by name.
 """
@@ -16,6 +17,7 @@ from nnspec.compiler.relations import (
     Move,
     Normalize,
     Part,
+    Planes,
     Relation,
     Softmax,
     Sum,
@@ -24,7 +26,7 @@ from nnspec.compiler.symmetry.relate import Stated
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces, Why
 from nnspec.dsl.node import Node
 
-LADDER = ("linear", "orthogonal", "centred", "monomial")
+LADDER = ("linear", "complex", "orthogonal", "centred", "monomial")
 
 
 class Kind(Node):
@@ -36,7 +38,7 @@ class Kind(Node):
 
 def kinds(spaces: Spaces) -> dict[Atom, Kind]:
     """Return the kind of every space."""
-    found = {space: Kind(name="linear", why=None) for space in spaces.classes()}
+    found = {space: Kind(name="linear", why=None) for space in spaces.classes}
     for space in found:
         # GL(1) is a scale with its sign: those have equations of their own, which know of sums to one number.
         if spaces.sizes[space] == 1:
@@ -55,9 +57,23 @@ def kinds(spaces: Spaces) -> dict[Atom, Kind]:
             for axis in range(len(carrier.shape)):
                 lower((carrier.name, axis), "monomial", None, f"the constraint {names}")
     for stated in spaces.related.stated:
-        for axis, name, text in _lowered(spaces, stated.relation):
+        for axis, name, text in _lowered(spaces, stated):
             lower(axis, name, stated, text)
+    for stated in spaces.related.stated:
+        if isinstance(stated.relation, Planes):
+            _turned(spaces, stated, stated.relation, found)
     return found
+
+
+def _turned(spaces: Spaces, stated: Stated, relation: Planes, found: dict[Atom, Kind]) -> None:
+    """Complex numbers act on planes that only linear maps see otherwise, and nothing on others."""
+    why = Why(stated=stated, text="planes are turned")
+    for segment in spaces.atoms((relation.input, relation.plane)):
+        for space in map(spaces.space, segment):
+            if found[space].name in ("linear", "complex") and len(segment) == 1 and spaces.sizes[space] == 2:
+                found[space] = Kind(name="complex", why=why)
+            else:
+                spaces.fixed.setdefault(space, why)
 
 
 def nonlinear_tensors(spaces: Spaces) -> set[str]:
@@ -67,7 +83,7 @@ def nonlinear_tensors(spaces: Spaces) -> set[str]:
         match stated.relation:
             case Elementwise():
                 found.update(t.tensor for t in (*stated.relation.terms, stated.relation.output))
-            case Normalize() | Softmax():
+            case Normalize() | Softmax() | Planes():
                 found.update((stated.relation.input, stated.relation.output))
             case Contract() if _is_product(spaces, stated.relation):
                 found.update(t.tensor for t in (*stated.relation.terms, stated.relation.output))
@@ -89,9 +105,10 @@ def _is_product(spaces: Spaces, relation: Contract) -> bool:
     )
 
 
-def _lowered(spaces: Spaces, relation: Relation) -> Iterator[tuple[AxisOf, str, str]]:
+def _lowered(spaces: Spaces, stated: Stated) -> Iterator[tuple[AxisOf, str, str]]:
     """Yield (axis, kind, why) for what a relation does not let every matrix do."""
     shape = spaces.related.carriers
+    relation = stated.relation
     match relation:
         case Elementwise():
             for term in (*relation.terms, relation.output):
@@ -114,17 +131,19 @@ def _lowered(spaces: Spaces, relation: Relation) -> Iterator[tuple[AxisOf, str, 
                     if not everywhere:
                         yield (term.tensor, axis), "monomial", "a sum with a constant along it"
         case Contract():
-            yield from _contracted(relation)
+            yield from _contracted(relation, None if stated.gain is None else stated.gain.label)
         case Part() | Move():
             return
         case _:
             return
 
 
-def _contracted(relation: Contract) -> Iterator[tuple[AxisOf, str, str]]:
+def _contracted(relation: Contract, folded: str | None) -> Iterator[tuple[AxisOf, str, str]]:
     powers = relation.powers or (1,) * len(relation.terms)
     for term in (*relation.terms, relation.output, *(() if relation.bias is None else (relation.bias,))):
         for axis, label in enumerate(term.labels):
+            if label == folded:
+                continue
             having = sum(label in other.labels for other in relation.terms)
             summed = label not in relation.output.labels
             if having > 1 and not summed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.relations import Contract, Move, Term
@@ -19,6 +19,7 @@ from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -28,81 +29,103 @@ State = dict[str, "Tensor"]
 
 
 class Amounts(Node):
-    """A number for each index of each tensor: what the joint unknowns take, and one vector for each atom.
+    """A number for each entry of each tensor: what the joint unknowns take, and arrays along atoms.
 
-    A tensor's number is k + (offset of the segment) + (one of each factor's index), as in `Unknowns`; here
-    vectors need not vanish at index 0.
+    A tensor's number is k + (offset of the segment) + (one of each factor's index) + (one of each cell's), as
+    in `Unknowns`; here arrays need not vanish where an index is 0. `arrays` are by tensor, then by the atoms
+    of their axes.
     """
 
     joint: Mapping[Hashable, float]
-    vectors: Mapping[Atom, Tensor]
+    arrays: Mapping[str, Mapping[tuple[Atom, ...], Tensor]]
 
     def times(self, factor: float) -> Amounts:
         """Return all numbers times a factor."""
         joint = {name: factor * number for name, number in self.joint.items()}
-        return Amounts(joint=joint, vectors={atom: factor * given for atom, given in self.vectors.items()})
+        arrays = {
+            tensor: {atoms: factor * array for atoms, array in own.items()} for tensor, own in self.arrays.items()
+        }
+        return Amounts(joint=joint, arrays=arrays)
 
     def field(self, d: Derivation, tensor: str) -> Tensor | None:
-        """Return the numbers of a tensor, as an array that broadcasts to it; None if all are zero."""
+        """Return the numbers of a tensor, an array of its shape; None if all are zero."""
         import torch
 
-        shape = [size if isinstance(size, int) else 1 for size in d.related.carriers[tensor].shape]
-        total = torch.full([1] * len(shape), self.joint.get(("k", tensor), 0.0), dtype=torch.float64)
+        shape = shape_of(d, tensor)
+        total = torch.full(shape, self.joint.get(("k", tensor), 0.0), dtype=torch.float64)
         for node in axes_of(d, tensor):
-            along = self._along(d, node)
-            if along is not None:
-                view = [1] * len(shape)
-                view[node[1]] = -1
-                total = total + along.view(view)
+            start = 0
+            for index, segment in enumerate(d.spaces.layouts[node]):
+                offset = self.joint.get(("e", *node, index), 0.0)
+                if offset:
+                    total.narrow(node[1], start, prod(segment)).add_(offset)
+                start += prod(segment)
+        for atoms, array in self.arrays.get(tensor, {}).items():
+            total = on_atoms(d, total, atoms, lambda given, array=array: given + array.reshape(-1, 1))
         return total if bool((total != 0).any()) else None
 
-    def _along(self, d: Derivation, node: AxisOf) -> Tensor | None:
-        import torch
 
-        layout = d.spaces.layouts[node]
-        touched = any(atom in self.vectors for segment in d.spaces.atoms(node) for atom in segment)
-        offsets = [self.joint.get(("e", *node, index), 0.0) for index in range(len(layout))]
-        if not touched and not any(offsets):
-            return None
-        parts: list[Tensor] = []
-        for segment, atoms, offset in zip(layout, d.spaces.atoms(node), offsets, strict=True):
-            part = torch.full(segment, offset, dtype=torch.float64)
-            for factor, atom in enumerate(atoms):
-                if atom in self.vectors:
-                    view = [1] * len(segment)
-                    view[factor] = -1
-                    part = part + self.vectors[atom].view(view)
-            parts.append(part.flatten())
-        return torch.cat(parts)
-
-
-def amounts(solution: Mapping[Hashable, Number], sizes: Mapping[Atom, int], index: int = 0) -> Amounts:
-    """Return the amounts of a solution of a system: joint unknowns as they are, those of atoms at one index."""
+def amounts(
+    d: Derivation, solution: Mapping[Hashable, Number], indices: Mapping[Atom, int] | None = None
+) -> Amounts:
+    """Return the amounts of a solution of a system: joint unknowns as they are, others at one index a space."""
     import torch
 
-    vectors: dict[Atom, Tensor] = {}
+    def one(atoms: tuple[Atom, ...], number: Number) -> Tensor:
+        array = torch.zeros([d.spaces.sizes[atom] for atom in atoms], dtype=torch.float64)
+        array[tuple((indices or {}).get(d.spaces.space(atom), 0) for atom in atoms)] = float(number)
+        return array
+
+    return amounts_of(d, solution, one)
+
+
+def amounts_of(
+    d: Derivation,
+    solution: Mapping[Hashable, Number],
+    array: Callable[[tuple[Atom, ...], Number], Tensor],
+) -> Amounts:
+    """Return the amounts of a solution; `array` gives the numbers along the atoms of an unknown."""
+    arrays: dict[str, dict[tuple[Atom, ...], Tensor]] = {}
+    joint: dict[Hashable, float] = {}
     for name, number in solution.items():
-        if isinstance(name, Atom):
-            vectors[name] = torch.zeros(sizes[name], dtype=torch.float64)
-            vectors[name][index] = float(number)
-    joint = {name: float(number) for name, number in solution.items() if not isinstance(name, Atom)}
-    return Amounts(joint=joint, vectors=vectors)
+        atoms = atoms_of(name)
+        if atoms:
+            arrays.setdefault(atoms[0].tensor, {})[atoms] = array(atoms, number)
+        else:
+            joint[name] = float(number)
+    return Amounts(joint=joint, arrays=arrays)
+
+
+def atoms_of(unknown: Hashable) -> tuple[Atom, ...]:
+    """Return the atoms along which an unknown varies; () of a joint one."""
+    if isinstance(unknown, Atom):
+        return (unknown,)
+    return tuple(sorted(cast("frozenset[Atom]", unknown))) if isinstance(unknown, frozenset) else ()
 
 
 # ----------------------------------------------------------------------------------------------- the moves
 
 
 class Permute(Node):
-    """New index i of a space is the old index `order[i]`."""
+    """New index i of a strand is the old index `order[i]`, in one of its copies or (None) in all."""
 
     space: Atom
     order: tuple[int, ...]
+    copy: int | None = None
 
     def apply(self, d: Derivation, state: State) -> State:
         import torch
 
         order = torch.tensor(self.order)
-        return act_on_space(d, self.space, state, lambda x, _: x[order.to(x.device)])
+
+        def act(given: Tensor, _: int) -> Tensor:
+            if self.copy is None:
+                return given[:, order.to(given.device)]
+            moved = given.clone()
+            moved[self.copy] = given[self.copy, order.to(given.device)]
+            return moved
+
+        return act_on_strand(d, d.by_space[self.space], state, act)
 
     def inverse(self) -> Permute:
         places = sorted(range(len(self.order)), key=self.order.__getitem__)
@@ -130,23 +153,23 @@ class Multiply(Node):
 
 
 class Transform(Node):
-    """A matrix acts on a space: M on what moves with the wire, its inverse transpose on what moves dually."""
+    """A matrix acts on a strand: M on what moves with the wire, its inverse transpose on what moves dually.
+
+    `matrix` is one for all copies, or a stack of one for each. Behind a gain g that folds, diag(g) M diag(g)^-1
+    acts on what the gain gives.
+    """
 
     space: Atom
     matrix: Tensor
 
     def apply(self, d: Derivation, state: State) -> State:
-        import torch
-
-        linear_algebra: Any = torch.linalg
-        signs = orientations(d, self.space)
-        dual: Tensor = linear_algebra.inv(self.matrix).T
-
-        def act(given: Tensor, atom: Atom) -> Tensor:
-            acting = dual if signs.get(atom, 1) < 0 else self.matrix
-            return (acting.to(given) @ given.reshape(given.shape[0], -1)).reshape(given.shape)
-
-        return act_on_space(d, self.space, state, act)
+        changed = act_on_strand(d, d.by_space[self.space], state, _acting(self.matrix))
+        for fold in d.folds:
+            if fold.before == self.space:
+                gain = state[key_of(fold.gain)].to(self.matrix)
+                acting = _acting(gain[:, None] * self.matrix / gain)
+                changed = act_on_strand(d, d.by_space[fold.behind], changed, acting, besides=fold.gain)
+        return changed
 
     def inverse(self) -> Transform:
         import torch
@@ -155,12 +178,21 @@ class Transform(Node):
         return self.replace(matrix=linear_algebra.inv(self.matrix))
 
 
+def _acting(matrix: Tensor) -> Callable[[Tensor, int], Tensor]:
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    dual: Tensor = linear_algebra.inv(matrix).mT
+    return lambda given, sign: (dual if sign < 0 else matrix).to(given) @ given
+
+
 class Shift(Node):
     """Constants are added to values, and the biases behind take them up."""
 
     given: Amounts
 
-    def apply(self, d: Derivation, state: State) -> State:
+    def apply(self, d: Derivation, state: State, effective: bool = False) -> State:
+        """Return the state moved; `effective` says that it holds effective weights, by the keys of weights."""
         changed = dict(state)
         for name in stored(d, state):
             field = self.given.field(d, name)
@@ -171,7 +203,7 @@ class Shift(Node):
             relation = uses[0]
             if relation.bias is not None and biases.takes_up(relation):
                 key = key_of(biases.source(relation.bias.tensor))
-                step = _bias_step(d, state, self.given, relation)
+                step = _bias_step(d, state, self.given, relation, effective)
                 if step is not None:
                     changed[key] = changed[key] + step.reshape(changed[key].shape).to(changed[key])
         return changed
@@ -228,66 +260,127 @@ def degree_of(d: Derivation, tensor: str) -> float:
     return 1.0 if action is None or not action.degree else action.degree
 
 
-def orientations(d: Derivation, space: Atom) -> dict[Atom, Number]:
-    """Return for each atom of a GL space whether it moves with the wire (1) or dually (-1)."""
-    if d.groups.get(space) != "linear":
+def shape_of(d: Derivation, tensor: str) -> list[int]:
+    """Return the sizes of a tensor; 1 for those that are not known."""
+    return [size if isinstance(size, int) else 1 for size in d.related.carriers[tensor].shape]
+
+
+def orientations(d: Derivation, strand: Strand) -> dict[Atom, int]:
+    """Return for the first atom of each place of a strand whether it moves with the wire (1) or dually (-1).
+
+    Rotations are their own duals.
+    """
+    if d.groups[strand.space] in ("orthogonal", "centred", "monomial"):
         return {}
-    solution = d.scales.vectors[space].basis()[0]
-    live = [a for a in d.classes[space] if a in solution and d.related.carriers[a.tensor].live]
-    forward = solution[live[0]]
-    return {atom: solution[atom] * forward for atom in d.classes[space] if atom in solution}
+    wide = frozenset((*strand.spaces, *strand.outer))
+    unknowns = {frozenset((*atoms, *outer)): atoms[0] for atoms, outer in strand.places}
+    if d.groups[strand.space] == "complex":  # a complex number scales along its copies
+        wide, unknowns = wide - {strand.space}, {
+            frozenset(outer): atoms[0] for atoms, outer in strand.places
+        }
+    solution = _scaled(d, wide)
+    found = {unknowns[atoms]: number for atoms, number in solution.items() if atoms in unknowns}
+    live = [atom for atom in found if d.related.carriers[atom.tensor].live]
+    forward = found[live[0]] if live else 1
+    return {atom: 1 if number * forward > 0 else -1 for atom, number in found.items()}
 
 
-def act_on_space(d: Derivation, space: Atom, state: State, act: Callable[[Any, Atom], Any]) -> State:
-    """Let `act` work on every place of a space in the tensors of a state."""
+def _scaled(d: Derivation, wide: frozenset[Atom]) -> dict[frozenset[Atom], Number]:
+    """Return how a scale at single indices of these spaces acts, by the atoms along which it does."""
+    wide = frozenset(space for space in wide if d.spaces.sizes[space] > 1)
+    if not wide:
+        return {}
+    system = d.scales.vectors[next(iter(wide))] if len(wide) == 1 else d.scales.compounds[wide]
+    basis = system.basis()
+    return {frozenset(atoms_of(name)): number for name, number in basis[0].items()} if basis else {}
+
+
+def act_on_strand(
+    d: Derivation,
+    strand: Strand,
+    state: State,
+    act: Callable[[Tensor, int], Tensor],
+    besides: str | None = None,
+) -> State:
+    """Let `act` work on every place of a strand in the tensors of a state, but not on the weight `besides`.
+
+    It is given [copies, size, others], and 1 or -1 for places that move with the wire or dually.
+    """
     changed = dict(state)
-    held = set(stored(d, state))
-    for atom in d.classes[space]:
-        if atom.tensor in held:
-            key = key_of(atom.tensor)
-            changed[key] = _on_factor(d, changed[key], atom, lambda x, atom=atom: act(x, atom))
+    held = set(stored(d, state)) - {besides}
+    signs = orientations(d, strand)
+    for atoms, outer in strand.places:
+        if atoms[0].tensor in held:
+            key = key_of(atoms[0].tensor)
+            sign = signs.get(atoms[0], 1)
+            changed[key] = on_strand(d, strand, changed[key], (*outer, *atoms), lambda x, s=sign: act(x, s))
     return changed
 
 
-def _on_factor(d: Derivation, tensor: Any, atom: Atom, act: Callable[[Any], Any]) -> Any:
-    """Let `act` work on the first axis of a tensor in which that axis is one factor of one segment."""
-    import torch
+def on_strand(
+    d: Derivation, strand: Strand, tensor: Tensor, atoms: tuple[Atom, ...], act: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Let `act` work on a place of a strand, as [copies, size, others]."""
 
-    layout = d.spaces.layouts[atom.tensor, atom.axis]
-    moved = tensor.movedim(atom.axis, 0)
-    sizes = [prod(segment) for segment in layout]
-    parts = list(torch.split(moved, sizes, dim=0))
-    part = parts[atom.segment]
-    split = part.reshape(*layout[atom.segment], *part.shape[1:]).movedim(atom.factor, 0)
-    acted = act(split).movedim(0, atom.factor).reshape(part.shape)
-    parts[atom.segment] = acted
-    return torch.cat(parts, dim=0).movedim(0, atom.axis)
+    def split(given: Tensor) -> Tensor:
+        shape = (strand.copies, strand.size, given.shape[1])
+        return act(given.reshape(shape)).reshape(given.shape)
+
+    return on_atoms(d, tensor, atoms, split)
+
+
+def on_atoms(
+    d: Derivation, tensor: Tensor, atoms: tuple[Atom, ...], act: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Let `act` work on [entries along the atoms, others] of a tensor, in the segments that the atoms are in."""
+    segments = {atom.axis: atom.segment for atom in atoms}
+    name = atoms[0].tensor
+    part, shape, places = tensor, list[int](), dict[tuple[int, int], int]()
+    for axis, size in enumerate(tensor.shape):
+        if axis not in segments:
+            shape.append(size)
+            continue
+        layout = d.spaces.layouts[name, axis]
+        start = sum(prod(segment) for segment in layout[: segments[axis]])
+        part = part.narrow(axis, start, prod(layout[segments[axis]]))
+        for factor, own in enumerate(layout[segments[axis]]):
+            places[axis, factor] = len(shape)
+            shape.append(own)
+    first = [places[atom.axis, atom.factor] for atom in atoms]
+    order = [*first, *(place for place in range(len(shape)) if place not in first)]
+    moved = part.reshape(shape).permute(order)
+    acted = act(moved.reshape(prod(moved.shape[: len(first)]), -1)).reshape(moved.shape)
+    back = acted.permute([order.index(place) for place in range(len(shape))]).reshape(part.shape)
+    if part.shape == tensor.shape:
+        return back
+    changed = tensor.clone()
+    target = changed
+    for axis, segment in segments.items():
+        layout = d.spaces.layouts[name, axis]
+        target = target.narrow(axis, sum(prod(s) for s in layout[:segment]), prod(layout[segment]))
+    target.copy_(back)
+    return changed
 
 
 # ------------------------------------------------------------------------------------ what biases take up
 
 
-def _bias_step(d: Derivation, state: State, given: Amounts, relation: Contract) -> Any | None:
+def _bias_step(
+    d: Derivation, state: State, given: Amounts, relation: Contract, effective: bool
+) -> Any | None:
     """Return (shift behind a map) - (map of the shift before it): what its bias takes up."""
     assert relation.bias is not None
     labels = relation.bias.labels
-    behind = _filled(d, given, relation.output.tensor)
+    behind = given.field(d, relation.output.tensor)
     live = next(term for term in relation.terms if d.related.carriers[term.tensor].live)
-    before = _filled(d, given, live.tensor)
+    before = given.field(d, live.tensor)
     step: Any = None
     if behind is not None:
         step = _first_of_others(behind, relation.output, labels)
     if before is not None:
-        image = _image(d, state, relation, live, before)
+        image = _image(d, state, relation, live, before, effective)
         step = -image if step is None else step - image
     return step
-
-
-def _filled(d: Derivation, given: Amounts, tensor: str) -> Any | None:
-    field = given.field(d, tensor)
-    if field is None:
-        return None
-    return field.expand([size if isinstance(size, int) else 1 for size in d.related.carriers[tensor].shape])
 
 
 def _first_of_others(field: Any, term: Term, labels: tuple[str, ...]) -> Any:
@@ -299,7 +392,9 @@ def _first_of_others(field: Any, term: Term, labels: tuple[str, ...]) -> Any:
     return field.permute([kept.index(label) for label in labels])
 
 
-def _image(d: Derivation, state: State, relation: Contract, live: Term, before: Any) -> Any:
+def _image(
+    d: Derivation, state: State, relation: Contract, live: Term, before: Any, effective: bool
+) -> Any:
     """Return the map of a constant input, by the weights of a map, over the labels of its bias."""
     import torch
 
@@ -311,23 +406,25 @@ def _image(d: Derivation, state: State, relation: Contract, live: Term, before: 
     operands = [_first_of_others(before, live, needed)]
     subscripts = ["".join(letters[label] for label in needed)]
     for term in weights:
-        operands.append(_viewed(d, state, term.tensor).to(torch.float64))
+        operands.append(_viewed(d, state, term.tensor, effective).to(torch.float64))
         subscripts.append("".join(letters[label] for label in term.labels))
     out = "".join(letters[label] for label in relation.bias.labels)
     return torch.einsum(f"{','.join(subscripts)}->{out}", *operands)
 
 
-def _viewed(d: Derivation, state: State, tensor: str) -> Any:
+def _viewed(d: Derivation, state: State, tensor: str, effective: bool) -> Any:
     """Return an effective weight, or the view of one that a use declares."""
     from nnspec.compiler.emit.load import effective_weight
 
     carrier = d.related.carriers[tensor]
+    if effective and key_of(tensor) in state:
+        return state[key_of(tensor)]
     if carrier.weight is not None:
         return effective_weight(carrier.weight, tensor.rpartition(".")[0], state)
     for stated in d.related.stated:
         relation = stated.relation
         if isinstance(relation, Move) and relation.output == tensor:
-            given = _viewed(d, state, relation.input)
+            given = _viewed(d, state, relation.input, effective)
             if all(len(ins) == 1 and len(outs) == 1 for ins, outs in relation.groups):
                 order = {outs[0]: ins[0] for ins, outs in relation.groups}
                 return given.permute([order[axis] for axis in range(given.dim())])

@@ -10,10 +10,11 @@ from nnspec.dsl.node import Node
 
 
 class Wire(Node):
-    """An index space that some weight has: its group, and what decided it."""
+    """A strand that some weight has: its group, and what decided it. `copies`: how often it acts apart."""
 
     name: str
     size: int
+    copies: int
     group: str
     multiplicity: int
     reason: str
@@ -69,6 +70,7 @@ class SymmetryGroup(Node):
                 {
                     "name": w.name,
                     "size": w.size,
+                    "copies": w.copies,
                     "group": w.group,
                     "multiplicity": w.multiplicity,
                     "reason": w.reason,

@@ -41,12 +41,13 @@ class Maps:
         self.carriers = related.carriers
         self.views: dict[str, tuple[str, bool]] = {}
         self.maps: list[Map] = []
+        self.read_as_maps: set[int] = set()  # ids of relations
         self.axis: dict[str, int] = {}  # the axis along which maps act
         self.sinks: set[str] = set(related.outputs)
         self.note: str | None = None
         self.border: set[str] = {*related.inputs, *related.outputs}
         self.taken: set[str] = set()  # weights that appear outside of maps
-        self.readers = Counter(name for item in related.stated for name in _reads(item.relation)[0])
+        self.readers = Counter(name for item in related.stated for name in reads(item.relation))
 
     def size(self, tensor: str) -> int:
         """Return the size of a tensor along its axis."""
@@ -74,6 +75,7 @@ class Maps:
                 self._cut(relation, made)
             else:
                 self.maps.append(found)
+                self.read_as_maps.add(id(relation))
                 made.add(found.output)
         self._repeats()
         for item in self.maps:
@@ -114,9 +116,9 @@ class Maps:
 
     def _cut(self, relation: Relation, made: set[str]) -> None:
         """Treat a relation as the end of some regions and the start of others."""
-        reads, is_linear = _reads(relation)
-        self.border.update(reads, _makes(relation))
-        for tensor in reads:
+        read, is_linear = _reads(relation)
+        self.border.update(read, _makes(relation))
+        for tensor in read:
             carrier = self.carriers[tensor]
             if carrier.live:
                 self.sinks.add(tensor)
@@ -242,6 +244,11 @@ class Maps:
 def _region(maps: tuple[Map, ...]) -> Region:
     weights = [name for item in maps for name in (item.weight, item.bias) if name is not None]
     return Region(maps=maps, weights=tuple(weights) if len(maps) == 1 else tuple(dict.fromkeys(weights)))
+
+
+def reads(relation: Relation) -> tuple[str, ...]:
+    """Return what a relation reads."""
+    return _reads(relation)[0]
 
 
 def _reads(relation: Relation) -> tuple[tuple[str, ...], bool]:

@@ -56,11 +56,24 @@ class Carrier(Node):
         return self.kind == "weight" and self.action is not None and self.action.is_free
 
 
+class Gain(Node):
+    """What a product with a gain multiplies, and the label along which."""
+
+    given: Term
+    weight: Term
+    label: str
+
+
 class Stated(Node):
-    """A relation and the use that states it."""
+    """A relation and the use that states it.
+
+    With `gain`, the relation is a product with a gain that folds into the maps behind it: the entries before
+    and behind it are two index spaces (see `folding`).
+    """
 
     relation: Relation
     use: Use
+    gain: Gain | None = None
 
 
 class Related(Node):
@@ -140,29 +153,14 @@ class _Collector:
         for relation in relations:
             if not isinstance(relation, Middle):
                 named = renamed(relation, names)
-                for part in self.plainer(named):
-                    self.stated.append(Stated(relation=part, use=use))
-                    self.carry_life(part)
+                self.stated.append(Stated(relation=named, use=use))
+                self.carry_life(named)
 
     def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:
         self.carriers[name] = Carrier(
             name=name, shape=shape, kind="middle", shown=use.path, live=False, span=use.span
         )
         return name
-
-    def plainer(self, relation: Relation) -> tuple[Relation, ...]:
-        """Return what the solver knows to solve: of turned planes, that no entry moves along them."""
-        if not isinstance(relation, Planes):
-            return (relation,)
-        labels = axes_of(len(self.carriers[relation.input].shape))
-        terms = (Term(tensor=name, labels=labels) for name in (relation.input, relation.output))
-        given, out = terms
-        axes, why = (relation.plane, relation.frequency), "pairs of entries are turned by their position"
-        return (
-            Elementwise(terms=(given,), output=out, parity="odd", degree=1.0),
-            Fixed(tensor=relation.input, axes=axes, why=why),
-            Fixed(tensor=relation.output, axes=axes, why=why),
-        )
 
     def carry_life(self, relation: Relation) -> None:
         """Mark middles that depend on the inputs as live."""
@@ -235,7 +233,7 @@ def _flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     match relation:
         case Elementwise() | Sum() | Contract():
             return tuple(t.tensor for t in relation.terms), (relation.output.tensor,)
-        case Move() | Softmax() | Normalize():
+        case Move() | Softmax() | Planes() | Normalize():
             return (relation.input,), (relation.output,)
         case Part():
             return (relation.whole, relation.part), (relation.whole, relation.part)

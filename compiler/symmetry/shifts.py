@@ -6,7 +6,7 @@ values add, pass maps that have a bias of their own, and vanish under functions 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nnspec.compiler.relations import (
     Contract,
@@ -15,6 +15,7 @@ from nnspec.compiler.relations import (
     Move,
     Normalize,
     Part,
+    Planes,
     Relation,
     Softmax,
     Sum,
@@ -23,7 +24,7 @@ from nnspec.compiler.relations import (
 from nnspec.compiler.symmetry.actions import along, along_labels, move, part, rational
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.relate import Related
-from nnspec.compiler.symmetry.spaces import Spaces
+from nnspec.compiler.symmetry.spaces import AxisOf, Spaces
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
 
@@ -42,8 +43,9 @@ def shifts(spaces: Spaces, still: Iterable[str] = ()) -> Unknowns:
     for name, carrier in spaces.related.carriers.items():
         if carrier.kind == "weight" and not (carrier.is_free and name in looked_up):
             system.still(name)
+    totals = _totals(spaces.related)
     for stated in spaces.related.stated:
-        _additive(system, stated.relation, biases)
+        _additive(system, stated.relation, biases, totals)
     biases.agree(system)
     return system
 
@@ -113,14 +115,16 @@ def _lookups(related: Related) -> set[str]:
     return found - multiplied
 
 
-def _additive(system: Unknowns, relation: Relation, biases: Biases) -> None:
+def _additive(
+    system: Unknowns, relation: Relation, biases: Biases, totals: Mapping[AxisOf, float]
+) -> None:
     match relation:
         case Elementwise():
             _shifted_function(system, relation)
         case Sum():
             _sum(system, relation)
         case Contract():
-            _map(system, relation, biases)
+            _map(system, relation, biases, totals)
         case Move():
             move(system, relation)
         case Part():
@@ -129,6 +133,9 @@ def _additive(system: Unknowns, relation: Relation, biases: Biases) -> None:
             _forget(system, relation)
         case Softmax():
             system.flat((relation.input, relation.axis))
+            system.still(relation.output)
+        case Planes():
+            system.still(relation.input)
             system.still(relation.output)
         case Fixed():
             for axis in relation.axes:
@@ -157,12 +164,19 @@ def _sum(system: Unknowns, relation: Sum) -> None:
     along_labels(system, (*relation.terms, relation.output), (*factors, -1))
 
 
-def _map(system: Unknowns, relation: Contract, biases: Biases) -> None:
+def _map(
+    system: Unknowns, relation: Contract, biases: Biases, totals: Mapping[AxisOf, float]
+) -> None:
     carriers = system.spaces.related.carriers
     live = [term for term in relation.terms if carriers[term.tensor].live]
     if len(live) == 1 and len(relation.terms) == 1 and relation.ones is not None:
         _average(system, live[0], relation.output, rational(relation.ones))
         return
+    if len(live) == 2 == len(relation.terms) and not relation.powers:
+        weighted = _weighted_mean(relation, totals)
+        if weighted is not None:
+            _average(system, weighted[0], relation.output, rational(weighted[1]))
+            return
     taken_up = len(live) == 1 and len(relation.terms) > 1 and biases.takes_up(relation)
     if not taken_up:
         for term in (*live, relation.output):
@@ -180,6 +194,32 @@ def _map(system: Unknowns, relation: Contract, biases: Biases) -> None:
     for axis, label in enumerate(relation.output.labels):
         if label not in absorbed:
             system.flat((relation.output.tensor, axis))
+
+
+def _weighted_mean(relation: Contract, totals: Mapping[AxisOf, float]) -> tuple[Term, float] | None:
+    """Return the term whose mean is taken, and the sum of the weights, where the other term is weights alone."""
+    for weights, given in (relation.terms, relation.terms[::-1]):
+        summed = [label for label in given.labels if label not in relation.output.labels]
+        if len(summed) != 1 or summed[0] not in weights.labels:
+            continue
+        total = totals.get((weights.tensor, weights.labels.index(summed[0])))
+        if total is not None and all(x in relation.output.labels for x in weights.labels if x != summed[0]):
+            return given, total
+    return None
+
+
+def _totals(related: Related) -> dict[AxisOf, float]:
+    """Return the axes along which the entries of a live tensor sum to a constant, and the constant."""
+    found: dict[AxisOf, float] = {}
+    for stated in related.stated:
+        relation = stated.relation
+        if isinstance(relation, Softmax) and relation.total is not None:
+            found[relation.output, relation.axis] = relation.total
+        elif isinstance(relation, Move):
+            for ins, outs in relation.groups:
+                if len(ins) == len(outs) == 1 and (relation.input, ins[0]) in found:
+                    found[relation.output, outs[0]] = found[relation.input, ins[0]]
+    return found
 
 
 def _average(system: Unknowns, given: Term, out: Term, ones: Number) -> None:

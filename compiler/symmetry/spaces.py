@@ -8,14 +8,18 @@ fixed where a position is told apart. Costs are linear in the number of axes, wh
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
+from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
-from nnspec.compiler.relations import Fixed, Move, Normalize, Part, Relation, Softmax
+from nnspec.compiler.relations import Fixed, Move, Normalize, Part, Planes, Relation, Softmax
 from nnspec.compiler.symmetry.layout import Layout, cut_at, join, meet, total, unjoin, whole
 from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
 from nnspec.dsl.node import Node
 
 AxisOf: TypeAlias = tuple[str, int]  # tensor, axis
+
+MOST_CELLS = 256  # of a tensor; one with more of them has no action on combinations of its factors
 
 
 class Atom(NamedTuple):
@@ -25,6 +29,9 @@ class Atom(NamedTuple):
     axis: int
     segment: int
     factor: int
+
+
+Cell: TypeAlias = frozenset[Atom]  # two factors or more of one tensor
 
 
 class Why(Node):
@@ -56,6 +63,7 @@ class Spaces:
         self.constraints: list[Together] = []
         self._parents: dict[Atom, Atom] = {}
         self._atoms: dict[AxisOf, list[list[Atom]]] = {}
+        self._cells: dict[str, list[Cell]] = {}
         self.sizes: dict[Atom, int] = {}
         self.fixed: dict[Atom, Why] = {}  # by class
         self._collect()
@@ -72,6 +80,51 @@ class Spaces:
             ]
         return found
 
+    def cells(self, tensor: str) -> list[Cell]:
+        """Return the combinations of two atoms or more of a tensor that hold more than one index each.
+
+        At most one segment of an axis is in a combination, and no space twice.
+        """
+        found = self._cells.get(tensor)
+        if found is None:
+            rank = len(self.related.carriers[tensor].shape)
+            found = self._cells[tensor] = self._combined([(tensor, axis) for axis in range(rank)])
+        return found
+
+    def _combined(self, axes: list[AxisOf]) -> list[Cell]:
+        wide = [[[a for a in segment if self.sizes[a] > 1] for segment in self.atoms(axis)] for axis in axes]
+        if sum(max(map(len, segments), default=0) for segments in wide) < 2:
+            return []
+        found: list[tuple[Atom, ...]] = [()]
+        for segments in wide:
+            chosen = [
+                part
+                for segment in segments
+                for size in range(1, len(segment) + 1)
+                for part in combinations(segment, size)
+            ]
+            found += [(*cell, *part) for cell in found for part in chosen]
+            if len(found) > MOST_CELLS:
+                return []
+        several = (cell for cell in found if len(cell) > 1)
+        return [frozenset(cell) for cell in several if len({self.space(a) for a in cell}) == len(cell)]
+
+    def classes_of(self, space: Atom) -> list[Atom]:
+        """Return the atoms of a class."""
+        return self.classes[space]
+
+    def constraints_of(self, stated: Stated) -> list[Together]:
+        """Return what a use says of layouts, but for what no layout satisfies."""
+        return self._stated.get(id(stated), [])
+
+    @cached_property
+    def _stated(self) -> dict[int, list[Together]]:
+        found: dict[int, list[Together]] = {}
+        for index, constraint in enumerate(self.constraints):
+            if index not in self.broken:
+                found.setdefault(id(constraint.stated), []).append(constraint)
+        return found
+
     def space(self, atom: Atom) -> Atom:
         """Return the atom that stands for the class of an atom."""
         root = atom
@@ -81,8 +134,9 @@ class Spaces:
             self._parents[atom], atom = root, self._parents[atom]
         return root
 
+    @cached_property
     def classes(self) -> dict[Atom, list[Atom]]:
-        """Return every class with its atoms, in order of appearance."""
+        """Every class with its atoms, in order of appearance."""
         found: dict[Atom, list[Atom]] = {}
         for atom in self._parents:
             found.setdefault(self.space(atom), []).append(atom)
@@ -125,9 +179,12 @@ class Spaces:
                 for buffer in (relation.mean, relation.variance):
                     if buffer is not None:
                         self._together(((relation.input, relation.axes[0]),), ((buffer, 0),), stated)
-            case Softmax():
+            case Softmax() | Planes():
                 for axis in range(len(self.related.carriers[relation.input].shape)):
                     self._together(((relation.input, axis),), ((relation.output, axis),), stated)
+                if isinstance(relation, Planes):
+                    node = (relation.input, relation.frequency)
+                    self._fix(node, stated, "each plane turns at a speed of its own")
             case Fixed():
                 for axis in relation.axes:
                     self._fix((relation.tensor, axis), stated, relation.why)
@@ -139,6 +196,8 @@ class Spaces:
         for term in terms_of(relation):
             for axis, label in enumerate(term.labels):
                 node = (term.tensor, axis)
+                if stated.gain is not None and term is stated.gain.given and label == stated.gain.label:
+                    continue  # before the gain and behind it are two spaces
                 if label.startswith("#"):
                     self._fix(node, stated, "its positions are told apart")
                 elif label:

@@ -1,4 +1,4 @@
-"""Wires: the index spaces that weights have, with their names, groups and reasons."""
+"""Wires: the strands that weights have, with their names, groups and reasons."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import prod
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.record import Wire
 from nnspec.compiler.symmetry.spaces import Atom, Why
+from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
 
@@ -25,59 +26,69 @@ def names(derivation: Derivation) -> dict[Atom, str]:
 
 def wires(derivation: Derivation) -> tuple[Wire, ...]:
     called = names(derivation)
-    return tuple(
-        _wire(derivation, space, called[space]) for space in derivation.used if _is_shown(derivation, space)
-    )
+    shown = [space for space in derivation.used if _is_shown(derivation, space)]
+    return tuple(_wire(derivation, derivation.by_space[space], called[space]) for space in shown)
 
 
 def _is_shown(derivation: Derivation, space: Atom) -> bool:
-    """Leave out what an operation fixes, such as the places of a kernel; the border is shown."""
+    """Leave out what an operation fixes, such as the places of a kernel; the border and gains are shown."""
     why = derivation.spaces.fixed.get(space)
-    return why is None or why.stated is None
+    behind = {fold.behind for fold in derivation.folds}
+    return why is None or why.stated is None or space in behind
 
 
-def _wire(derivation: Derivation, space: Atom, name: str) -> Wire:
-    size = derivation.spaces.sizes[space]
-    why = derivation.spaces.fixed.get(space) or derivation.kinds[space].why
-    atoms = derivation.classes[space]
+def _wire(derivation: Derivation, strand: Strand, name: str) -> Wire:
+    space = strand.space
+    why = derivation.spaces.fixed.get(space) or strand.kind.why
     return Wire(
         name=name,
-        size=size,
-        group=label(derivation, space),
-        multiplicity=max(_multiplicity(derivation, atom) for atom in derivation.weight_atoms[space]),
+        size=strand.size,
+        copies=strand.copies,
+        group=label(derivation, strand),
+        multiplicity=max(_multiplicity(derivation, strand, atom) for atom in derivation.weight_atoms[space]),
         reason=_reason(why),
         line=_line(derivation, space, why),
-        is_fixed=space in derivation.spaces.fixed,
-        tensors=tuple(dict.fromkeys(atom.tensor for atom in atoms)),
+        is_fixed=strand.is_fixed,
+        tensors=tuple(dict.fromkeys(atom.tensor for atom in derivation.classes[space])),
         weights=tuple(dict.fromkeys(atom.tensor for atom in derivation.weight_atoms[space])),
         space=space,
     )
 
 
-def _multiplicity(derivation: Derivation, atom: Atom) -> int:
-    """Return in how many places of a weight's axis the space stands."""
+def _multiplicity(derivation: Derivation, strand: Strand, atom: Atom) -> int:
+    """Return in how many places of a weight's axis the same thing is done along a strand."""
     segment = derivation.spaces.layouts[atom.tensor, atom.axis][atom.segment]
-    return prod(segment) // segment[atom.factor]
+    own = next((*atoms, *outer) for atoms, outer in strand.places if atoms[0] == atom)
+    inside = prod(derivation.spaces.sizes[a] for a in own if (a.axis, a.segment) == (atom.axis, atom.segment))
+    return prod(segment) // inside
 
 
-def label(derivation: Derivation, space: Atom) -> str:
-    """Write the group that acts on a space."""
-    size, group = derivation.spaces.sizes[space], derivation.groups[space]
-    named = {"linear": f"GL({size})", "orthogonal": f"O({size})", "centred": f"O({size - 1})"}
+def label(derivation: Derivation, strand: Strand) -> str:
+    """Write the group that acts on a strand."""
+    base = _label(derivation, strand)
+    if strand.copies == 1 or base == "1":
+        return base
+    return f"({base})^{strand.copies}" if " " in base or "^" in base else f"{base}^{strand.copies}"
+
+
+def _label(derivation: Derivation, strand: Strand) -> str:
+    size, group = strand.size, derivation.groups[strand.space]
+    named = {"linear": f"GL({size})", "orthogonal": f"O({size})", "centred": f"O({size - 1})", "complex": "C*"}
     if group in named:
         return named[group]
-    scale = _scalar_rank(derivation, derivation.scales, space)
-    sign = _scalar_rank(derivation, derivation.signs, space)
+    scale = _scalar_rank(derivation, derivation.scales, strand)
+    sign = _scalar_rank(derivation, derivation.signs, strand)
     scalars = {(1, 1): "R*", (1, 0): "R>0", (0, 1): "Z2"}.get((min(scale, 1), min(sign, 1)))
     if group == "fixed" or size == 1:
         return "1" if scalars is None else scalars if size == 1 else f"{scalars}^{size}"
     return f"S_{size}" if scalars is None else f"{scalars} wr S_{size}"
 
 
-def _scalar_rank(derivation: Derivation, system: Unknowns, space: Atom) -> int:
-    if derivation.spaces.sizes[space] > 1:
-        return derivation.rank(system, space)
-    live = [a for a in derivation.classes[space] if derivation.related.carriers[a.tensor].live]
+def _scalar_rank(derivation: Derivation, system: Unknowns, strand: Strand) -> int:
+    if strand.size > 1:
+        return derivation.strand_rank(system, strand)
+    places = derivation.classes[strand.space]
+    live = [atom for atom in places if derivation.related.carriers[atom.tensor].live]
     return system.joint.rank([("k", atom.tensor) for atom in live])
 
 

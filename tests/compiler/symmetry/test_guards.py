@@ -204,7 +204,7 @@ def test_the_graph_can_be_written_and_names_every_weight(build: Build) -> None:
     assert "".join(nx.generate_graphml(made)).startswith("<graphml")
 
 
-def test_the_group_is_derived_without_torch() -> None:
+def test_the_group_of_a_large_network_is_derived_without_torch() -> None:
     code = (
         "import sys\n"
         "from nnspec.compiler.pipeline import check\n"
