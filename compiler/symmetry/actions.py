@@ -244,7 +244,5 @@ def part(system: Unknowns, relation: Part) -> None:
         if relation.part_axis is not None:
             system.flat((relation.part, relation.part_axis))
     else:
-        same |= system.part(
-            relation.whole, relation.part, relation.axis, relation.part_axis, relation.start
-        )
+        same |= system.part(relation.whole, relation.part, relation.axis, relation.part_axis, relation.start)
     system.mapped_cells(relation.whole, relation.part, same, within=True)

@@ -142,7 +142,9 @@ class _Composites:
             if item.output in self.reader.sinks:
                 size = self.reader.size(item.output)
                 forgets = (item.output, self.reader.axis.get(item.output, -1)) in self.forgets
-                seen = np.eye(size) - 1.0 / size if forgets and self._only_forgets(item.output) else np.eye(size)
+                seen = (
+                    np.eye(size) - 1.0 / size if forgets and self._only_forgets(item.output) else np.eye(size)
+                )
                 own[item.output] = own.get(item.output, 0) + seen
             for name, coefficient in item.inputs:
                 if name not in found:

@@ -22,7 +22,12 @@ from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
 from nnspec.compiler.symmetry.strands import Strand, strands
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
-MATRICES = ("linear", "complex", "orthogonal", "centred")  # groups of matrices, of which scales and signs are part
+MATRICES = (
+    "linear",
+    "complex",
+    "orthogonal",
+    "centred",
+)  # groups of matrices, of which scales and signs are part
 
 
 class Derivation:

@@ -28,7 +28,8 @@ def dimensions(derivation: Derivation) -> dict[str, int]:
     else:
         found = _by_equations(derivation)
     unused = sum(
-        prod(size for size in held.weight.shape if isinstance(size, int)) for held in derivation.related.unused
+        prod(size for size in held.weight.shape if isinstance(size, int))
+        for held in derivation.related.unused
     )
     return {name: found.get(name, 0) if name != "unused" else unused for name in FAMILIES}
 

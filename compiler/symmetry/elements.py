@@ -136,8 +136,8 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
     for wire in group.wires:
         if wire.size > 1 and d.groups[wire.space] == "monomial":
             for copy in range(wire.copies):
-                order: list[int] = torch.randperm(wire.size, generator=random).tolist()
-                moves.append(Permute(space=wire.space, order=tuple(order), copy=copy))
+                shuffled: Any = torch.randperm(wire.size, generator=random)
+                moves.append(Permute(space=wire.space, order=tuple(shuffled.tolist()), copy=copy))
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             drawn = [random_matrix(d, d.by_space[wire.space], random, spread) for _ in range(wire.copies)]
             moves.append(Transform(space=wire.space, matrix=torch.stack(drawn)))
@@ -168,7 +168,9 @@ def random_matrix(d: Derivation, strand: Strand, random: torch.Generator, spread
     turned = turned * corner.diagonal().sign()
     if kind == "centred":
         basis = centred_basis(size)
-        return basis @ torch.block_diag(torch.ones(1, 1, dtype=torch.float64), turned) @ basis.T
+        whole = torch.eye(size, dtype=torch.float64)
+        whole[1:, 1:] = turned
+        return basis @ whole @ basis.T
     if kind == "orthogonal":
         return turned
     stretch = spread * normal(size) / size**0.5

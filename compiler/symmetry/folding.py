@@ -48,7 +48,9 @@ def fold_gains(related: Related) -> Folded:
     folds: list[Fold] = []
     for index in gains:
         fold = _fold(spaces, stated[index])
-        spaces.fixed.setdefault(fold.behind, Why(stated=stated[index], text="a gain that folds into the maps behind"))
+        spaces.fixed.setdefault(
+            fold.behind, Why(stated=stated[index], text="a gain that folds into the maps behind")
+        )
         folds.append(fold)
     return Folded(spaces=spaces, kinds=found, folds=tuple(folds))
 

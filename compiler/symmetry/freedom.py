@@ -65,7 +65,9 @@ def _vectors(derivation: Derivation, strand: Strand) -> list[_Vectors]:
             continue
         own = {*atoms, *outer}
         axes = range(len(carrier.shape))
-        all_atoms = (a for axis in axes for segment in derivation.spaces.atoms((carrier.name, axis)) for a in segment)
+        all_atoms = (
+            a for axis in axes for segment in derivation.spaces.atoms((carrier.name, axis)) for a in segment
+        )
         rest = [atom for atom in all_atoms if atom not in own]
         others = frozenset(derivation.by_space[derivation.spaces.space(atom)].space for atom in rest)
         if strand.space in others:

@@ -18,7 +18,6 @@ from nnspec.compiler.relations import (
     Normalize,
     Part,
     Planes,
-    Relation,
     Softmax,
     Sum,
 )

@@ -43,7 +43,8 @@ class Amounts(Node):
         """Return all numbers times a factor."""
         joint = {name: factor * number for name, number in self.joint.items()}
         arrays = {
-            tensor: {atoms: factor * array for atoms, array in own.items()} for tensor, own in self.arrays.items()
+            tensor: {atoms: factor * array for atoms, array in own.items()}
+            for tensor, own in self.arrays.items()
         }
         return Amounts(joint=joint, arrays=arrays)
 
@@ -275,9 +276,7 @@ def orientations(d: Derivation, strand: Strand) -> dict[Atom, int]:
     wide = frozenset((*strand.spaces, *strand.outer))
     unknowns = {frozenset((*atoms, *outer)): atoms[0] for atoms, outer in strand.places}
     if d.groups[strand.space] == "complex":  # a complex number scales along its copies
-        wide, unknowns = wide - {strand.space}, {
-            frozenset(outer): atoms[0] for atoms, outer in strand.places
-        }
+        wide, unknowns = wide - {strand.space}, {frozenset(outer): atoms[0] for atoms, outer in strand.places}
     solution = _scaled(d, wide)
     found = {unknowns[atoms]: number for atoms, number in solution.items() if atoms in unknowns}
     live = [atom for atom in found if d.related.carriers[atom.tensor].live]
@@ -392,9 +391,7 @@ def _first_of_others(field: Any, term: Term, labels: tuple[str, ...]) -> Any:
     return field.permute([kept.index(label) for label in labels])
 
 
-def _image(
-    d: Derivation, state: State, relation: Contract, live: Term, before: Any, effective: bool
-) -> Any:
+def _image(d: Derivation, state: State, relation: Contract, live: Term, before: Any, effective: bool) -> Any:
     """Return the map of a constant input, by the weights of a map, over the labels of its bias."""
     import torch
 

@@ -17,7 +17,6 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Contract,
     Elementwise,
-    Fixed,
     Middle,
     Move,
     Normalize,
@@ -27,7 +26,6 @@ from nnspec.compiler.relations import (
     Softmax,
     Sum,
     Term,
-    axes_of,
     renamed,
 )
 from nnspec.compiler.symmetry.maps import Action, action_of

@@ -152,4 +152,4 @@ def _slices(d: Derivation, space: Atom, index: int, state: dict[str, Tensor]) ->
 def _known(d: Derivation, space: Atom, units: int) -> int:
     """Return how many directions of the group certainly move entries of these units of a space alone: the scales
     of each of them."""
-    return units * d.rank(d.scales, space) if d.groups[space] in ("monomial", "linear") else 0
+    return units * d.rank(d.scales, (space,)) if d.groups[space] in ("monomial", "linear") else 0

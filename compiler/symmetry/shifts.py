@@ -115,9 +115,7 @@ def _lookups(related: Related) -> set[str]:
     return found - multiplied
 
 
-def _additive(
-    system: Unknowns, relation: Relation, biases: Biases, totals: Mapping[AxisOf, float]
-) -> None:
+def _additive(system: Unknowns, relation: Relation, biases: Biases, totals: Mapping[AxisOf, float]) -> None:
     match relation:
         case Elementwise():
             _shifted_function(system, relation)
@@ -164,9 +162,7 @@ def _sum(system: Unknowns, relation: Sum) -> None:
     along_labels(system, (*relation.terms, relation.output), (*factors, -1))
 
 
-def _map(
-    system: Unknowns, relation: Contract, biases: Biases, totals: Mapping[AxisOf, float]
-) -> None:
+def _map(system: Unknowns, relation: Contract, biases: Biases, totals: Mapping[AxisOf, float]) -> None:
     carriers = system.spaces.related.carriers
     live = [term for term in relation.terms if carriers[term.tensor].live]
     if len(live) == 1 and len(relation.terms) == 1 and relation.ones is not None:

@@ -13,7 +13,17 @@ from itertools import permutations
 from math import prod
 from typing import TypeAlias
 
-from nnspec.compiler.relations import Contract, Elementwise, Move, Normalize, Part, Planes, Relation, Softmax, Sum
+from nnspec.compiler.relations import (
+    Contract,
+    Elementwise,
+    Move,
+    Normalize,
+    Part,
+    Planes,
+    Relation,
+    Softmax,
+    Sum,
+)
 from nnspec.compiler.symmetry.kinds import LADDER, Kind
 from nnspec.compiler.symmetry.relate import Stated, terms_of
 from nnspec.compiler.symmetry.spaces import Atom, Spaces
@@ -123,7 +133,8 @@ class _Companions:
 
     def _mutual(self, space: Atom, other: Atom) -> bool:
         return all(
-            space in self._partners.get(atom, {}) and self._partners[self._partners[atom][space]].get(other) == atom
+            space in self._partners.get(atom, {})
+            and self._partners[self._partners[atom][space]].get(other) == atom
             for atom in self.spaces.classes_of(other)
         )
 
@@ -228,7 +239,9 @@ class _Companions:
         found: dict[Atom, Atom] = {}
         for axis in range(rank):
             pairs = zip(
-                self.spaces.atoms((relation.input, axis)), self.spaces.atoms((relation.output, axis)), strict=False
+                self.spaces.atoms((relation.input, axis)),
+                self.spaces.atoms((relation.output, axis)),
+                strict=False,
             )
             for ours, theirs in pairs:
                 found |= dict(zip(ours, theirs, strict=False))

@@ -63,13 +63,14 @@ class _Weights:
         """Add directions to the span; return how many were independent of it and of each other."""
         import torch
 
-        rows = [row / row.norm() for row in found if float(row.norm()) > 0]
-        if not rows or not self.total:
+        linear_algebra: Any = torch.linalg
+        if not found or not self.total:
             return 0
-        stacked = torch.stack(rows)
+        stacked = torch.stack(found)
+        sizes: Tensor = linear_algebra.vector_norm(stacked, dim=1, keepdim=True)
+        stacked = (stacked / sizes)[sizes.flatten() > 0]
         for _ in range(2):  # twice, for rounding
             stacked = stacked - (stacked @ self.span.T) @ self.span
-        linear_algebra: Any = torch.linalg
         _, spectrum, right = linear_algebra.svd(stacked, full_matrices=False)
         rank = int((spectrum > TOLERANCE).sum())
         self.span = torch.cat([self.span, right[:rank]])
@@ -80,7 +81,9 @@ class _Weights:
         import torch
 
         parts = [
-            changes[name].flatten() if name in changes else torch.zeros_like(self.state[key_of(name)]).flatten()
+            changes[name].flatten()
+            if name in changes
+            else torch.zeros_like(self.state[key_of(name)]).flatten()
             for name in self.moving
         ]
         return torch.cat(parts)
@@ -171,7 +174,7 @@ class _Weights:
 
         values = {name: self.state[key_of(name)].numpy() for name in self.derivation.weights}
         for found in kernel_vectors(self.derivation.related, values):
-            yield self.vector({name: torch.from_numpy(array) for name, array in found.items()})
+            yield self.vector({name: torch.as_tensor(array) for name, array in found.items()})
 
 
 def _basis(group: str, size: int) -> Iterator[Tensor]:

@@ -106,7 +106,8 @@ class Unknowns:
                     found.setdefault(self.combination(cell), Equations(self.modulus)).unknown(cell)
         for row in rows:
             if row:
-                found[self.combination(next(iter(row)))].add(dict(row))
+                added: dict[Hashable, Number] = {**row}
+                found[self.combination(next(iter(row)))].add(added)
         return found
 
     def _without_zeros(self, row: dict[Cell, Number]) -> dict[Cell, Number]:

@@ -73,7 +73,12 @@ def label(derivation: Derivation, strand: Strand) -> str:
 
 def _label(derivation: Derivation, strand: Strand) -> str:
     size, group = strand.size, derivation.groups[strand.space]
-    named = {"linear": f"GL({size})", "orthogonal": f"O({size})", "centred": f"O({size - 1})", "complex": "C*"}
+    named = {
+        "linear": f"GL({size})",
+        "orthogonal": f"O({size})",
+        "centred": f"O({size - 1})",
+        "complex": "C*",
+    }
     if group in named:
         return named[group]
     scale = _scalar_rank(derivation, derivation.scales, strand)

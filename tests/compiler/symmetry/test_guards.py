@@ -211,7 +211,7 @@ def test_the_group_of_a_large_network_is_derived_without_torch() -> None:
         "from nnspec.dsl.diagnostics import Bag\n"
         "from nnspec.dsl.source import Source\n"
         "from nnspec.compiler.symmetry.group import symmetry_group\n"
-        "text = 'network n {\\n input x: real[4]\\n output y = x -> dense(5) -> tanh -> dense(2)\\n}\\n'\n"
+        "text = 'network n {\\n input x: real[4]\\n output y = x -> dense(800) -> tanh -> dense(2)\\n}\\n'\n"
         "checked = check(Source('t', text), Bag())\n"
         "symmetry_group(checked.graph(checked.networks()[0]))\n"
         "assert not {'torch', 'networkx'} & set(sys.modules)\n"
