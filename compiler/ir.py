@@ -394,6 +394,19 @@ def gathered(flow: str, results: Sequence[tuple[Some, ...]]) -> tuple[Some, ...]
     return results[-1] if flow == "chain" else tuple(chain.from_iterable(zip(*results, strict=True)))
 
 
+def blocks(block: Block, seen: dict[int, Block] | None = None) -> Iterator[Block]:
+    """Yield a block and all blocks inside it, each once."""
+    seen = {} if seen is None else seen
+    if id(block) in seen:
+        return
+    seen[id(block)] = block
+    yield block
+    for child in block.children:
+        for instance in {id(i): i for i in child.instances}.values():
+            if isinstance(instance, Block):
+                yield from blocks(instance, seen)
+
+
 def instances(block: Block, prefix: str = "") -> Iterator[Located]:
     """Yield every primitive instance under a block in construction order, shared ones once."""
     for child in block.children:

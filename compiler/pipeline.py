@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
-from nnspec.compiler.doubts import warn_of_constraints
+from nnspec.compiler.doubts import warn_of_constraints, warn_of_cuts
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
 from nnspec.compiler.ir import Graph
@@ -79,10 +79,13 @@ class Checked:
 
     def warn(self) -> None:
         """Add warnings about graphs that are right; a spec with errors has enough to say."""
+        if self.bag.failed:
+            return
         for graph in self._graphs.values():
-            if graph is not None and not self.bag.failed:
+            if graph is not None:
                 warn_of_unread(graph, self.bag, self.judged(graph))
                 warn_of_constraints(graph, self.bag)
+                warn_of_cuts(graph, self.bag, self.judged(graph))
 
     def judged(self, graph: Graph) -> frozenset[str]:
         """Return the names that losses and metrics of experiments on a network speak of."""

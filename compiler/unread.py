@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nnspec.compiler.ir import Block, Graph
+from nnspec.compiler.ir import Block, Graph, blocks
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.errors.names import NeverRead
 from nnspec.dsl.source import Span
@@ -18,7 +18,7 @@ def warn_of_unread(graph: Graph, bag: Bag, read: frozenset[str] = frozenset()) -
 
     `read` are the values of the network's own body that losses and metrics read.
     """
-    for block in _blocks(graph.root, {}):
+    for block in blocks(graph.root):
         for name, span in _unread(block, read if block is graph.root else frozenset()):
             if span is not None:
                 bag.add(NeverRead(span, name=name))
@@ -33,14 +33,3 @@ def _unread(block: Block, judged: frozenset[str]) -> Iterator[tuple[str, Span | 
         # Of the several values of one operation (`split`) some may be left.
         if not read & set(statement.outputs):
             yield from ((value, statement.span) for value in statement.outputs[:1] if value in named)
-
-
-def _blocks(block: Block, seen: dict[int, Block]) -> Iterator[Block]:
-    if id(block) in seen:
-        return
-    seen[id(block)] = block
-    yield block
-    for child in block.children:
-        for instance in {id(i): i for i in child.instances}.values():
-            if isinstance(instance, Block):
-                yield from _blocks(instance, seen)

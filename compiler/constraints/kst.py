@@ -47,19 +47,26 @@ class Kst(Topology):
 
     def begin(self, site: WeightSite) -> Code:
         """Return the call that makes the mask."""
-        units, inputs = _matrix(site)
-        terms = _terms(site)
-        if site["role"] == "inner":
-            text = f"i // {units // (terms * inputs)} % {inputs} == j"
-        else:
-            text = f"i // {units // terms} == j // {inputs // terms}"
-        made = Condition(names=("i", "j"), text=text, plain=text, exact=True)
-        return Code(file="masks", name="where", options=(("condition", made),))
+        return Code(file="masks", name="where", options=(("condition", _condition(site)),))
+
+    def entries(self, site: WeightSite) -> tuple[bytes, ...]:
+        """Return which entries exist."""
+        return tuple(_condition(site).rows(site.sizes))
 
     def free(self, site: WeightSite) -> int:
         """Return how many entries exist."""
         units, inputs = _matrix(site)
         return units if site["role"] == "inner" else units * inputs // _terms(site)
+
+
+def _condition(site: WeightSite) -> Condition:
+    units, inputs = _matrix(site)
+    terms = _terms(site)
+    if site["role"] == "inner":
+        text = f"i // {units // (terms * inputs)} % {inputs} == j"
+    else:
+        text = f"i // {units // terms} == j // {inputs // terms}"
+    return Condition(names=("i", "j"), text=text, plain=text, exact=True)
 
 
 def _terms(site: WeightSite) -> int:

@@ -47,6 +47,21 @@ class LocallyConnected(Topology):
         options = (("inputs", inputs), ("outputs", outputs), ("kernel", kernel))
         return Code(file="masks", name="neighbourhood", options=options)
 
+    def entries(self, site: WeightSite) -> tuple[bytes, ...]:
+        """Return which entries exist."""
+        inputs, outputs, kernel = _grids(site)
+        near: tuple[bytes, ...] = (b"\1",)
+        for n, m, k in zip(inputs, outputs, kernel, strict=True):
+            windows = [_window(n, m, k, o) for o in range(m)]
+            near = tuple(
+                b"".join(inside if outer else bytes(n) for outer in row)
+                for row in near
+                for inside in (
+                    bytes(first) + b"\1" * (last - first) + bytes(n - last) for first, last in windows
+                )
+            )
+        return tuple(row * (site.sizes[1] // prod(inputs)) for row in near) * (site.sizes[0] // prod(outputs))
+
     def free(self, site: WeightSite) -> int:
         """Return how many entries exist."""
         inputs, outputs, kernel = _grids(site)
@@ -56,14 +71,16 @@ class LocallyConnected(Topology):
 
 def _windows(n: int, m: int, k: int) -> int:
     """Return how many pairs of input and unit are near along one axis."""
-    found = 0
-    for o in range(m):
-        # -k m <= m (2 i + 1) - n (2 o + 1) < k m
-        middle = n * (2 * o + 1) - m
-        first = -((k * m - middle) // (2 * m))
-        behind = -((-k * m - middle) // (2 * m))
-        found += max(0, min(n, behind) - max(0, first))
-    return found
+    return sum(last - first for first, last in (_window(n, m, k, o) for o in range(m)))
+
+
+def _window(n: int, m: int, k: int, o: int) -> tuple[int, int]:
+    """Return the first input that unit o looks at along one axis, and the one behind the last."""
+    # -k m <= m (2 i + 1) - n (2 o + 1) < k m
+    middle = n * (2 * o + 1) - m
+    first = max(0, -((k * m - middle) // (2 * m)))
+    behind = min(n, -((-k * m - middle) // (2 * m)))
+    return first, max(first, behind)
 
 
 def _grids(site: WeightSite) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -87,6 +87,10 @@ class Mask(Topology):
             file="masks", name="where", options=options if made.exact else (*options, ("whole", False))
         )
 
+    def entries(self, site: WeightSite) -> tuple[bytes, ...]:
+        """Return which entries exist."""
+        return rows_of(site)
+
     def without_input(self, site: WeightSite) -> tuple[int, ...]:
         """Return the units whose row has no entry."""
         return tuple(unit for unit, count in enumerate(kept_by_unit(site)) if not count)
@@ -99,6 +103,11 @@ class Mask(Topology):
 
 def kept_by_unit(site: WeightSite) -> list[int]:
     """Return how many entries each unit keeps, of those that the condition tells apart; or raise Misfit."""
+    return [row.count(1) for row in rows_of(site)]
+
+
+def rows_of(site: WeightSite) -> tuple[bytes, ...]:
+    """Return for each unit which entries exist, of those that the condition tells apart; or raise Misfit."""
     made, shape = site["entries"], site.sizes
     if prod(shape) > MOST_ENTRIES:
         raise Misfit(f"it has {prod(shape):,} entries, and masks have at most {MOST_ENTRIES:,}")
@@ -107,18 +116,18 @@ def kept_by_unit(site: WeightSite) -> list[int]:
             found = " x ".join(map(str, made.shape))
             raise Misfit(f"`{made.path}` is {found}", help=f"make it {' x '.join(map(str, shape))}")
         width = prod(shape[1:])
-        return [made.entries.count(1, at, at + width) for at in range(0, len(made.entries), width)]
+        return tuple(made.entries[at : at + width] for at in range(0, len(made.entries), width))
     if len(made.names) not in (len(shape), min(2, len(shape))):
         raise Misfit(f"the condition names {len(made.names)} indices, and it has {len(shape)} axes")
     try:
-        return _counted(made, shape)
+        return _decided(made, shape)
     except ZeroDivisionError:
         raise Misfit("the condition divides by zero at some entry") from None
 
 
 @lru_cache(maxsize=16)
-def _counted(made: Condition, shape: tuple[int, ...]) -> list[int]:
-    return [row.count(1) for row in made.rows(shape)]
+def _decided(made: Condition, shape: tuple[int, ...]) -> tuple[bytes, ...]:
+    return tuple(made.rows(shape))
 
 
 def _width(site: WeightSite) -> int:

@@ -53,6 +53,14 @@ class Topology(Constraint):
         """Return the units that are known to keep no input."""
         return ()
 
+    def entries(self, site: WeightSite) -> tuple[bytes, ...] | None:
+        """Return which entries exist, where that is known before any weight is drawn; None where it is not.
+
+        One text of bytes 0 and 1 for each unit, an entry each in row-major order; of an axis that is not told
+        apart, one for all of its entries, and such axes come last.
+        """
+        return None
+
     def mask(self, site: WeightSite, kept: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the mask that is stored; a new one where nothing is."""
         import torch

@@ -46,3 +46,36 @@ class UnequalBias(Error):
     help = "constrain the bias too, such as `constrain {owner}.*: {name}(..)`"
     explain = """A layer commutes with a group if its weight has one number for each orbit of pairs and its bias
 one for each orbit of positions. Lay `equivariant` on both, or leave the bias out."""
+
+
+class CutOff(Error):
+    code = "N0664"
+    title = "masks that cut the outputs off from the inputs"
+    message = "no output depends on an input: together the masks let nothing through `{path}`"
+    label = "`{names}` keeps no path that the masks before it keep"
+    help = "let a unit that depends on an input be read by one that an output depends on"
+    explain = """Each mask keeps some weights, and no path of kept weights leads from an input to an output: the network
+gives the same numbers for every input. Follow the units that depend on an input from layer to layer: in this one none is left.
+Masks that are drawn when the network is made are taken to keep everything."""
+
+
+class NoPath(Error):
+    code = "N0665"
+    severity = "warning"
+    title = "unit without a path from the input"
+    message = "{units} of `{path}` {have} no path from an input: the masks together cut {them} off"
+    label = "`{names}` lets {them} read only what depends on no input"
+    explain = """A unit whose kept weights all lead to units that are cut off themselves, or that several masks on one
+weight leave without any, gives the same number for every input. Widen one of the masks, or make the layer smaller, unless that
+is what you want."""
+
+
+class UnreadUnits(Error):
+    code = "N0666"
+    severity = "warning"
+    title = "unit that reaches no output"
+    message = "{units} before `{path}` {reach} no output: nothing that matters reads {them}"
+    label = "`{names}` lets no unit on the way to an output read {them}"
+    explain = """What no output depends on never learns. Where a mask has an empty column, or one whose entries all
+belong to units that no output depends on, the unit before it is such a one. Widen the mask, or make the layer smaller, unless
+that is what you want."""
