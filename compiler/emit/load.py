@@ -49,8 +49,9 @@ def function(graph: Graph) -> Callable[..., Any]:
 
 
 @contextmanager
-def forward_mode() -> Generator[None]:
-    """Let derivatives be taken in forward mode inside: torch's fused attention has none, its plain one has."""
+def plain_attention() -> Generator[None]:
+    """Let attention inside be products and a softmax: torch's fused kernels have no derivative in forward mode, and
+    on a CPU no rule for `vmap`."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):

@@ -94,6 +94,18 @@ class Elementwise(Operation):
         )
 
 
+class Gelu(Elementwise):
+    def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
+        how = ', approximate="tanh"' if site["approximate"] == "tanh" else ""
+        return f"F.gelu({inputs[0]}{how})"
+
+
+def _gelu(x: float, approximate: str) -> float:
+    if approximate == "tanh":
+        return x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    return x * (1 + math.erf(x / math.sqrt(2))) / 2
+
+
 def _sigmoid(x: float) -> float:
     """1 / (1 + exp(-x)), without an overflow."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
@@ -151,13 +163,23 @@ OPERATIONS = (
         (The function that some libraries give this name is clamp(x / 6 + 1 / 2, 0, 1).)""",
         work=2,
     ),
-    Elementwise(
+    Gelu(
         "gelu",
         "F.gelu({x})",
-        lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
-        "y = x * Phi(x), Phi the standard normal distribution.",
+        _gelu,
+        """y = x * Phi(x), Phi the standard normal distribution. With approximate = "tanh", as in GPT-2,
+        Phi(x) is (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2.""",
         work=6,
         complete=True,
+        arguments=(
+            Argument(
+                name="approximate",
+                kind="choice",
+                doc="how Phi is computed",
+                default="none",
+                choices=("none", "tanh"),
+            ),
+        ),
     ),
     Elementwise(
         "silu",

@@ -12,7 +12,7 @@ from typing import ClassVar
 from nnspec.compiler.ir import Axis, Init, Tensor, Type
 from nnspec.compiler.operations.axes import whole
 from nnspec.compiler.operations.operation import Operation, Site
-from nnspec.compiler.relations import Elementwise, Fixed, Relation, Term, axes_of
+from nnspec.compiler.relations import Elementwise, Fixed, Relation, Sum, aligned_terms
 from nnspec.dsl.dimensions import Size
 
 
@@ -39,19 +39,24 @@ class Parameter(Operation):
         return weights[""]
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
-        axes = tuple(range(len(site["shape"])))
-        labels = axes_of(len(axes))
-        weight, out = Term(tensor="", labels=labels), Term(tensor="out0", labels=labels)
-        return (
-            Elementwise(terms=(weight,), output=out),
-            Fixed(tensor="", axes=axes, why="what reads a parameter may tell its entries apart"),
-        )
+        shape = site["shape"]
+        weight, out = aligned_terms(("", "out0"), (shape, shape))
+        return (Sum(terms=(weight,), output=out, coefficients=(1.0,)),)
 
 
 class Buffer(Parameter):
     name = "buffer"
     doc = "A tensor that a layer keeps and does not learn: `buffer seen: real[width] = zeros`."
     kind = "buffer"
+
+    def relate(self, site: Site) -> tuple[Relation, ...]:
+        shape = site["shape"]
+        buffer, out = aligned_terms(("", "out0"), (shape, shape))
+        why = "a buffer is what it is, whatever acts on what reads it"
+        return (
+            Elementwise(terms=(buffer,), output=out),
+            Fixed(tensor="", axes=tuple(range(len(shape))), why=why),
+        )
 
 
 class Lent(Parameter):

@@ -23,12 +23,15 @@ def stacked(function: Forward, own_inputs: bool, training: bool) -> Forward:
     """Return `forward(state, *inputs)` over stacked states; inputs are each network's own, or shared."""
     from torch import vmap
 
+    from nnspec.compiler.emit.load import plain_attention
+
     def forward(state: State, *inputs: Tensor) -> Tensor:
         return function(state, *inputs, training=training)
 
     def over(state: State, *inputs: Tensor) -> Tensor:
         places = (0, *((0 if own_inputs else None) for _ in inputs))
-        return vmap(forward, in_dims=places)(state, *inputs)
+        with plain_attention():
+            return vmap(forward, in_dims=places)(state, *inputs)
 
     return over
 

@@ -123,13 +123,13 @@ def with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
     """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
     import torch
 
-    from nnspec.compiler.emit.load import forward_mode, function
+    from nnspec.compiler.emit.load import plain_attention, function
 
     forward = function(graph)
 
     def seeded(*arguments: Any) -> Any:
         random: Any = torch.random
-        with random.fork_rng(devices=[]), forward_mode():
+        with random.fork_rng(devices=[]), plain_attention():
             torch.default_generator.manual_seed(seed)
             return forward(*arguments)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nnspec.compiler.emit.export import exported, onnx_model
-from nnspec.compiler.emit.load import forward_mode, function, module
+from nnspec.compiler.emit.load import plain_attention, function, module
 from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.ir import Axis, Graph
 
@@ -236,7 +236,7 @@ def test_derivatives_in_forward_and_reverse_mode_agree(build: Build) -> None:
     def outputs(weight: Tensor) -> Tensor:
         return function(graph)({**state, "k.weight": weight}, x)
 
-    with forward_mode():
+    with plain_attention():
         forward = torch.func.jacfwd(outputs)(state["k.weight"])
     torch.testing.assert_close(forward, torch.func.jacrev(outputs)(state["k.weight"]))
 
