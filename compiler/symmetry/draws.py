@@ -123,7 +123,7 @@ def with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
     """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
     import torch
 
-    from nnspec.compiler.emit.load import plain_attention, function
+    from nnspec.compiler.emit.load import function, plain_attention
 
     forward = function(graph)
 

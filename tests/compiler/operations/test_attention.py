@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nnspec.compiler.emit.export import exported, onnx_model
-from nnspec.compiler.emit.load import plain_attention, function, module
+from nnspec.compiler.emit.load import function, module, plain_attention
 from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.ir import Axis, Graph
 
