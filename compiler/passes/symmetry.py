@@ -40,7 +40,7 @@ class Symmetry(Pass):
         if options.get("verify", False):
             found = self.verify(subject, group, options.get("seed", 0))
             data["verified"] = found.json()
-            tables.append(_verified(found))
+            tables += [_verified(found), _hidden(found)]
             plots += _spectrum(found)
             summary += f" {_verdict(group, found)}"
         return Result(
@@ -55,16 +55,7 @@ class Symmetry(Pass):
         from nnspec.compiler.symmetry.verification import verify
 
         seeds = () if subject.experiment is None else subject.experiment.seeds
-        states = [(own, as_double(state)) for own, state in zip(seeds, subject.states, strict=False)]
-        return verify(subject.graph, group, seed, states)
-
-
-def as_double(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return weights as doubles, the same numbers; ranks cannot be told in single precision."""
-    return {
-        name: value.detach().cpu().double() if value.dtype.is_floating_point else value.detach().cpu()
-        for name, value in state.items()
-    }
+        return verify(subject.graph, group, seed, tuple(zip(seeds, subject.states, strict=False)))
 
 
 def _wires(group: SymmetryGroup) -> Table:
@@ -93,6 +84,13 @@ def _verified(found: Verification) -> Table:
         rows = [("random", *found.tried, None, None)]
     columns = ("weights", "generators", "largest change of an output", "nullity", "gap in the spectrum")
     return Table(title="Verified", columns=columns, rows=tuple(rows))
+
+
+def _hidden(found: Verification) -> Table:
+    rows = tuple((label, cause, count) for label, causes in found.hidden for cause, count in causes.items())
+    return Table(
+        title="Hidden directions, beyond those derived", columns=("weights", "cause", "directions"), rows=rows
+    )
 
 
 def _finite(number: float) -> float | None:

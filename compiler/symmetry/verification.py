@@ -7,21 +7,28 @@ every seed is a surplus that was not derived. Networks above the limit are check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.fibres.hidden import hidden_at
+from nnspec.compiler.fibres.probe import DEFAULT
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.cost import cost_table
+from nnspec.compiler.symmetry.draws import idealised, random_state
 from nnspec.compiler.symmetry.guards import Verified, guarded_error, verify_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.sampled import Sampled, sampled_nullity
+from nnspec.compiler.symmetry.spectrum import TOLERANCE
 from nnspec.dsl.diagnostics import SpecError
-from nnspec.dsl.errors.passes import NotFinite, SinglePrecision, TooLargeToVerify
+from nnspec.dsl.errors.fibres import WeightsNotFinite
+from nnspec.dsl.errors.passes import TooLargeToVerify
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+State = dict[str, "Tensor"]
 
 SEEDS = 5
 PARAMETER_LIMIT = 1500  # the spectrum costs the cube of it
@@ -35,6 +42,7 @@ class Verification(Node):
     parameters: int
     trials: tuple[Verified, ...] = ()
     given: tuple[Verified, ...] = ()
+    hidden: tuple[tuple[str, dict[str, int]], ...] = ()  # where more is flat than was derived: why
     sampled: Sampled | None = None
     tried: tuple[int, float] = (0, 0.0)  # of a large network: generators, and the largest change of an output
 
@@ -76,6 +84,7 @@ class Verification(Node):
                 {"seed": one.seed, "nullity": one.nullity, "max_output_error": one.max_output_error}
                 for one in self.given
             ],
+            "hidden": [{"weights": label, "causes": causes} for label, causes in self.hidden],
             "sampled": None if self.sampled is None else self.sampled.json(),
         }
 
@@ -88,12 +97,11 @@ def verify(
 ) -> Verification:
     """Try a group on random weights of `SEEDS` seeds from `seed` on, and on states given with their seeds.
 
-    Raises InternalError where a guard does not hold, SpecError for states that are no numbers or too coarse,
-    and for networks that are too large.
+    Raises InternalError where a guard does not hold, SpecError for states that are not finite and for networks
+    that are too large.
     """
     parameters = cost_table(graph).parameters
-    for _, state in states:
-        check_state(state)
+    given = [(number, as_double(graph, state)) for number, state in states]
     if parameters > LARGEST:
         raise SpecError((_too_large(graph, parameters),))
     if parameters > PARAMETER_LIMIT:
@@ -109,20 +117,42 @@ def verify(
         dimension=group.continuous_dimension,
         parameters=parameters,
         trials=tuple(verify_group(graph, group, number) for number in range(seed, seed + SEEDS)),
-        given=tuple(verify_group(graph, group, number, state) for number, state in states),
+        given=tuple(verify_group(graph, group, number, state) for number, state in given),
+        hidden=tuple(_hidden(graph, group, seed, given)),
     )
 
 
-def check_state(state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are no numbers, and those in which ranks cannot be told."""
+def _hidden(
+    graph: Graph, group: SymmetryGroup, seed: int, given: Sequence[tuple[int, State]]
+) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield why more is flat than was derived, by cause: at random weights, and at those given.
+
+    Here without slopes: units that are dead at some weights are a cause.
+    """
+    ready = idealised(graph)
+    states = [(f"random, seed {seed}", random_state(graph, group, seed))]
+    states += [(f"trained, seed {number}", state) for number, state in given]
+    for label, state in states:
+        found = hidden_at(ready, group, state, DEFAULT, label, seed, TOLERANCE)
+        if found.hidden:
+            yield label, {cause: count for cause, count in found.causes.items() if count}
+
+
+def as_double(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as doubles, the same numbers: ranks cannot be told in single precision.
+
+    Raises SpecError for weights that are not finite.
+    """
     import torch
 
-    for name, value in state.items():
-        if value.dtype.is_floating_point and not bool(torch.isfinite(value).all()):
-            raise SpecError((NotFinite(None, tensor=name),))
-        if value.dtype.is_floating_point and value.dtype != torch.float64:
-            precision = str(value.dtype).removeprefix("torch.")
-            raise SpecError((SinglePrecision(None, tensor=name, precision=precision),))
+    bad = [name for name, own in state.items() if own.is_floating_point() and not torch.isfinite(own).all()]
+    if bad:
+        where = ", ".join(f"`{name}`" for name in bad)
+        raise SpecError((WeightsNotFinite(graph.root.span, pass_name="symmetry", where=where),))
+    return {
+        name: own.detach().cpu().double() if own.is_floating_point() else own.detach().cpu()
+        for name, own in state.items()
+    }
 
 
 def _affordable(parameters: int) -> int:

@@ -27,27 +27,6 @@ parameters; above that it looks at a part of the Jacobian. The derived group its
 such limit."""
 
 
-class NotFinite(Error):
-    code = "N0977"
-    title = "weights that are no numbers"
-    message = "`{tensor}` holds values that are not finite"
-    help = "analyse weights from before the training diverged, or train again with a smaller learning rate"
-    explain = """Ranks, symmetries and normal forms are those of a function, and weights that are NaN or infinite give
-none. A training that diverges leaves such weights."""
-
-
-class SinglePrecision(Error):
-    code = "N0978"
-    title = "ranks need double precision"
-    message = "`{tensor}` is in {precision}, in which a rank cannot be told from rounding"
-    help = (
-        "`state = {{name: value.double() for name, value in state.items()}}` keeps every digit that there is"
-    )
-    explain = """The rank of a Jacobian is read off a gap in its singular values. In single precision rounding fills
-that gap, in double precision it spans many orders of magnitude. Weights that were trained in single precision are no
-obstacle: as doubles they are the same numbers. On the command line that is done already."""
-
-
 class NothingToVerify(Error):
     code = "N0979"
     title = "a pass that has nothing to verify"
