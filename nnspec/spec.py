@@ -239,17 +239,41 @@ class Network:
 
         return symmetry_graph(symmetry_group(self.graph))
 
-    def dot(self, *, depth: int | None = None, theme: str = "light") -> str:
-        """Return the picture in the DOT language; blocks deeper than `depth` are one node each."""
-        from nnspec.compiler.diagrams.architecture import draw
+    def dot(self, *, view: str = "architecture", depth: int | None = None, theme: str = "light") -> str:
+        """Return the picture in the DOT language; blocks deeper than `depth` are one node each.
 
-        return draw(self.graph, depth=depth, theme=theme)
+        `view` is "architecture", "symmetry" (wires coloured by what acts on them) or "neurons" (units as dots; raises
+        SpecError for a network that has too many).
+        """
+        if view == "architecture":
+            from nnspec.compiler.diagrams.architecture import draw
 
-    def render(self, format: str = "svg", *, depth: int | None = None, theme: str = "light") -> str | bytes:
-        """Return the picture: text for svg, html and dot, bytes for png and pdf."""
+            return draw(self.graph, depth=depth, theme=theme)
+        from nnspec.compiler.symmetry.group import symmetry_group
+
+        group = symmetry_group(self.graph)
+        if view == "symmetry":
+            from nnspec.compiler.diagrams.symmetry import draw_symmetry
+
+            return draw_symmetry(self.graph, group, depth=depth, theme=theme)
+        if view != "neurons":
+            raise TypeError(f"there is no view {view!r}: architecture, symmetry and neurons are known")
+        from nnspec.compiler.diagrams.neurons import draw_neurons
+
+        return draw_neurons(self.graph, group, theme=theme)
+
+    def render(
+        self,
+        format: str = "svg",
+        *,
+        view: str = "architecture",
+        depth: int | None = None,
+        theme: str = "light",
+    ) -> str | bytes:
+        """Return the picture: text for svg, html and dot, bytes for png and pdf. See `dot` for the views."""
         from nnspec.compiler.diagrams.renderer import rendered
 
-        data = rendered(self.dot(depth=depth, theme=theme), format, title=self.name)
+        data = rendered(self.dot(view=view, depth=depth, theme=theme), format, title=self.name)
         return data if format in ("png", "pdf") else data.decode("utf-8")
 
     def __repr__(self) -> str:

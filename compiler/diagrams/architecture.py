@@ -8,7 +8,7 @@ functions that keep the shape stand in the node of what they follow; shapes stan
 from __future__ import annotations
 
 from collections import Counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from nnspec.compiler.diagrams.labels import (
     SYMBOLS,
@@ -19,14 +19,40 @@ from nnspec.compiler.diagrams.labels import (
     shape_text,
     words,
 )
-from nnspec.compiler.diagrams.steps import Reading, Step, runs
+from nnspec.compiler.diagrams.steps import Reading, Step, output_paths, runs, value_path
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
 from nnspec.compiler.following import follow_text
 from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, gathered
 from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.node import Node
 
-Ends: TypeAlias = "list[tuple[str, Type]]"  # nodes that values come from, and the values' types
+
+class Source(NamedTuple):
+    """Where a value comes from: a node, and the path of the use that gave it, `repeat[0].dense`."""
+
+    node: str
+    path: str
+
+
+class End(NamedTuple):
+    """A value where an edge begins: the node that it leaves, its type, and its path."""
+
+    node: str
+    type: Type
+    path: str
+
+
+class Edge(NamedTuple):
+    """An edge with its text and other attributes; `joined` is how many go into its end."""
+
+    source: str
+    target: str
+    text: str
+    look: str
+    joined: int
+
+
+Ends: TypeAlias = "list[End]"
 
 
 class Caption(Node):
@@ -51,28 +77,33 @@ class Caption(Node):
 
 def draw(graph: Graph, *, depth: int | None = None, theme: str = "light") -> str:
     """Return the DOT text of a network; blocks nested deeper than `depth` are one node each."""
-    return _Drawing(graph, depth, THEMES[theme]).run()
+    return Drawing(graph, depth, THEMES[theme]).run()
 
 
-class _Drawing:
+class Drawing:
+    """Draws one network; other views of it change what edges look like."""
+
     def __init__(self, graph: Graph, depth: int | None, theme: Theme) -> None:
         self.graph = graph
         self.depth = depth
         self.theme = theme
         self.reading = Reading()
         self.nodes: list[str] = []
-        self.edges: list[tuple[str, str, str, int]] = []  # from, to, label, how many go into its end
+        self.edges: list[Edge] = []
         self.count = 0
 
     def run(self) -> str:
         root = self.graph.root
         types = dict(root.types)
-        sources = {port.value: self.port(port.name, types[port.value].dtype) for port in root.inputs}
-        self.block(root, sources, 0)
+        sources = {
+            port.value: Source(self.port(port.name, types[port.value].dtype), port.name)
+            for port in root.inputs
+        }
+        self.block(root, sources, 0, "")
         for port in root.outputs:
-            self.connect([(sources[port.value], types[port.value])], self.port(port.name))
+            self.connect([_end(sources[port.value], types[port.value])], self.port(port.name))
         lines = [f"digraph {quoted(self.graph.name)} {{", *self.attributes(), *self.nodes]
-        lines += [*self.edge_lines(), "}"]
+        lines += [*self.edge_lines(), *self.legend(), "}"]
         return "\n".join(lines) + "\n"
 
     def attributes(self) -> list[str]:
@@ -85,6 +116,10 @@ class _Drawing:
             f'  edge [weight=8, labelfloat=true, color="{theme.edge}", penwidth=1, arrowsize=0.6, fontname="{FONT}", fontsize=9,'
             f' fontcolor="{theme.faint}"]',
         ]
+
+    def legend(self) -> list[str]:
+        """Return what stands below the picture; there is none here."""
+        return []
 
     # -------------------------------------------------------------------------------------- nodes and edges
 
@@ -106,47 +141,62 @@ class _Drawing:
         return self.node(label, 0, self.theme.port, ", shape=ellipse, style=filled, margin=0.06")
 
     def connect(self, sources: Ends, target: str) -> None:
-        counts = Counter((source, shape_text(given)) for source, given in sources)
-        for (source, text), count in counts.items():
+        counts = Counter((end.node, *self.look(end)) for end in sources)
+        for (source, text, look), count in counts.items():
             # Two edges from one node say that it enters twice; more, as from many copies, are one that says so.
             if count > 2:
-                self.edges.append((source, target, f"{count} values of {text}", len(counts)))
+                self.edges.append(Edge(source, target, f"{count} values of {text}", look, len(counts)))
             else:
-                self.edges += [(source, target, text, len(sources))] * count
+                self.edges += [Edge(source, target, text, look, len(sources))] * count
+
+    def look(self, end: End) -> tuple[str, str]:
+        """Return the text on an edge and what else is said of it."""
+        return shape_text(end.type), ""
+
+    def label(self, text: str) -> str:
+        """Return the text of an edge in the DOT language."""
+        return quoted("  " + text)
 
     def edge_lines(self) -> list[str]:
         """The edges. One that skips what others go through may bend, so that those are straight; the shape on
         an edge that forks or joins is kept off its line, which slants."""
-        leaving = Counter(source for source, _, _, _ in self.edges)
+        leaving = Counter(edge.source for edge in self.edges)
         lines: list[str] = []
-        for source, target, text, joined in self.edges:
-            parts = [f"label={quoted('  ' + text)}"] if text else []
+        for source, target, text, look, joined in self.edges:
+            parts = [f"label={self.label(text)}"] if text else []
             parts += ["labelfloat=false"] if text and (joined > 1 or leaving[source] > 1) else []
+            parts += [look] if look else []
             parts += ["weight=1"] if joined > 1 and leaving[source] > 1 else []
             lines.append(f"  {source} -> {target}" + (f" [{', '.join(parts)}]" if parts else ""))
         return lines
 
     # -------------------------------------------------------------------------------------------- contents
 
-    def block(self, block: Block, sources: dict[str, str], level: int) -> None:
-        """Draw the body of a block; `sources` maps values to the nodes they come from, and grows."""
+    def block(self, block: Block, sources: dict[str, Source], level: int, prefix: str) -> None:
+        """Draw the body of a block; `sources` says where values come from, and grows. Its instance has the path
+        `prefix` (with its dot)."""
         types = dict(block.types)
         children = {child.name: child for child in block.children}
         for step in self.reading.steps(block):
             statement = step.statement
-            inputs = [(sources[value], types[value]) for value in statement.inputs]
+            inputs = [_end(sources[value], types[value]) for value in statement.inputs]
             if isinstance(statement, Apply):
                 node = self.apply(statement, step.functions, inputs, level)
-                sources.update(dict.fromkeys(statement.outputs, node))
+                paths = output_paths(f"{prefix}{statement.name}", len(statement.outputs))
+                sources.update({v: Source(node, p) for v, p in zip(statement.outputs, paths, strict=True)})
             else:
-                outputs = self.call(children[statement.child], step, inputs, level)
-                sources.update({v: node for v, (node, _) in zip(statement.outputs, outputs, strict=True)})
+                outputs = self.call(children[statement.child], step, inputs, level, prefix)
+                ends = zip(statement.outputs, outputs, strict=True)
+                sources.update({value: Source(end.node, end.path) for value, end in ends})
             for function in step.functions:
-                sources[function.outputs[0]] = sources[function.inputs[0]]
+                source = sources[function.inputs[0]]
+                sources[function.outputs[0]] = Source(source.node, f"{prefix}{function.name}")
         ends = [(f"update {item.child}", item.value) for item in block.updates]
         for title, value in (*ends, *((f"penalty {item.name}", item.value) for item in block.penalties)):
             label, extra = node_label(title, self.theme), ", shape=ellipse, style=filled, margin=0.04"
-            self.connect([(sources[value], types[value])], self.node(label, level, self.theme.plain, extra))
+            self.connect(
+                [_end(sources[value], types[value])], self.node(label, level, self.theme.plain, extra)
+            )
 
     def apply(
         self, statement: Apply, functions: tuple[Apply, ...], inputs: Ends, level: int, note: str = ""
@@ -161,29 +211,39 @@ class _Drawing:
         self.connect(inputs, node)
         return node
 
-    def call(self, child: Child, step: Step, inputs: Ends, level: int) -> Ends:
+    def call(self, child: Child, step: Step, inputs: Ends, level: int, prefix: str) -> Ends:
         """Draw a child's instances, one after another or side by side; return what flows on."""
-        results: list[tuple[tuple[str, Type], ...]] = []
+        results: list[tuple[End, ...]] = []
         for instance, copies in runs(child):
             caption = _caption(child, len(results), copies)
-            made = self.instance(instance, caption, step.functions, inputs, level)
-            results += [tuple(made)] * copies
-            inputs = inputs if child.flow == "fork" else made
+            path = f"{prefix}{child.name}[{len(results)}]" if child.repeated else f"{prefix}{child.name}"
+            made = self.instance(instance, caption, step.functions, inputs, level, path)
+            for number in range(len(results), len(results) + copies):
+                own = f"{prefix}{child.name}[{number}]" if child.repeated else path
+                results.append(tuple(end._replace(path=own + end.path.removeprefix(path)) for end in made))
+            inputs = inputs if child.flow == "fork" else list(results[-1])
         return list(gathered(child.flow, results))
 
     def instance(
-        self, instance: Instance, caption: Caption, functions: tuple[Apply, ...], inputs: Ends, level: int
+        self,
+        instance: Instance,
+        caption: Caption,
+        functions: tuple[Apply, ...],
+        inputs: Ends,
+        level: int,
+        path: str,
     ) -> Ends:
-        """Draw one instance; return the nodes and types of what comes out."""
+        """Draw one instance; return what comes out."""
         if isinstance(instance, Primitive):
             node = self.primitive(instance, caption, functions, level)
             self.connect(inputs, node)
-            return [(node, given) for given in instance.outputs]
+            paths = output_paths(path, len(instance.outputs))
+            return [End(node, given, own) for given, own in zip(instance.outputs, paths, strict=True)]
         types = dict(instance.types)
         if instance.function:
             node = self.function(instance, caption, functions, level)
             self.connect(inputs, node)
-            return [(node, types[port.value]) for port in instance.outputs]
+            return [End(node, types[port.value], path) for port in instance.outputs]
         only = self.reading.only_step(instance)
         if only is not None:
             step, child = only
@@ -192,16 +252,23 @@ class _Drawing:
             joined = (*step.functions, *functions)
             if isinstance(step.statement, Apply):
                 node = self.apply(step.statement, joined, taken, level, caption.text)
+                end = f"{path}.{step.statement.name}"
             else:
                 assert child is not None
-                inner = self.instance(child.instances[0], caption.inside(child), joined, taken, level)
-                node = inner[0][0]
-            return [(node, types[instance.outputs[0].value])]
+                own = f"{path}.{child.name}"
+                inner = self.instance(child.instances[0], caption.inside(child), joined, taken, level, own)
+                node, end = inner[0].node, inner[0].path
+            end = f"{path}.{step.functions[-1].name}" if step.functions else end
+            return [End(node, types[instance.outputs[0].value], end)]
         if self.depth is not None and level >= self.depth:
             node = self.folded(instance, caption, level)
             self.connect(inputs, node)
-            return [(node, types[port.value]) for port in instance.outputs]
-        return self.cluster(instance, caption, inputs, level)
+            given = {port.value: end.path for port, end in zip(instance.inputs, inputs, strict=True)}
+            return [
+                End(node, types[port.value], value_path(instance, port.value, f"{path}.", given))
+                for port in instance.outputs
+            ]
+        return self.cluster(instance, caption, inputs, level, path)
 
     def primitive(
         self, primitive: Primitive, caption: Caption, functions: tuple[Apply, ...], level: int
@@ -236,12 +303,12 @@ class _Drawing:
         label = node_label(caption.text or block.name, self.theme, note=note, mark=mark)
         return self.node(label, level, self.theme.learned, ", peripheries=2")
 
-    def cluster(self, block: Block, caption: Caption, inputs: Ends, level: int) -> Ends:
+    def cluster(self, block: Block, caption: Caption, inputs: Ends, level: int, path: str) -> Ends:
         """A block as a frame around its body; frames that hold one frame alone are one."""
         inner = _only_frame(block)
         if inner is not None:
             caption = caption.inside(inner) if caption.times else caption
-            return self.cluster(_instance(inner), caption, inputs, level)
+            return self.cluster(_instance(inner), caption, inputs, level, f"{path}.{inner.name}")
         fill, border = self.theme.cluster
         title = (caption.text or block.name) + (f" ({caption.mark})" if caption.mark else "")
         self.line(level, f"subgraph cluster_{self.name()} {{")
@@ -250,11 +317,17 @@ class _Drawing:
             f'label={quoted(title)}; labeljust=l; style="rounded,filled"; margin={min(18, max(10, len(title)))};'
             f' fillcolor="{fill}"; color="{border}"',
         )
-        sources = {port.value: node for port, (node, _) in zip(block.inputs, inputs, strict=True)}
-        self.block(block, sources, level + 1)
+        sources = {
+            port.value: Source(end.node, end.path) for port, end in zip(block.inputs, inputs, strict=True)
+        }
+        self.block(block, sources, level + 1, f"{path}.")
         self.line(level, "}")
         types = dict(block.types)
-        return [(sources[port.value], types[port.value]) for port in block.outputs]
+        return [_end(sources[port.value], types[port.value]) for port in block.outputs]
+
+
+def _end(source: Source, given: Type) -> End:
+    return End(source.node, given, source.path)
 
 
 def _instance(child: Child) -> Block:

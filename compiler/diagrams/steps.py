@@ -7,6 +7,7 @@ is a node too, not a frame around one. Copies of a repeat that look the same com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 from nnspec.compiler.diagrams.labels import is_plain
@@ -75,6 +76,32 @@ def runs(child: Child) -> tuple[tuple[Instance, int], ...]:
         else:
             found.append((instance, 1))
     return tuple(found)
+
+
+def output_paths(path: str, count: int) -> list[str]:
+    """Return the paths of the values that a use gives, as a flat graph calls them."""
+    return [path] if count == 1 else [f"{path}[{index}]" for index in range(count)]
+
+
+def value_path(block: Block, value: str, prefix: str, given: Mapping[str, str]) -> str:
+    """Return the path of the use that gives a value of a block whose instance has the path `prefix` (with its dot);
+    `given` has those of its inputs."""
+    statement = next((own for own in block.body if value in own.outputs), None)
+    if statement is None:
+        return given[value]
+    place = statement.outputs.index(value)
+    if isinstance(statement, Apply):
+        return output_paths(f"{prefix}{statement.name}", len(statement.outputs))[place]
+    child = block.child(statement.child)
+    count = len(child.instances)
+    number, output = (count - 1, place) if child.flow == "chain" else (place % count, place // count)
+    instance = child.instances[number]
+    path = f"{prefix}{child.name}[{number}]" if child.repeated else f"{prefix}{child.name}"
+    if isinstance(instance, Primitive) or instance.function:
+        return output_paths(path, len(instance.outputs))[output]
+    passed = (value_path(block, own, prefix, given) for own in statement.inputs)
+    inner = dict(zip((port.value for port in instance.inputs), passed, strict=True))
+    return value_path(instance, instance.outputs[output].value, f"{path}.", inner)
 
 
 def _alike(one: Instance, other: Instance) -> bool:

@@ -44,6 +44,11 @@ THEMES = {
     ),
 }
 
+WIRES = {  # colours of classes that are told apart
+    "light": ("#2f6fb5", "#d9731a", "#3f8f4f", "#b8457f", "#7458b5", "#a8830f", "#17969b", "#c23b31"),
+    "dark": ("#6aa9ea", "#f39a4d", "#74c483", "#e687b4", "#ac94ea", "#d6b54a", "#53c9cd", "#f0857c"),
+}
+
 FONT = "Helvetica"  # renderers know its widths; a list of fonts would be measured as Times
 
 

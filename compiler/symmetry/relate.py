@@ -93,7 +93,7 @@ def relate_graph(graph: Graph) -> Related:
 class _Collector:
     def __init__(self, flat: Flat) -> None:
         self.flat = flat
-        self.same = _equal_values(flat)
+        self.same = equal_values(flat)
         self.carriers: dict[str, Carrier] = {}
         self.stated: list[Stated] = []
 
@@ -200,7 +200,7 @@ def _site(primitive: Primitive) -> Site:
     return site.replace(tensors=operation(primitive.operation).tensors(site))
 
 
-def _equal_values(flat: Flat) -> list[int]:
+def equal_values(flat: Flat) -> list[int]:
     """Return for each value the first value that certainly equals it."""
     same = list(range(len(flat.values)))
     known: dict[tuple[object, ...], tuple[int, ...]] = {}

@@ -37,3 +37,23 @@ class UnknownFormat(Error):
     message = "pictures are not written as `.{format}`"
     help = "the ending of the file says the kind: {known}"
     explain = """A picture's kind is read off the ending of the output file."""
+
+
+class TooManyUnits(Error):
+    code = "N0905"
+    title = "too many units to draw"
+    message = (
+        "{network} has {units} units and {lines} connections; at most {most_units} and {most_lines} are drawn"
+    )
+    help = "`-p NAME=VALUE` makes the network smaller, `--view symmetry` draws one of any size"
+    explain = """`render --view neurons` draws every unit as a dot and every weight as a line. Beyond some hundred dots
+nothing could be seen. A network whose widths are parameters can be drawn small: what is exchanged with what is the same."""
+
+
+class NoUnits(Error):
+    code = "N0906"
+    title = "no units to draw"
+    message = "{network} has no linear maps with weights between units"
+    help = "`--view symmetry` draws what the network has"
+    explain = """`render --view neurons` draws weights as lines between the units that they join. Tables that are looked
+up, gains and biases join none."""

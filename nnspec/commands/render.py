@@ -16,6 +16,12 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="output", metavar="FILE", help="FILE.svg, .png, .pdf, .html or .dot; `-` prints dot"
     )
+    parser.add_argument(
+        "--view",
+        choices=("architecture", "symmetry", "neurons"),
+        default="architecture",
+        help="what runs after what; wires coloured by the group that acts on them; or units as dots",
+    )
     parser.add_argument("--depth", type=int, metavar="N", help="draw blocks deeper than N as one node each")
     parser.add_argument("--theme", choices=("light", "dark"), default="light", help="colours of the picture")
 
@@ -27,7 +33,7 @@ def run(options: Namespace) -> int:
     network = open_network(options)
     if options.output is None:
         path = Path(f"{network.name}.svg")
-    dot = network.dot(depth=options.depth, theme=options.theme)
+    dot = network.dot(view=options.view, depth=options.depth, theme=options.theme)
     if options.output == "-":
         write(dot)
         return exits.OK

@@ -323,3 +323,15 @@ def test_verify_is_a_flag_and_the_json_says_what_it_found(spec: Any, capsys: Any
     assert data["verified"]["nullity"] == min(data["verified"]["nullities"]) >= data["continuous_dimension"]
     assert main(["analyze", spec(), "--pass", "cost", "--verify"]) == 2
     assert "N0979" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("view", "said"), [("symmetry", "labelloc=b"), ("neurons", "layout=neato")])
+def test_render_has_views(view: str, said: str, spec: Any, capsys: Any) -> None:
+    assert main(["render", spec(), "--view", view, "-o", "-"]) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_a_network_of_many_units_is_not_drawn_as_dots(spec: Any, capsys: Any) -> None:
+    large = "network n {\n  input x: real[500]\n  output y = x -> dense(3)\n}\n"
+    assert main(["render", spec(large), "--view", "neurons", "-o", "-"]) == 1
+    assert "N0905" in capsys.readouterr().err

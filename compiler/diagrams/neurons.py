@@ -1,0 +1,304 @@
+"""The units of a small network as dots, its weights as lines: DOT with a place for every dot.
+
+In: a typed graph and its group. Out: DOT, the same for the same graph. A column is one wire, or several whose indices
+are taken together; a line is an entry of a weight that its constraints leave (of a kernel, one that has any). Dots of one colour
+are exchanged by the group, open ones are not exchanged with any other. Raises SpecError for what is too large.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from html import escape
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from nnspec.compiler.diagrams.labels import quoted
+from nnspec.compiler.diagrams.themes import FONT, THEMES, WIRES
+from nnspec.compiler.ir import Graph, instances, state_key
+from nnspec.compiler.relations import Contract, Move, Term
+from nnspec.compiler.symmetry.orbits import orbits
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.errors.render import NoUnits, TooManyUnits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MOST_UNITS, MOST_LINES = 400, 4000
+_ACROSS, _DOWN, _HIGHEST = 1.9, 0.3, 7.0  # inches between columns and dots, and of a column
+
+Unit: TypeAlias = "tuple[tuple[Atom, int], ...]"  # an index of each factor of its axis
+
+
+class Line(NamedTuple):
+    """An entry of a weight; `same` marks an index that goes on into a finer column."""
+
+    source: Unit
+    target: Unit
+    same: bool = False
+
+
+def draw_neurons(graph: Graph, group: SymmetryGroup, *, theme: str = "light") -> str:
+    """Return the DOT text of a network's units."""
+    return _Neurons(graph, group, theme).run()
+
+
+class _Neurons:
+    def __init__(self, graph: Graph, group: SymmetryGroup, theme: str) -> None:
+        self.graph = graph
+        self.group = group
+        self.spaces = group.derivation.spaces
+        self.related = group.derivation.related
+        self.theme = THEMES[theme]
+        self.palette = WIRES[theme]
+        self.columns: dict[tuple[Atom, ...], dict[Unit, None]] = {}  # in order of appearance
+        self.depth: dict[tuple[Atom, ...], int] = {}
+        self.lines: list[Line] = []
+
+    def run(self) -> str:
+        self.refuse_large()
+        self.collect()
+        if not self.lines:
+            raise SpecError((NoUnits(self.graph.root.span, network=self.graph.name),))
+        self.join_columns()
+        places = self.places()
+        names = {unit: f"u{number}" for number, unit in enumerate(places)}
+        fill = self.fills()
+        drawn = [f"digraph {quoted(self.graph.name)} {{", *self.attributes()]
+        drawn += [self.dot(names[unit], unit, places[unit], fill) for unit in places]
+        drawn += self.headings(places)
+        drawn += [self.line(line, names) for line in self.lines]
+        return "\n".join([*drawn, *self.legend(len(places)), "}"]) + "\n"
+
+    def refuse_large(self) -> None:
+        """Count before anything is made: what a weight's axes come to, and the entries of the weights."""
+        sizes: dict[tuple[Atom, ...], int] = {}
+        lines = 0
+        for weight, relation, live in self.maps():
+            _, sources, targets = _sides(relation, live, weight)
+            ends = [self.axis_sizes(weight.tensor, axes) for axes in (sources, targets)]
+            sizes.update(end for end in ends)
+            lines += ends[0][1] * ends[1][1]
+        units = sum(sizes.values())
+        if units > MOST_UNITS or lines > 50 * MOST_LINES:
+            raise SpecError((self.too_many(units, lines),))
+
+    def too_many(self, units: int, lines: int) -> TooManyUnits:
+        return TooManyUnits(
+            self.graph.root.span,
+            network=self.graph.name,
+            units=f"{units:,}",
+            lines=f"{lines:,}",
+            most_units=f"{MOST_UNITS:,}",
+            most_lines=f"{MOST_LINES:,}",
+        )
+
+    def axis_sizes(self, tensor: str, axes: list[int]) -> tuple[tuple[Atom, ...], int]:
+        shape = self.related.carriers[tensor].shape
+        count = 1
+        found: list[Atom] = []
+        for axis in axes:
+            size = shape[axis]
+            count *= size if isinstance(size, int) else 1
+            found += [
+                self.spaces.space(atom) for segment in self.spaces.atoms((tensor, axis)) for atom in segment
+            ]
+        return tuple(found), count
+
+    # --------------------------------------------------------------------------------------- units and lines
+
+    def maps(self) -> Iterator[tuple[Term, Contract, Term]]:
+        """Yield the weights of linear maps: the term of the weight, the relation, the term that flows."""
+        for stated in self.related.stated:
+            relation = stated.relation
+            if not isinstance(relation, Contract):
+                continue
+            live = [term for term in relation.terms if self.related.carriers[term.tensor].live]
+            still = [term for term in relation.terms if not self.related.carriers[term.tensor].live]
+            if len(live) == 1 and len(still) == 1 and len(self.related.carriers[still[0].tensor].shape) > 1:
+                yield still[0], relation, live[0]
+
+    def collect(self) -> None:
+        import numpy as np
+
+        known: dict[str, Any] = {}
+        for weight, relation, live in self.maps():
+            kernel, sources, targets = _sides(relation, live, weight)
+            if weight.tensor not in known:
+                known[weight.tensor] = self.pattern(weight.tensor)
+            present: Any = known[weight.tensor]
+            if kernel:
+                present = present.any(axis=tuple(kernel), keepdims=True)
+            ends = [[self.units(weight.tensor, axis) for axis in axes] for axes in (sources, targets)]
+            for column in ends:
+                self.add_column(column)
+            self.add_depth(*(self.column_of(column) for column in ends))
+            entries: list[list[int]] = np.argwhere(present).tolist()
+            for entry in entries:
+                source, target = (
+                    tuple(part for axis, own in zip(axes, column, strict=True) for part in own[entry[axis]])
+                    for axes, column in zip((sources, targets), ends, strict=True)
+                )
+                self.lines.append(Line(source, target))
+            if len(self.lines) > MOST_LINES:
+                units = sum(map(len, self.columns.values()))
+                raise SpecError((self.too_many(units, len(self.lines)),))
+
+    def units(self, tensor: str, axis: int) -> list[Unit]:
+        """Return the unit of each index of an axis."""
+        found: list[Unit] = []
+        for segment in self.spaces.atoms((tensor, axis)):
+            spaces = [self.spaces.space(atom) for atom in segment]
+            ranges = [range(self.spaces.sizes[space]) for space in spaces]
+            for place in product(*ranges):
+                pairs = tuple(zip(spaces, place, strict=True))
+                found.append(tuple(p for p in pairs if self.spaces.sizes[p[0]] > 1) or pairs[:1])
+        return found
+
+    def add_column(self, column: list[list[Unit]]) -> None:
+        for parts in product(*column):
+            unit = tuple(part for own in parts for part in own)
+            self.columns.setdefault(_column(unit), {}).setdefault(unit)
+
+    def column_of(self, column: list[list[Unit]]) -> list[tuple[Atom, ...]]:
+        found = (tuple(part for own in parts for part in own) for parts in product(*column))
+        return list(dict.fromkeys(_column(unit) for unit in found))
+
+    def add_depth(self, sources: list[tuple[Atom, ...]], targets: list[tuple[Atom, ...]]) -> None:
+        for column in sources:
+            inside = [depth for other, depth in self.depth.items() if set(other) < set(column)]
+            self.depth.setdefault(column, 1 + max(inside) if inside else 0)
+        after = 1 + max(self.depth[column] for column in sources)
+        for column in targets:
+            self.depth.setdefault(column, after)
+
+    def join_columns(self) -> None:
+        """Join what is one index in one column to the units of a finer column that have it."""
+        for fine, units in self.columns.items():
+            for coarse in self.columns:
+                if set(coarse) < set(fine):
+                    for unit in units:
+                        part = tuple(pair for pair in unit if pair[0] in coarse)
+                        if part in self.columns[coarse]:
+                            self.lines.append(Line(part, unit, same=True))
+
+    def pattern(self, tensor: str) -> np.ndarray[Any, Any]:
+        """Return which entries of a weight, or of the view of one, there are: those not zero at random weights."""
+        carrier = self.related.carriers[tensor]
+        if carrier.weight is None:
+            for stated in self.related.stated:
+                relation = stated.relation
+                if isinstance(relation, Move) and relation.output == tensor:
+                    given = self.pattern(relation.input)
+                    if all(len(ins) == len(outs) == 1 for ins, outs in relation.groups):
+                        order = {outs[0]: ins[0] for ins, outs in relation.groups}
+                        return given.transpose([order[axis] for axis in range(given.ndim)])
+                    return given.reshape([int(str(size)) for size in carrier.shape])
+        return _present(self.graph, tensor)
+
+    # ---------------------------------------------------------------------------------------------- drawing
+
+    def places(self) -> dict[Unit, tuple[float, float]]:
+        """Give each unit a place: columns from left to right, those of one depth below one another."""
+        by_depth: dict[int, list[tuple[Atom, ...]]] = defaultdict(list)
+        for column in self.columns:
+            by_depth[self.depth[column]].append(column)
+        tallest = max(sum(len(self.columns[c]) for c in columns) for columns in by_depth.values())
+        step = min(_DOWN, _HIGHEST / max(1, tallest))
+        found: dict[Unit, tuple[float, float]] = {}
+        for across, depth in enumerate(sorted(by_depth)):
+            rows: list[Unit | None] = []
+            for column in by_depth[depth]:
+                rows += ([None] * 3 if rows else []) + list(self.columns[column])
+            top = step * (len(rows) - 1) / 2
+            for number, unit in enumerate(rows):
+                if unit is not None:
+                    found[unit] = (across * _ACROSS, top - number * step)
+        return found
+
+    def fills(self) -> dict[tuple[Atom, int], str]:
+        """Return the colour of each index that is exchanged with another."""
+        found: dict[tuple[Atom, int], str] = {}
+        count = 0
+        for space, classes in orbits(self.group).items():
+            for orbit in classes:
+                if len(orbit) > 1:
+                    colour = self.palette[count % len(self.palette)]
+                    found.update({(space, index): colour for index in orbit})
+                    count += 1
+        return found
+
+    def attributes(self) -> list[str]:
+        theme = self.theme
+        return [
+            f'  graph [layout=neato, splines=line, outputorder=edgesfirst, bgcolor="{theme.background}", pad=0.3,'
+            f' fontname="{FONT}", fontsize=10, fontcolor="{theme.text}"]',
+            "  node [shape=circle, width=0.15, height=0.15, fixedsize=true, penwidth=0.9,"
+            f' style=filled, label="", color="{theme.text}", fontname="{FONT}", fontsize=10, fontcolor="{theme.text}"]',
+            f'  edge [arrowhead=none, penwidth=0.5, color="{theme.edge}99"]',
+        ]
+
+    def dot(
+        self, name: str, unit: Unit, place: tuple[float, float], fill: dict[tuple[Atom, int], str]
+    ) -> str:
+        colour = next((fill[pair] for pair in unit if pair in fill), None)
+        inside = f'fillcolor="{colour or self.theme.background}"' + (f', color="{colour}"' if colour else "")
+        return f'  {name} [pos="{place[0]:.3f},{place[1]:.3f}!", {inside}]'
+
+    def line(self, line: Line, names: dict[Unit, str]) -> str:
+        look = " [style=dotted, penwidth=1]" if line.same else ""
+        return f"  {names[line.source]} -> {names[line.target]}{look}"
+
+    def headings(self, places: dict[Unit, tuple[float, float]]) -> Iterator[str]:
+        """Yield the name and the group of each column, above it."""
+        wires = {self.spaces.space(wire.space): wire for wire in self.group.wires}
+        for number, (column, units) in enumerate(self.columns.items()):
+            known = [wires[space] for space in column if space in wires]
+            name = " × ".join(wire.name for wire in known) or "positions"
+            acting = " × ".join(wire.group for wire in known if not wire.is_fixed) or f"{len(units)} fixed"
+            x, y = places[next(iter(units))]
+            label = f'<{escape(name)}<br/><font color="{self.theme.faint}" point-size="9">{escape(acting)}</font>>'
+            yield f'  h{number} [pos="{x:.3f},{y + 0.42:.3f}!", shape=plaintext, style="", fixedsize=false, label={label}]'
+
+    def legend(self, units: int) -> list[str]:
+        count = sum(not line.same for line in self.lines)
+        text = (
+            f"<br/><b>{escape(self.graph.name)}</b>: {units} units, {count:,} connections. "
+            "Units of one colour are exchanged by the symmetry group; open ones are not."
+        )
+        return [f'  labelloc=b; label=<<font color="{self.theme.text}">{text}</font>>']
+
+
+def _sides(relation: Contract, live: Term, weight: Term) -> tuple[list[int], list[int], list[int]]:
+    """Return the axes of a weight that are a kernel's, those that lead to its input and those to its output."""
+    made = relation.output.labels
+    sources = [a for a, label in enumerate(weight.labels) if label in live.labels and label not in made]
+    targets = [a for a, label in enumerate(weight.labels) if label in made]
+    kernel = [a for a in range(len(weight.labels)) if a not in sources and a not in targets]
+    return kernel, sources, targets
+
+
+def _column(unit: Unit) -> tuple[Atom, ...]:
+    return tuple(space for space, _ in unit)
+
+
+def _present(graph: Graph, key: str) -> np.ndarray[Any, Any]:
+    """Return which entries of an effective weight are not zero where all that is learned is."""
+    import torch
+
+    from nnspec.compiler.emit.load import effective_weight, initial_state
+
+    random = torch.Generator().manual_seed(0)
+    for located in instances(graph.root):
+        for weight in located.primitive.weights:
+            if weight.tie is None and state_key(located.path, weight.name) == state_key(key, ""):
+                state = initial_state(graph, 0)
+                for tensor in weight.stored:
+                    own = state_key(located.path, tensor.name)
+                    if tensor.kind == "learned":
+                        state[own] = torch.rand(state[own].shape, generator=random) + 0.5
+                found: Any = effective_weight(weight, located.path, state).detach() != 0
+                return found.numpy()
+    raise KeyError(key)

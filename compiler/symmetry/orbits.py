@@ -1,0 +1,21 @@
+"""Which indices of a wire the group exchanges.
+
+In: a derived group. Out: for each space that weights have, its indices in orbits of the component group.
+"""
+
+from __future__ import annotations
+
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.compiler.symmetry.spaces import Atom
+
+
+def orbits(group: SymmetryGroup) -> dict[Atom, list[list[int]]]:
+    """Return the orbits of the indices of every space that weights have."""
+    spaces = group.derivation.spaces
+    fixed = {spaces.space(wire.space) for wire in group.wires if wire.is_fixed}
+    found: dict[Atom, list[list[int]]] = {}
+    for space in group.derivation.used:
+        size = spaces.sizes[space]
+        still = space in fixed or space in spaces.fixed
+        found[space] = [[index] for index in range(size)] if still else [list(range(size))]
+    return found
