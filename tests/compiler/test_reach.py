@@ -56,8 +56,6 @@ def test_in_a_chain_it_is_the_product_of_the_masks(build: Build, seed: int) -> N
         assert crossing.hidden == (place > 0)
 
 
-
-
 IMAGES = """
 network n {
   input  image: real[2, 4, 4]
