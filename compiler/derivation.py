@@ -18,21 +18,16 @@ from nnspec.dsl.node import Node
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
     Constrain,
-    Expect,
     ExperimentDefinition,
     Expression,
     Field,
     Initialize,
     Member,
     Name,
-    Statement,
     TrainBlock,
 )
 
 _LENGTHS = ("epochs", "steps", "stages")
-_LATER_STATEMENTS: dict[type[Statement], str] = {
-    Expect: "claims in an experiment",
-}
 
 
 class Written(Node):
@@ -162,10 +157,6 @@ def _own(definition: Definition, bag: Bag) -> tuple[dict[str, Written], bool]:
     for statement in item.body:
         if isinstance(statement, Field):
             sound = _add(statement, definition.module, found, bag) and sound
-        elif not isinstance(statement, TrainBlock | Constrain | Initialize):
-            what = _LATER_STATEMENTS.get(type(statement), "this statement in an experiment")
-            bag.add(NotBuiltYet(statement.span, what=what))
-            sound = False
     return found, sound
 
 

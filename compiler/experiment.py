@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from nnspec.compiler.claims.claim import Claim
 from nnspec.compiler.ir import Graph
 from nnspec.dsl.definitions import Definitions, Module
 from nnspec.dsl.node import Node
@@ -139,6 +140,7 @@ class Experiment(Node):
     start: Experiment | None = None  # whose weights it begins with
     parts: tuple[PartStart, ...] = ()  # instances that begin as parts of other networks
     loads: tuple[Load, ...] = ()  # weights that begin as files say
+    claims: tuple[Claim, ...] = ()  # what is expected of it
     doc: str | None = None
     span: Span | None = None
 

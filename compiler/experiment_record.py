@@ -55,6 +55,7 @@ def assemble(definition: Definition, graph: Graph, values: Mapping[str, Any]) ->
         start=values.get("start"),
         parts=values.get("parts", ()),
         loads=values.get("loads", ()),
+        claims=values.get("claims", ()),
         doc=doc,
         span=definition.span,
     )

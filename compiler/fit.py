@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.annealing import with_progress
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.claims.experiments import read_claims
 from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
@@ -146,6 +147,7 @@ class Fitter:
             values = self.settled(values, graph)
             values["start"] = self.start(written["network"], graph, values)
             values["parts"] = () if values["start"] else self.parts(graph, values)
+            values["claims"] = read_claims(definition, graph, values, self.elaborator, self.bag)
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
         for error in tuple(self.bag)[before:]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
+from nnspec.compiler.claims.networks import Claimed, check_claims
 from nnspec.compiler.doubts import warn_of_constraints, warn_of_cuts
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
@@ -39,6 +40,7 @@ class Checked:
         self.bag = bag
         self.experiments: tuple[Experiment, ...] = ()
         self.analyses: tuple[Analysis, ...] = ()
+        self.claimed: tuple[Claimed, ...] = ()  # networks with claims
         self.sizes: dict[int, Mapping[str, Size]] = {}  # by id of a network: what an experiment's data say
         self.lets = evaluate_lets(definitions, bag)
         self._elaborated: dict[Any, Graph | None] = {}
@@ -51,6 +53,11 @@ class Checked:
     def networks(self) -> tuple[Definition, ...]:
         """Return the file's own networks, in order."""
         return self.definitions.of_kind("network")
+
+    def chosen(self, name: str | None) -> str | None:
+        """Return the network to which parameters are given: that of a name, else the last one."""
+        networks = self.networks()
+        return name or (networks[-1].name if networks else None)
 
     def network(self, name: str) -> Definition | None:
         """Return a network by name, those of used files too."""
@@ -149,6 +156,8 @@ def check(
     for definition, given in open_ended:
         if len(bag) == before or id(definition) in checked.sizes:
             checked.graph(definition, given)
+    if not definitions.incomplete:
+        checked.claimed = check_claims(checked, parameters or {}, checked.chosen(network))
     checked.warn()
     return checked
 
@@ -161,9 +170,8 @@ def _check_networks(
     Return those whose inputs have symbolic dimensions: data may give them numbers, so they are typed last.
     """
     open_ended: list[tuple[Definition, Mapping[str, Any]]] = []
-    networks = checked.networks()
-    chosen = name or (networks[-1].name if networks else None)
-    for definition in networks:
+    chosen = checked.chosen(name)
+    for definition in checked.networks():
         given: Mapping[str, Any] = parameters if definition.name == chosen else {}
         declared = definition.item.parameters
         if all(p.default is not None or p.name in given for p in declared):

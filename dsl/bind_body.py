@@ -18,6 +18,7 @@ from nnspec.dsl.errors.arguments import (
     OutputWithoutValue,
     WrongParameterType,
 )
+from nnspec.dsl.errors.claims import ClaimElsewhere
 from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import (
     DimensionLooksMisspelt,
@@ -36,6 +37,7 @@ from nnspec.dsl.syntax import (
     CallOf,
     Constrain,
     ConstraintDefinition,
+    Expect,
     ExperimentDefinition,
     Expression,
     Initialize,
@@ -97,7 +99,7 @@ class BodyBinder(ExpressionBinder):
         self.parameters(item.parameters)
         self.step_function(item.base)
         for statement in item.body:
-            if isinstance(statement, Constrain | Initialize):
+            if isinstance(statement, Constrain | Initialize | Expect):
                 self.statement(statement)
             elif type(statement) in LATER_STATEMENTS:
                 self.bag.add(NotBuiltYet(statement.span, what=LATER_STATEMENTS[type(statement)]))
@@ -190,10 +192,14 @@ class BodyBinder(ExpressionBinder):
                 self.word(value, "initializer")
             case Require(condition=condition):
                 self.expression(condition)
+            case Expect() if self.definition is not None and self.definition.kind != "network":
+                why = f"`{self.definition.name}` is a {self.definition.kind}"
+                help_text = "claim it in a network; of sizes and parameters `require` says what must hold"
+                self.bag.add(ClaimElsewhere(statement.span, why=why, help=help_text))
             case _ if type(statement) in LATER_STATEMENTS:
                 self.later_statement(statement)
             case _:
-                pass  # `expect` is read by `fit`
+                pass  # claims of networks are read when their graphs are known
 
     def shared(self, value: Expression) -> None:
         """`shared enc = dense(64)`, or `shared target = follow(enc, every = 500)`, which is a word of its own."""

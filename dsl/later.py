@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from nnspec.dsl.syntax import (
     Connect,
-    Expect,
     Over,
     State,
     Statement,
@@ -19,7 +18,6 @@ LATER_STATEMENTS: dict[type[Statement], str] = {
     Connect: "projections between states",
     UseDynamics: "dynamics",
     Over: "`over`, a loop along a dimension",
-    Expect: "claims",
 }
 
 _OPERATIONS = {

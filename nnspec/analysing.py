@@ -6,10 +6,11 @@ An analysis of a network reads it at initialisation, one of an experiment the we
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec import exits
+from nnspec.compiler.claims.judge import result_of
 from nnspec.compiler.experiment import Analysis, Choice
 from nnspec.compiler.fit import Fitter
 from nnspec.dsl.diagnostics import Bag, Error, SpecError
@@ -79,6 +80,20 @@ def analyse_all(analysis: Analysis, spec: Spec, options: Namespace) -> tuple[lis
             result = Result(data={"errors": said}, summary=f"Not done. {' '.join(said)}")
             found.append(Found(target=analysis.target, analysis=choice.name, result=result))
     return found, errors
+
+
+def judge_claims(spec: Spec, names: Collection[str] | None = None) -> tuple[list[Found], bool]:
+    """Judge the claims about networks, all or those named; print those that fail, return whether any does."""
+    found: list[Found] = []
+    failed = False
+    for claimed in spec.checked.claimed:
+        if claimed.claims and (names is None or claimed.name in names):
+            verdicts = claimed.verdicts()
+            errors = [verdict.error for verdict in verdicts if verdict.error is not None]
+            complain(*errors)
+            failed = failed or bool(errors)
+            found.append(Found(target=claimed.name, analysis="claims", result=result_of(verdicts)))
+    return found, failed
 
 
 def _found(analysis: Analysis, choice: Choice, subject: Subject) -> Found:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nnspec import __version__
 from nnspec.commands.options import settings
+from nnspec.compiler.claims.judge import table_of
 from nnspec.compiler.diagrams.renderer import inline, rendered
 from nnspec.compiler.passes.analysis import Cell, Table
 from nnspec.compiler.runtime import figures
@@ -170,6 +171,9 @@ def _run_section(run: RunResult) -> Section:
     parts: list[Part] = _seed_tables(run)
     for table in course_tables(run, _setting):
         parts.append(Folded(table=table) if len(table.rows) > _MOST_ROWS else table)
+    if run.claims:
+        means = f"; scores are means over {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
+        parts.append(table_of(run.claims, f"claims{means}"))
     text: list[str] = [str(error.message) for error in run.problems]
     if figures.available():
         parts += _plots(run)

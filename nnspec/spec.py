@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.claims.claim import Verdict
 from nnspec.compiler.experiment import Experiment as FittedExperiment
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.pipeline import Checked
@@ -136,6 +137,10 @@ class Spec:
     def experiment(self, name: str | None = None, /) -> Experiment:
         """Return an experiment; the name may be left out if there is only one."""
         return Experiment(self, self._experiment(name))
+
+    def claims(self) -> tuple[Verdict, ...]:
+        """Return whether each claim about the file's networks holds, those about symmetry too."""
+        return tuple(verdict for claimed in self.checked.claimed for verdict in claimed.verdicts())
 
     def _definition(self, name: str | None) -> Definition:
         from nnspec.dsl.errors.command_line import NoNetwork, NoSuchNetwork

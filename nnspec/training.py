@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnspec import exits
+from nnspec.compiler.claims.judge import table_of
 from nnspec.exits import Stop
 from nnspec.spec import Experiment
 from nnspec.tables import print_table
@@ -47,7 +48,7 @@ def train(experiment: Experiment, options: Namespace) -> RunResult:
     except KeyboardInterrupt:
         note(f"interrupted; `--resume` goes on with {experiment.name} where it stopped")
         raise Stop(exits.INTERRUPTED) from None
-    complain(*result.problems)
+    complain(*result.problems, *result.disappointments)
     return result
 
 
@@ -67,5 +68,9 @@ def print_run(result: RunResult) -> None:
         count = len(result.trials) // len(result.seeds)
         kept = ", ".join(str(seed.restart) for seed in result.seeds[:_MOST_ROWS])
         write(f"of {count} restarts (0 to {count - 1}) was kept, by seed: {kept}\n")
+    if result.claims:
+        table = table_of(result.claims)
+        means = f", scores being means over {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
+        print_table(f"claims about {result.experiment}{means}", table.columns, table.rows)
     earlier = ", in place of an earlier one" if result.replaced else ", resumed" if result.resumed else ""
     write(f"run: {result.path}{earlier}\n")

@@ -99,6 +99,9 @@ MATCHED = {"moons_made": 0.25}
 
 def test_the_gallery_is_there() -> None:
     assert len(SPECS) >= 12
+    texts = [path.read_text(encoding="utf-8") for path in SPECS]
+    assert sum("expect symmetry.order" in text for text in texts) >= 4
+    assert sum("expect test.accuracy" in text for text in texts) >= 4
 
 
 @every_spec
@@ -137,6 +140,12 @@ def test_shapes_of_large_networks_have_the_parameters_they_are_known_for(name: s
 
 
 @every_spec
+def test_what_it_claims_of_its_networks_holds(path: Path) -> None:
+    verdicts = nnspec.load(path).claims()
+    assert all(verdict.holds for verdict in verdicts), verdicts
+
+
+@every_spec
 def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     assert bool(spec.experiments) != (path.stem in SHAPES)
@@ -155,7 +164,9 @@ def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
 def test_it_trains_as_it_promises(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     for name in spec.experiments:
-        mean = spec.experiment(name).train(out=tmp_path).mean
+        result = spec.experiment(name).train(out=tmp_path)
+        mean = result.mean
+        assert all(verdict.holds for verdict in result.claims), result.claims
         if name in MATCHED:
             distances = {key: abs(value) for key, value in mean.items() if "loss" not in key}
             assert max(distances.values()) <= MATCHED[name], distances

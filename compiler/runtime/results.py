@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, TypeAlias
 
+from nnspec.compiler.claims.claim import Verdict
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.node import Node
 
@@ -48,6 +49,7 @@ class RunResult(Node):
     class_names: tuple[str, ...] = ()
     problems: tuple[Error, ...] = ()  # a seed that diverged gives one; the command line then exits with 3
     trials: tuple[SeedResult, ...] = ()  # every restart of every seed, where there are several
+    claims: tuple[Verdict, ...] = ()  # what was expected of it, and whether it holds
     replaced: bool = False  # an earlier run of the same name was overwritten
     resumed: bool = False
 
@@ -79,11 +81,12 @@ class RunResult(Node):
 
     def json(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
-        return {
+        found: dict[str, Any] = {
             "seeds": [self._seed(own) for own in self.seeds],
             "mean": finite(self.mean),
             "run": str(self.path),
         }
+        return found | ({"claims": [verdict.json() for verdict in self.claims]} if self.claims else {})
 
     def _seed(self, own: SeedResult) -> dict[str, Any]:
         found: dict[str, Any] = {"seed": own.seed, "metrics": finite(own.metrics)}
@@ -91,6 +94,11 @@ class RunResult(Node):
             found["constraints"] = {w["weight"]: w["end"] for w in own.weights}
         others = [finite(trial.metrics) for trial in self.trials if trial.seed == own.seed]
         return found | ({"restart": own.restart, "restarts": others} if len(others) > 1 else {})
+
+    @property
+    def disappointments(self) -> tuple[Error, ...]:
+        """A diagnostic for each claim that does not hold; the command line then exits with 3."""
+        return tuple(verdict.error for verdict in self.claims if verdict.error is not None)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ _HALVES = (
     ".run.json.*",
 )  # of killed processes
 # Of the experiment, what changes no number: its names, places, and the device, whose kind stands for it.
-_NOT_NUMBERS = ("name", "graph", "device", "start", "parts", "doc", "span")
+_NOT_NUMBERS = ("name", "graph", "device", "start", "parts", "claims", "doc", "span")
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nnspec.compiler.claims.experiments import judged
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.evaluation import confusion_choice
 from nnspec.compiler.runtime.learner import Learner
@@ -136,7 +137,7 @@ class _Trainer:
         """Return what the run gives back."""
         experiment = self.plan.experiment
         found = {trial: _trial_result(trial, self.results[trial.name]) for trial in self.plan.trials}
-        return RunResult(
+        made = RunResult(
             experiment=experiment.name,
             path=self.folder.path,
             identity=self.folder.identity,
@@ -152,6 +153,8 @@ class _Trainer:
             replaced=replaced,
             resumed=resumed,
         )
+        sound = sum(own.status != "diverged" for own in made.seeds)
+        return made.replace(claims=judged(experiment, made.mean, sound))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec import exits
-from nnspec.analysing import Found, analyse, asked_for
+from nnspec.analysing import Found, analyse, asked_for, judge_claims
 from nnspec.commands.options import add_spec, open_spec, settings
 from nnspec.compiler.experiment import Analysis
 from nnspec.exits import UsageError
@@ -39,7 +39,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     spec = open_spec(options)
-    found = [one for analysis in _analyses(spec, options) for one in analyse(analysis, spec, options)]
+    analyses = _analyses(spec, options)
+    found = [one for analysis in analyses for one in analyse(analysis, spec, options)]
+    failed = False
+    if options.analysis is None:  # what the file itself asks for
+        claimed, failed = judge_claims(spec, {analysis.target for analysis in analyses})
+        found += claimed
     if options.output is not None:
         from nnspec.report import write_analyses
 
@@ -50,7 +55,7 @@ def run(options: Namespace) -> int:
     elif options.output is None:
         for one in found:
             print_result(one.result)
-    return exits.OK
+    return exits.RUN_FAILED if failed else exits.OK
 
 
 def _analyses(spec: Spec, options: Namespace) -> list[Analysis]:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nnspec import exits
-from nnspec.analysing import Found, analyse_all
+from nnspec.analysing import Found, analyse_all, judge_claims
 from nnspec.commands.options import add_spec, open_spec
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.results import RunResult
@@ -30,12 +30,15 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     spec = open_spec(options)
     runs, failed = _train(spec, options)
+    claimed, wrong = judge_claims(spec)
+    for one in claimed:
+        print_result(one.result)
     found, refused = _analyse(spec, options, failed)
     path = options.report or Path("reports") / f"{Path(spec.name).stem or 'spec'}.html"
-    write_report(path, spec, runs, found, options)
+    write_report(path, spec, runs, [*claimed, *found], options)
     write(f"report: {path}\n")
-    diverged = any(result.problems for result in runs)
-    return exits.RUN_FAILED if failed or diverged or refused else exits.OK
+    wrong = wrong or any(result.problems or result.disappointments for result in runs)
+    return exits.RUN_FAILED if failed or wrong or refused else exits.OK
 
 
 def _train(spec: Spec, options: Namespace) -> tuple[list[RunResult], set[str]]:

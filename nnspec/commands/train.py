@@ -27,4 +27,4 @@ def run(options: Namespace) -> int:
         write(json.dumps(result.json(), indent=2) + "\n")
     else:
         print_run(result)
-    return exits.RUN_FAILED if result.problems else exits.OK
+    return exits.RUN_FAILED if result.problems or result.disappointments else exits.OK
