@@ -83,8 +83,8 @@ def negative(value: Any) -> Number:
 
 def apply(function: str, values: tuple[Any, ...]) -> Number:
     """Return a function of claims at these values."""
-    wanted = 2 if function in ("min", "max") else 1
-    if len(values) < wanted or (wanted == 1 and len(values) > 1):
+    wanted, count = (2 if function in ("min", "max") else 1), len(values)
+    if count < wanted or (wanted == 1 and count > 1):
         raise NoNumber(f"`{function}` takes {'at least two numbers' if wanted == 2 else 'one number'}")
     if function == "log10":
         return logarithm(values[0])

@@ -259,12 +259,6 @@ def test_a_cycle_of_experiments_is_one_error(refuse: Callable[[str], list[Any]])
     assert "a -> b -> a" in error.message
 
 
-def test_statements_that_come_later(refuse: Callable[[str], list[Any]]) -> None:
-    body = "expect parameters == 3"
-    errors = refuse(spec().replace("epochs = 2", f"epochs = 2\n  {body}"))
-    assert [error.code for error in errors] == ["N1000"]
-
-
 def test_several_mistakes_are_several_errors(refuse: Callable[[str], list[Any]]) -> None:
     errors = refuse(spec(loss="cross", batch="0", seeds="[1, 1]", data="digit"))
     assert sorted(error.code for error in errors) == ["N0604", "N0608", "N0608", "N0615"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,14 @@ def test_symmetry_is_derived_when_it_is_asked_for() -> None:
     assert [verdict.holds for verdict in found] == [True, True, False]
     assert found[0].values == (("symmetry.order", order),)
     assert found[2].error is not None and found[2].error.code == "N0671"
+
+
+def test_check_needs_no_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "own.nnspec"
+    path.write_text(text("expect symmetry.order == 7 and parameters == 67", "expect parameters == 99"))
+    asked = f"import sys, nnspec; assert nnspec.check({str(path)!r}).ok; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert not {"numpy", "scipy", "torch", "networkx"} & set(loaded.stdout.split())
 
 
 def test_an_order_known_by_its_logarithm_is_equal_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
