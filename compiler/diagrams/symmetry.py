@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from itertools import groupby
 from math import prod
 
 from nnspec.compiler.diagrams.architecture import Drawing, End
@@ -39,7 +40,12 @@ class _SymmetryDrawing(Drawing):
         super().__init__(graph, depth, theme)
         self.group = group
         self.spaces = group.derivation.spaces
-        self.wires = {self.spaces.space(wire.space): wire for wire in group.wires if not wire.is_fixed}
+        self.wires = {
+            space: wire
+            for wire in group.wires
+            if wire.group != "1"
+            for space in group.derivation.by_space[wire.space].spaces
+        }
         self.tensors = _tensors(graph)
         self.classes = classes
         self.colours: dict[str, str] = {}  # of wires, by name, in order of appearance
@@ -74,7 +80,8 @@ class _SymmetryDrawing(Drawing):
         found = [wire for _, wires in segments for wire in wires]
         if not found:
             return str(size), []
-        joined = " + ".join(text for text, _ in segments)
+        runs = [(text, len(list(own))) for text, own in groupby(text for text, _ in segments)]
+        joined = " + ".join(f"{count} · {text}" if count > 1 else text for text, count in runs)
         return (f"({joined})" if len(segments) > 1 else joined), found
 
     def segment(self, atoms: list[Atom]) -> tuple[str, list[Wire]]:

@@ -11,11 +11,10 @@ from nnspec.compiler.symmetry.spaces import Atom
 
 def orbits(group: SymmetryGroup) -> dict[Atom, list[list[int]]]:
     """Return the orbits of the indices of every space that weights have."""
-    spaces = group.derivation.spaces
-    fixed = {spaces.space(wire.space) for wire in group.wires if wire.is_fixed}
+    d = group.derivation
     found: dict[Atom, list[list[int]]] = {}
-    for space in group.derivation.used:
-        size = spaces.sizes[space]
-        still = space in fixed or space in spaces.fixed
+    for space in d.used:
+        size = d.spaces.sizes[space]
+        still = d.by_space[space].is_fixed or d.groups[space] == "fixed"
         found[space] = [[index] for index in range(size)] if still else [list(range(size))]
     return found
