@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.passes.analysis import Result
     from nnspec.compiler.passes.cost import CostTable
     from nnspec.compiler.runtime.results import Progress, RunResult
+    from nnspec.compiler.symmetry.record import SymmetryGroup
 
 StrPath = str | Path
 
@@ -237,12 +238,17 @@ class Network:
             raise UsageError(UndefinedName(None, name=analysis, suggestion=near))
         return find(analysis).run(Subject(graph=self.graph), _options(analysis, options))
 
+    def symmetry_group(self) -> SymmetryGroup:
+        """Return the derived symmetry group: wires, factors, order, dimension by family."""
+        from nnspec.compiler.symmetry.group import symmetry_group
+
+        return symmetry_group(self.graph)
+
     def symmetry(self) -> networkx.MultiGraph[str]:
         """Return the wires, parameters and operations as a networkx graph with their symmetry groups."""
         from nnspec.compiler.symmetry.graph import symmetry_graph
-        from nnspec.compiler.symmetry.group import symmetry_group
 
-        return symmetry_graph(symmetry_group(self.graph))
+        return symmetry_graph(self.symmetry_group())
 
     def dot(self, *, view: str = "architecture", depth: int | None = None, theme: str = "light") -> str:
         """Return the picture in the DOT language; blocks deeper than `depth` are one node each.
@@ -254,9 +260,7 @@ class Network:
             from nnspec.compiler.diagrams.architecture import draw
 
             return draw(self.graph, depth=depth, theme=theme)
-        from nnspec.compiler.symmetry.group import symmetry_group
-
-        group = symmetry_group(self.graph)
+        group = self.symmetry_group()
         if view == "symmetry":
             from nnspec.compiler.diagrams.symmetry import draw_symmetry
 

@@ -31,7 +31,8 @@ def arguments(parser: ArgumentParser) -> None:
         "--emit",
         choices=tuple(_ENDINGS),
         default="torch",
-        help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON; export: torch.export; onnx",
+        help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON, with -o GraphML too; "
+        "export: torch.export; onnx",
     )
     parser.add_argument(
         "--packed",
@@ -70,6 +71,12 @@ def run(options: Namespace) -> int:
     path = options.folder / f"{network.name}{_ENDINGS[options.emit]}"
     write_bytes(path, data)
     note(f"wrote {path}")
+    if options.emit == "symmetry":
+        from nnspec.compiler.symmetry.graph import graphml
+
+        beside = options.folder / f"{network.name}.symmetry.graphml"
+        write_bytes(beside, graphml(network.symmetry_group()).encode("utf-8"))
+        note(f"wrote {beside}")
     return exits.OK
 
 
@@ -124,8 +131,10 @@ def _text(network: Network, emit: str) -> str:
         return emit_graph(network.graph)
     import json
 
-    data: Any = network.analyze("symmetry").data
-    return json.dumps(data, indent=2) + "\n"
+    from nnspec.compiler.symmetry.graph import node_link
+
+    found = network.symmetry_group()
+    return json.dumps(found.json() | {"graph": node_link(found)}, indent=2) + "\n"
 
 
 def _program(network: Network, options: Namespace) -> bytes:

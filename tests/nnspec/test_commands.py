@@ -335,3 +335,17 @@ def test_a_network_of_many_units_is_not_drawn_as_dots(spec: Any, capsys: Any) ->
     large = "network n {\n  input x: real[500]\n  output y = x -> dense(3)\n}\n"
     assert main(["render", spec(large), "--view", "neurons", "-o", "-"]) == 1
     assert "N0905" in capsys.readouterr().err
+
+
+def test_the_symmetry_graph_is_written_as_json_and_graphml(spec: Any, tmp_path: Path) -> None:
+    import networkx
+
+    assert main(["compile", spec(), "--emit", "symmetry", "-o", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("*.symmetry.json")
+    data = json.loads(path.read_text())
+    library: Any = networkx
+    read = library.read_graphml(path.with_suffix(".graphml"), force_multigraph=True)
+    assert {node["id"] for node in data["graph"]["nodes"]} == set(read.nodes)
+    assert {wire["name"] for wire in data["wires"]} == {
+        node.removeprefix("wire ") for node, own in read.nodes(data=True) if own["kind"] == "wire"
+    }
