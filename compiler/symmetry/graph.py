@@ -88,7 +88,7 @@ def _add_weights(made: Any, group: SymmetryGroup) -> None:
             made.add_node(f"weight {carrier.name}", **_weight_attributes(carrier))
     for wire in group.wires:
         strand = _strand(group, wire)
-        duals = orientations(d, strand)
+        duals = orientations(d, strand) if d.groups[strand.space] in _MATRICES else {}
         for atoms, _ in strand.places:
             carrier = d.related.carriers[atoms[0].tensor]
             if carrier.kind in ("weight", "buffer"):

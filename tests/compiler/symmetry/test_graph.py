@@ -26,6 +26,7 @@ NETS = {
     "norm": net("output y = x -> dense(5) as a -> rmsnorm(affine = false) -> dense(3) as b"),
     "batchnorm": net("output y = x -> dense(5) as a -> batchnorm as norm -> relu -> dense(3) as b"),
     "recurrent": net("shared w = dense(4)\n  output y = x -> w -> tanh -> w -> tanh -> dense(2) as b"),
+    "flattened": net("output y = x -> flatten -> dense(3) as a -> tanh -> dense(2)", "real[2, 3]"),
     "attention": net(
         "output y = attention(x -> dense(4) as a, x -> dense(4), x -> dense(4)) -> dense(2)", "real[3, 4]"
     ),
