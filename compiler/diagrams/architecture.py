@@ -19,7 +19,7 @@ from nnspec.compiler.diagrams.labels import (
     shape_text,
     words,
 )
-from nnspec.compiler.diagrams.steps import Reading, Step, output_paths, runs, value_path
+from nnspec.compiler.diagrams.steps import Reading, Step, is_copy, output_paths, runs, value_path
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
 from nnspec.compiler.following import follow_text
 from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, gathered
@@ -202,7 +202,7 @@ class Drawing:
         self, statement: Apply, functions: tuple[Apply, ...], inputs: Ends, level: int, note: str = ""
     ) -> str:
         title, options = words(statement.operation)
-        if title in SYMBOLS.values() and not functions and not note:
+        if title in SYMBOLS.values() and all(map(is_copy, functions)) and not note:
             extra = ", shape=circle, style=filled, margin=0, width=0.3, height=0.3, fixedsize=true"
             node = self.node(node_label(title, self.theme), level, self.theme.plain, extra)
         else:
@@ -376,7 +376,8 @@ def _caption(child: Child, index: int, copies: int) -> Caption:
 
 
 def _with_functions(title: str, functions: tuple[Apply, ...]) -> str:
-    return " · ".join([title, *(words(function.operation)[0] for function in functions)])
+    shown = (function for function in functions if not is_copy(function))
+    return " · ".join([title, *(words(function.operation)[0] for function in shown)])
 
 
 def _parameters(instance: Instance, copies: int) -> str:

@@ -77,6 +77,8 @@ def value_text(value: Any, between: str = ", ") -> str:
         return " ".join([value.name, *(value_text(given) for _, given in value.arguments)])
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else str(value)
     return "none" if value is None else str(value)
 
 

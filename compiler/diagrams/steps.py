@@ -2,7 +2,8 @@
 
 In: a typed block. Out: its statements in order, each with the functions of one input that alone read what it
 gives and keep its shape (or flatten it): `dense 128 · relu` is one node. A block that comes to one such step
-is a node too, not a frame around one. Copies of a repeat that look the same come as one run.
+is a node too, not a frame around one. Copies of a repeat that look the same come as one run. The identity is
+drawn nowhere.
 """
 
 from __future__ import annotations
@@ -150,13 +151,23 @@ def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
     body = tuple(_as_operation(block, statement) for statement in block.body)
     functions: dict[int, list[Apply]] = {}  # by the place of the statement whose node they stand in
     place: dict[str, int] = {}  # of the statement whose node a value leaves, if functions may join it
+    made: dict[str, int] = {}  # of the statement that a value comes from
     merged: set[int] = set()
     for index, statement in enumerate(body):
-        head = place.get(statement.inputs[0]) if statement.inputs else None
+        taken = statement.inputs[0] if statement.inputs else ""
+        if isinstance(statement, Apply) and is_copy(statement) and taken in made:
+            functions.setdefault(made[taken], []).append(statement)
+            merged.add(index)
+            made[statement.outputs[0]] = made[taken]
+            if taken in place and readers[taken] == 1:
+                place[statement.outputs[0]] = place[taken]
+            continue
+        made.update(dict.fromkeys(statement.outputs, index))
+        head = place.get(taken)
         if head is not None and isinstance(statement, Apply) and _joins(statement, types, readers):
             functions.setdefault(head, []).append(statement)
             merged.add(index)
-            place[statement.outputs[0]] = head
+            place[statement.outputs[0]] = made[statement.outputs[0]] = head
         elif len(statement.outputs) == 1 and (isinstance(statement, Apply) or statement.child in nodes):
             place[statement.outputs[0]] = index
     return tuple(
@@ -186,6 +197,11 @@ def _as_operation(block: Block, statement: Apply | Call) -> Apply | Call:
 def _is_pure(child: Child) -> bool:
     instance = child.instances[0]
     return not child.repeated and isinstance(instance, Block) and instance.is_pure
+
+
+def is_copy(statement: Apply) -> bool:
+    """Return whether a statement gives its input as it is, which needs no picture."""
+    return statement.operation.operation == "identity"
 
 
 def _joins(statement: Apply, types: dict[str, Type], readers: dict[str, int]) -> bool:

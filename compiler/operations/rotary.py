@@ -29,7 +29,7 @@ class Rotary(Operation):
         Argument(
             name="base",
             kind="real",
-            doc="the slowest pair turns about once in base steps",
+            doc="the larger, the slower the slowest pair turns",
             default=10000.0,
             above=1.0,
         ),

@@ -104,6 +104,17 @@ def test_only_what_keeps_the_shape_joins_a_node(build: Build) -> None:
     assert "<b>dense 4 · tanh · flatten</b>" in draw(build(flat))
 
 
+def test_the_identity_is_drawn_nowhere(build: Build) -> None:
+    text = "h = x -> dense(8) -> identity -> tanh\n  both = h -> identity\n  output y = h + (both -> dense(8)) -> identity"
+    dot = draw(build(f"network n {{\n  input x: real[4]\n  {text}\n}}\n"))
+    assert "identity" not in dot and "dense 8 · tanh" in dot
+    # A function of a copy does not stand in the node that others read from.
+    text = "h = x -> dense(8)\n  output y = h + (h -> identity -> tanh)"
+    assert "dense 8 · tanh" not in draw(build(f"network n {{\n  input x: real[4]\n  {text}\n}}\n"))
+    text = "output y = x -> identity -> dense(3)"
+    assert draw(build(f"network n {{\n  input x: real[4]\n  {text}\n}}\n")).count("dense 3") == 1
+
+
 def test_what_skips_may_bend(build: Build) -> None:
     dot = draw(build(TOWER))
     skips = [line for line in dot.splitlines() if "weight=1]" in line]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import pi, sqrt
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from nnspec.compiler.emit.export import exported, onnx_model
 from nnspec.compiler.emit.load import function, module, plain_attention
 from nnspec.compiler.emit.torch import emit
-from nnspec.compiler.ir import Axis, Graph
+from nnspec.compiler.ir import Apply, Axis, Graph
+from nnspec.compiler.operations.operation import Site
+from nnspec.compiler.operations.registry import operation
 
 Build = Callable[..., Graph]
 
@@ -239,6 +242,31 @@ def test_derivatives_in_forward_and_reverse_mode_agree(build: Build) -> None:
     with plain_attention():
         forward = torch.func.jacfwd(outputs)(state["k.weight"])
     torch.testing.assert_close(forward, torch.func.jacrev(outputs)(state["k.weight"]))
+
+
+def test_cost_counts_the_products_and_six_steps_of_a_softmax(build: Build) -> None:
+    """What torch counts of the kernel are its products of matrices."""
+    graph = build(values("", keys=7))
+    (statement,) = graph.root.body
+    assert isinstance(statement, Apply)
+    primitive = statement.operation
+    site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
+    q, k, v = (given.float() for given in drawn((1, 5, 24), (1, 7, 12), (1, 7, 6)))
+    with FlopCounterMode(display=False) as counter:
+        module(graph)(q, k, v)
+    cost = operation("attention").cost(site).flops
+    assert cost == counter.get_total_flops() + 6 * 4 * 5 * 7
+
+
+def test_the_approximate_gelu_is_that_of_gpt2(build: Build) -> None:
+    text = 'network n {\n  input x: real[50]\n  output y = x -> gelu(approximate = "tanh")\n}\n'
+    x = torch.linspace(-5, 5, 50, dtype=torch.float64)[None]
+    expected = 0.5 * x * (1 + torch.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))
+    torch.testing.assert_close(module(build(text))(x), expected)
+    rule = operation("gelu")
+    for how, tolerance in (("tanh", 1e-15), ("none", 1e-3)):
+        found = [rule.number({"approximate": how}, (float(value),)) for value in x[0]]
+        assert max(abs(a - b) for a, b in zip(found, expected[0].tolist(), strict=True)) <= tolerance
 
 
 def test_they_may_stand_in_an_activation(build: Build) -> None:
