@@ -89,6 +89,32 @@ def test_straight_through_weights(experiment: Make, trained: Train) -> None:
         assert (moved > 1e-5).double().mean() < 0.02
 
 
+TRANSFORMER = """
+use library.transformers
+network n {
+  input image: real[8, 8]
+  output digit: real[10] = image -> gpt2_block(2, ratio = 2) -> llama_block(4, groups = 2, hidden = 8) -> flatten -> dense(10)
+}
+experiment e {
+  network = n
+  data = digits(test = 0.2, scale = "unit")
+  loss = cross_entropy
+  learn = backprop
+  optimizer = momentum(lr = 0.02)
+  steps = 8
+  batch = 50
+  seeds = [0, 7]
+  metrics = [accuracy]
+}
+"""
+
+
+@pytest.mark.filterwarnings("error:There is a performance drop")  # the fused kernel under vmap
+def test_attention(experiment: Make, trained: Train) -> None:
+    own = experiment(TRANSFORMER)
+    assert_same(trained(own), singles(own, trained))
+
+
 def test_company_is_of_no_account(xor: Make, trained: Train) -> None:
     few = trained(xor("epochs = 20", "seeds = [4, 9]"))
     many = trained(xor("epochs = 20", "seeds = [1, 9, 7, 4, 0]"))
