@@ -207,8 +207,7 @@ class ExpressionBinder:
             name = argument.name or (names[place] if place < len(names) else "")
             kind = kinds.get(name, "value")
             if self.is_unquoted(argument.value, choices.get(name, ())):
-                word = argument.value.span.text
-                self.bag.add(UndefinedName(argument.value.span, name=word, suggestion=f'"{word}"'))
+                self.unquoted(argument.value)
             elif self.catalog.names(kind):
                 self.family_word(kind, argument.value)
             elif kind != "selector":
@@ -219,6 +218,10 @@ class ExpressionBinder:
         if not isinstance(value, Name) or value.name not in choices:
             return False
         return value.name not in self.scope and value.name not in self.module.names
+
+    def unquoted(self, value: Expression) -> None:
+        word = value.span.text
+        self.bag.add(UndefinedName(value.span, name=word, suggestion=f'"{word}"'))
 
     def family_word(self, family: str, expression: Expression) -> None:
         """Check a word of a family of the catalog, `cyclic(8)`, or a value in its place."""
@@ -330,6 +333,7 @@ class ExpressionBinder:
         if isinstance(function, Name) and function.name not in {*self.scope, *self.module.names}:
             entry = self.catalog.find("operation", function.name)
         families = word_families(entry)
+        callee = entry or self.definition_of(function)
         for argument in expression.arguments:
             family = word_family(self.catalog, families, argument)
             head = argument.value.function if isinstance(argument.value, CallOf) else argument.value
@@ -338,12 +342,22 @@ class ExpressionBinder:
                 or head.name in self.module.names
                 or self.catalog.find("operation", head.name)
             )
+            choices = {} if callee is None else _choices(callee)
             if family is not None:
                 self.word(argument.value, family)
+            elif not known and self.is_unquoted(argument.value, choices.get(argument.name or "", ())):
+                self.unquoted(argument.value)
             elif families and argument.name is None and isinstance(head, Name) and not known:
                 self.word(argument.value, next(iter(families.values())))
             else:
                 self.expression(argument.value)
+
+    def definition_of(self, function: Expression) -> Definition | None:
+        """Return the definition that a name means in the file."""
+        if not isinstance(function, Name) or function.name in self.scope:
+            return None
+        found = self.module.names.get(function.name)
+        return found if isinstance(found, Definition) else None
 
     def word(self, expression: Expression, family: str) -> None:
         """Check a word of a family of the catalog, with its arguments: `normal(std = 0.02)`."""

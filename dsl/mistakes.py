@@ -54,6 +54,7 @@ _OPERATORS = frozenset(
 _BEGINS_STATEMENT = re.compile(
     rf"\s*(?:[}}]|\w+[\w, ]*(?::[^=]*)?=[^=>]|\w+'|(?:{'|'.join((*ITEMS, *STATEMENTS))})\b|$)"
 )
+_OWNED = re.compile(r"\s*((?:parameter|buffer)\s+\w+\s*:[^=]*?)\s*(?:#.*)?")
 _SIGNS = re.compile(r"[-+*/=<>!|&:?.~$]+")
 _QUOTES = dict.fromkeys("'`\u2018\u2019\u201c\u201d", 'texts stand in double quotes: "..."')
 _HELP = {  # what other languages write, and what this one does
@@ -259,6 +260,9 @@ def _unexpected(
 
 def _advice(source: Source, found: Token, accepted: set[str]) -> str | None:
     word, at = str(found), found.start_pos or 0
+    owned = _OWNED.fullmatch(source.text[_line_start(source, at) : at])
+    if found.type in ("_NL", "RBRACE") and owned is not None:
+        return f"say how it begins: `{owned.group(1)} = zeros`, or `= normal(std = 0.02)`"
     if "_NL" in accepted and (word == "," or word in ITEMS or word in STATEMENTS):
         return _HELP[","]
     if word[:1].isdigit() and found.type == "NAME":

@@ -295,7 +295,9 @@ class Drawing:
         note = " · ".join(filter(None, (own + caption.times, _parameters(block, caption.copies))))
         mark = caption.mark
         label = node_label(title, self.theme, note=note, mark=mark)
-        return self.node(label, level, self.theme.learned if not block.is_pure else self.theme.plain)
+        return self.node(
+            label, level, self.theme.learned if parameter_count(block) != 0 else self.theme.plain
+        )
 
     def folded(self, block: Block, caption: Caption, level: int) -> str:
         """A whole block as one node."""

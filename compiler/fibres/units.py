@@ -95,6 +95,8 @@ def _functions(group: SymmetryGroup, wire: Wire) -> Iterator[tuple[str, str, boo
 def _along(group: SymmetryGroup, wire: Wire, tensor: str, found: list[Tensor]) -> Tensor | None:
     """Return a value as [units, numbers], if the wire is one whole axis of it."""
     spaces = group.derivation.spaces
+    if group.derivation.related.carriers[tensor].kind != "value":  # within an activation that learns
+        return None
     for atom in group.derivation.classes[wire.space]:
         if atom.tensor == tensor and spaces.layouts[tensor, atom.axis] == ((wire.size,),):
             value = found[int(tensor[1:])]

@@ -202,6 +202,21 @@ def test_the_pure_function_the_export_and_the_symmetries(experiment: Make) -> No
     assert 7.9e4 > 10**group.log10_order > 4e4  # the units of the layer in any order, 8! = 40320
 
 
+@pytest.mark.parametrize("body", ["progress * tanh(x)", "beta * tanh(progress * x)", "x + progress * sum(x)"])
+def test_what_is_derived_is_verified(body: str) -> None:
+    own = f"""
+activation own(learn beta: real = 1.0) {{
+  x => {body}
+}}
+network n {{
+  input  x: real[3]
+  output y: real[2] = progress * (x -> dense(4) -> own -> dense(2))
+}}
+"""
+    found = nnspec.load(own).network().analyze("symmetry", verify=True).data["verified"]
+    assert found
+
+
 def test_other_ways_to_judge(experiment: Make, trained: Train) -> None:
     fields = "epochs = 3\n  evaluate = [surrogate, hard]\n  metrics = [accuracy(y, label)]"
     run = trained(experiment(text(fields, "constrain coder.fc.weight: binary")))
