@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nnspec.compiler.experiment import objectives_in
+from nnspec.compiler.experiment import Choice, objectives_in
 from nnspec.compiler.ir import Call, Child, Graph, Primitive, Weight
 from nnspec.compiler.objective_scope import names_in, tracked
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation, operations
+from nnspec.compiler.runtime import data
 from nnspec.compiler.typing_primitives import in_batch
 
 
 def tracking_word() -> str:
     """Return the word for how far training has come."""
     return next(rule.name for rule in operations().values() if rule.tracks)
+
+
+def fit_progress(graph: Graph, values: Mapping[str, Any]) -> Graph:
+    """Return the graph of an experiment with these fields, its data's fields being known; else as it is."""
+    choice: Choice | None = values.get("data")
+    known = None if choice is None else data.describe(choice)
+    return graph if known is None else with_progress(graph, values, (field.name for field in known))
 
 
 def with_progress(graph: Graph, values: Mapping[str, Any], fields: Iterable[str]) -> Graph:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.annealing import with_progress
+from nnspec.compiler.annealing import fit_progress
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
-from nnspec.compiler.claims.experiments import read_claims
+from nnspec.compiler.claims.experiments import fit_claims
 from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
@@ -143,11 +143,14 @@ class Fitter:
         graph = None if network is None else self.fit_network(network, values, written)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
-            graph = self.annealed(graph, values)
+            graph = fit_progress(graph, values)
             values = self.settled(values, graph)
             values["start"] = self.start(written["network"], graph, values)
             values["parts"] = () if values["start"] else self.parts(graph, values)
-            values["claims"] = read_claims(definition, graph, values, self.elaborator, self.bag)
+            others = bool(self.parameters) and network is not None and network.definition.name == self.chosen
+            claims = fit_claims(definition, graph, values, self.elaborator, self.bag, others)
+            values["claims"] = () if others else claims
+            self.checked.unasked += [claim.of for claim in claims[:1] if others]
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
         for error in tuple(self.bag)[before:]:
@@ -265,12 +268,6 @@ class Fitter:
             except Refused as refused:
                 self.report(refused)
         return tuple(found)
-
-    def annealed(self, graph: Graph, values: Mapping[str, Any]) -> Graph:
-        """Return the graph with how far training has come, if a loss reads it."""
-        choice: Choice | None = values.get("data")
-        known = None if choice is None else data.describe(choice)
-        return graph if known is None else with_progress(graph, values, (field.name for field in known))
 
     def settled(self, values: dict[str, Any], graph: Graph) -> dict[str, Any]:
         """Return the values with losses and metrics that are expressions fitted to network and data."""

@@ -41,6 +41,7 @@ class Checked:
         self.experiments: tuple[Experiment, ...] = ()
         self.analyses: tuple[Analysis, ...] = ()
         self.claimed: tuple[Claimed, ...] = ()  # networks with claims
+        self.unasked: list[str] = []  # networks and experiments whose claims are of other parameters
         self.sizes: dict[int, Mapping[str, Size]] = {}  # by id of a network: what an experiment's data say
         self.lets = evaluate_lets(definitions, bag)
         self._elaborated: dict[Any, Graph | None] = {}

@@ -24,15 +24,24 @@ from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.syntax import ExperimentDefinition
 
 
-def read_claims(
-    definition: Definition, graph: Graph, values: Mapping[str, Any], elaborator: Elaborator, bag: Bag
+def fit_claims(
+    definition: Definition,
+    graph: Graph,
+    values: Mapping[str, Any],
+    elaborator: Elaborator,
+    bag: Bag,
+    others: bool = False,
 ) -> tuple[Claim, ...]:
-    """Return the claims of an experiment whose fields have these values; report those that are wrong already."""
+    """Return the claims of an experiment whose fields have these values; report those that are wrong already.
+
+    With `others` its network is given other values, of which no claim is asked.
+    """
     item = definition.item
     body = item.body if isinstance(item, ExperimentDefinition) else ()
     claims = Reader(definition, elaborator, {}, _scores(values), bag).claims(body)
-    open_sizes = any(not isinstance(size, int) for _, kind in graph.root.types for size in kind.shape)
-    check_costs(claims, graph, bag, may_wait=open_sizes)
+    if not others:  # sizes that data give may still be open
+        open_sizes = any(not isinstance(size, int) for _, kind in graph.root.types for size in kind.shape)
+        check_costs(claims, graph, bag, may_wait=open_sizes)
     return claims
 
 

@@ -39,7 +39,7 @@ class Claimed(Node):
 
 
 def check_claims(checked: Checked, given: Mapping[str, Any], chosen: str | None) -> tuple[Claimed, ...]:
-    """Return the claims about the networks of a file; those of a network that is given parameters wait.
+    """Return the claims about the networks of a file, but of one that is given parameters.
 
     `chosen` is the network to which `given` is given.
     """
@@ -48,6 +48,8 @@ def check_claims(checked: Checked, given: Mapping[str, Any], chosen: str | None)
         item = definition.item
         body = item.body if isinstance(item, NetworkDefinition) else ()
         written = [statement for statement in body if isinstance(statement, Expect)]
+        if written and given and definition.name == chosen:
+            checked.unasked.append(definition.name)
         if not written or (given and definition.name == chosen):
             continue
         open_ended = next((p.name for p in item.parameters if p.default is None), None)

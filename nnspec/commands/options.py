@@ -50,7 +50,7 @@ def add_allow(parser: ArgumentParser) -> None:
 
 def open_spec(options: Namespace) -> Spec:
     """Return the checked spec, its errors printed; stop with exit code 1 if there are any."""
-    from nnspec.terminal import complain
+    from nnspec.terminal import complain, note
 
     bag = Bag()
     given = settings(options.parameters)
@@ -63,6 +63,9 @@ def open_spec(options: Namespace) -> Spec:
     if checked is None or bag.failed:
         unknown = checked is not None and _names_unknown(checked, options.network, given)
         raise Stop(exits.USAGE if unknown else exits.SPEC_WRONG)
+    if checked.unasked:
+        names = ", ".join(f"`{name}`" for name in checked.unasked)
+        note(f"claims about {names} are of the values in the spec, and not asked of those of -p")
     return Spec(checked)
 
 

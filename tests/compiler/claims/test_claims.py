@@ -75,7 +75,7 @@ def test_other_parameters_make_another_network() -> None:
     own = Source("test.nnspec", text("expect parameters == 67"))
     bag = Bag()
     checked = check(own, bag, parameters={"width": 5})
-    assert not bag.failed and checked.claimed == ()
+    assert not bag.failed and checked.claimed == () and checked.unasked == ["flowers"]
 
 
 def test_an_experiment_speaks_of_the_network_that_it_trains() -> None:
@@ -219,6 +219,14 @@ def test_train_ends_with_3_and_tells_both(spec: Any, capsys: pytest.CaptureFixtu
     assert main(["train", path]) == 3
     out = capsys.readouterr().out
     assert "claims about learn, scores being means over 3 seeds" in out and "mean of 3" in out
+
+
+def test_other_values_are_not_asked(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = spec("expect parameters == 67", "expect parameters == 99\n  expect test.accuracy > 1")
+    assert main(["train", path, "-p", "width=5", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "claims" not in json.loads(told.out)
+    assert "claims about `learn`, `flowers` are of the values in the spec" in told.err
 
 
 def test_run_reports_every_claim(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
