@@ -279,6 +279,21 @@ def test_they_may_stand_in_an_activation(build: Build) -> None:
     torch.testing.assert_close(module(build(text))(x), by_loops(turned, turned, x, 2, 2))
 
 
+def test_queries_and_masks_may_be_the_same_for_every_sample(build: Build) -> None:
+    text = (
+        "network n {\n  input k: real[5, 8]\n  parameter q: real[3, 8] = normal(std = 1)\n"
+        "  buffer m: bool[3, 5] = ones\n  output y = attention(q, k, k, heads = 2, mask = m)\n}\n"
+    )
+    graph = build(text)
+    net = module(graph).double()
+    state = net.state_dict()
+    state["m"][1, 2:] = False
+    (k,) = drawn((4, 5, 8))
+    expected = by_loops(state["q"].expand(4, 3, 8), k, k, 2, 2, state["m"].expand(4, 3, 5))
+    torch.testing.assert_close(net(k), expected)
+    torch.testing.assert_close(function(graph)(state, k), expected)
+
+
 def test_names_of_a_spec_do_not_hide_the_functions(build: Build) -> None:
     text = (
         "network n {\n  input rotary: real[5, 8]\n"

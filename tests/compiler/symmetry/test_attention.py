@@ -74,6 +74,34 @@ def test_dimensions_are_those_counted_by_hand_and_of_the_fibre(build: Build, nam
     assert (group.continuous_dimension, verified.nullity) == (dimension, dimension)
 
 
+LATENT = """
+layer pooled(count: int, width: int) {{
+  input  x: real[T, w]
+  parameter latents: real[count, width] = normal(std = 1)
+  k = x -> dense(width) as k
+  v = x -> dense(width) as v
+  output y: real[count, width] = attention(latents, k, v, heads = 2)
+}}
+network n {{
+  input  x: real[6, 5]
+  output y = x -> pooled(3, 4) -> {rest}
+}}
+"""
+
+
+def test_learned_queries_change_places_where_their_order_is_lost(build: Build) -> None:
+    """As keys and values, queries of a parameter are of no account one by one (Set Transformer, Lee et al. 2019)."""
+    orders: list[int] = []
+    for rest in ("dense(4)", "dense(4) -> tanh -> mean(axis = 0)"):
+        graph = build(LATENT.format(rest=rest))
+        group = symmetry_group(graph)
+        verified = verify_group(graph, group)
+        assert verified.max_output_error < 1e-10
+        assert group.continuous_dimension == verified.nullity == 2 * (4 + 4) + 4 + 4
+        orders.append(group.order)
+    assert orders[1] == 6 * orders[0]
+
+
 # Blocks between maps to and from a stream of 8, beside norms without an epsilon.
 BLOCKS = ("causal_self_attention(2)", "gpt2_block(2, ratio = 1)", "llama_block(2, groups = 1, hidden = 4)")
 # Of a Llama block by hand: O(8) on the stream, 28; its scale, 16 gains and 4 gated units, 21; a complex number on each
