@@ -148,9 +148,10 @@ class Fitter:
             values["start"] = self.start(written["network"], graph, values)
             values["parts"] = () if values["start"] else self.parts(graph, values)
             others = bool(self.parameters) and network is not None and network.definition.name == self.chosen
-            claims = fit_claims(definition, graph, values, self.elaborator, self.bag, others)
-            values["claims"] = () if others else claims
-            self.checked.unasked += [claim.of for claim in claims[:1] if others]
+            if len(self.bag) == before:  # a score that cannot be measured has been said to be wrong
+                claims = fit_claims(definition, graph, values, self.elaborator, self.bag, others)
+                values["claims"] = () if others else claims
+                self.checked.unasked += [claim.of for claim in claims[:1] if others]
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
         for error in tuple(self.bag)[before:]:

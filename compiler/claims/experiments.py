@@ -15,7 +15,7 @@ from nnspec.compiler.claims.measures import Measures
 from nnspec.compiler.claims.networks import check_costs
 from nnspec.compiler.claims.written import Reader
 from nnspec.compiler.elaborate import Elaborator
-from nnspec.compiler.experiment import Choice, Experiment
+from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.runtime.ways import title
@@ -56,7 +56,12 @@ def _scores(values: Mapping[str, Any]) -> tuple[str, ...]:
     data: Choice | None = values.get("data")
     options = {} if data is None else data.options
     parts = ("train", *(part for part in ("validation", "test") if options.get(part)))
-    names = ("loss", *(m.name for m in listed(values.get("metrics", ())) if m.name != "confusion"))
+    names = ("loss", *(metric.name for metric in listed(values.get("metrics", ())) if _is_number(metric)))
     plain = [f"{part}.{name}" for part in (*parts[1:], *parts[:1]) for name in names]
     ways = [title(way) for way in listed(values.get("evaluate", ()))]
     return (*plain, *(f"{way}.{name}" for way in ways for name in plain))
+
+
+def _is_number(metric: Judged) -> bool:
+    word = metric.metric if isinstance(metric, Objective) else metric
+    return word is None or word.name != "confusion"

@@ -27,6 +27,13 @@ COSTS = ("parameters", "buffers", "bytes", "flops")  # known without numpy, and 
 OF_NETWORKS = (*COSTS, *_SYMMETRY)
 
 
+def families() -> tuple[str, ...]:
+    """Return the measures that are dimensions of one family of flat directions: `symmetry.scale`."""
+    from nnspec.compiler.symmetry.dimensions import FAMILIES
+
+    return tuple(f"symmetry.{name}" for name in FAMILIES)
+
+
 class Measures:
     """The measures of one network, with the scores of its training if there are some."""
 
@@ -44,6 +51,8 @@ class Measures:
             return found
         if name in _SYMMETRY:
             return _SYMMETRY[name](self.symmetry)
+        if name.startswith("symmetry."):
+            return self.symmetry.families[name.removeprefix("symmetry.")]
         score = (self.scores or {}).get(name)
         if score is None or score != score:
             raise NoNumber(f"no seed has a score `{name}`")
@@ -51,8 +60,8 @@ class Measures:
 
     def note(self, name: str) -> str:
         """Return what is to be said beside the value of a measure."""
-        scored = name not in OF_NETWORKS and self.seeds > 1
-        return f", the mean of {self.seeds} seeds" if scored else ""
+        scored = name not in COSTS and not name.startswith("symmetry.")
+        return f", the mean of {self.seeds} seeds" if scored and self.seeds > 1 else ""
 
     @cached_property
     def cost(self) -> CostTable:

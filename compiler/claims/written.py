@@ -11,7 +11,7 @@ from typing import Any
 
 from nnspec.compiler.claims.claim import FUNCTIONS, Claim, is_function, places
 from nnspec.compiler.claims.judge import RELATIONS
-from nnspec.compiler.claims.measures import OF_NETWORKS
+from nnspec.compiler.claims.measures import OF_NETWORKS, families
 from nnspec.compiler.derivation import resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.values import Refused, describe
@@ -107,7 +107,7 @@ class Reader:
         return value
 
     def measure(self, place: Expression, name: str) -> str:
-        if name in (*OF_NETWORKS, *self.scores):
+        if name in (*OF_NETWORKS, *self.scores) or (name.startswith("symmetry.") and name in families()):
             return name
         function = place.function if isinstance(place, CallOf) else place
         raise Refused(
@@ -115,7 +115,8 @@ class Reader:
         )
 
     def help(self, function: Expression, name: str) -> str:
-        known = (*OF_NETWORKS, *self.scores)
+        more = families() if name.startswith("symmetry") else ()
+        known = (*OF_NETWORKS, *more, *self.scores)
         part = name.partition(".")[0]
         kept = {score.partition(".")[0] for score in self.scores}
         if kept and part in ("validation", "test") and part not in kept:
@@ -152,6 +153,10 @@ def _form_error(condition: Expression) -> Error | None:
             case Unary(operand=operand):
                 waiting.append(operand)
             case CallOf(arguments=arguments) if is_function(part):
+                named = next((argument for argument in arguments if argument.name is not None), None)
+                if named is not None:
+                    why = f"`{part.function.span.text}` takes its numbers by their place"
+                    return NotAClaim(named.span, why=why, label="has a name", help=None)
                 waiting += [argument.value for argument in arguments]
             case Number() | Boolean() | Name() | Member() | CallOf():
                 pass

@@ -25,8 +25,9 @@ class UnknownMeasure(Error):
     label = "not measured"
     help = "{help}"
     explain = """A claim speaks of `parameters`, `buffers`, `bytes` and `flops` of a network, of `symmetry.order`,
-`symmetry.log10_order` and `symmetry.dimension`, of the network's own parameters and of `let` values; in an
-experiment also of the scores on the parts of its data: `test.loss`, and of each metric, `validation.accuracy`."""
+`symmetry.log10_order`, `symmetry.dimension` and its families (`symmetry.scale`), of the network's own parameters and of
+`let` values; in an experiment also of the scores on the parts of its data: `test.loss`, and of each metric,
+`validation.accuracy`."""
 
 
 class NotAClaim(Error):

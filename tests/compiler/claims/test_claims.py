@@ -96,6 +96,15 @@ def test_symmetry_is_derived_when_it_is_asked_for() -> None:
     assert found[2].error is not None and found[2].error.code == "N0671"
 
 
+def test_a_family_of_flat_directions_is_a_measure() -> None:
+    own = text("expect symmetry.scale == width and symmetry.dimension == width + symmetry.shift")
+    (verdict,) = nnspec.load(own.replace("tanh", "relu")).claims()
+    assert verdict.holds and dict(verdict.values)["symmetry.scale"] == 8
+    bag = Bag()
+    check(Source("test.nnspec", text("expect symmetry.scael == 8")), bag)
+    assert [error.help for error in bag] == ["did you mean `symmetry.scale`?"]
+
+
 def test_check_needs_no_numpy(tmp_path: Path) -> None:
     path = tmp_path / "own.nnspec"
     path.write_text(text("expect symmetry.order == 7 and parameters == 67", "expect parameters == 99"))
@@ -129,6 +138,18 @@ def test_scores_are_means_over_the_seeds(tmp_path: Path) -> None:
     (failed,) = run.disappointments
     assert failed.related[0].label == f"{mean:.6g}, the mean of 3 seeds"
     assert run.mean and (run.path / "run.json").exists()  # a claim that fails takes nothing away
+
+
+def test_scores_go_by_the_names_that_they_are_reported_under(tmp_path: Path) -> None:
+    measured = "metrics   = [accuracy(y, label), confusion(y, label), mean(y ^ 2)]\n  evaluate  = surrogate"
+    own = text(experiment="EXPECT").replace("metrics   = [accuracy]", measured)
+    own = own.replace("loss      = cross_entropy", "loss      = cross_entropy(y, label)")
+    names = ["train.accuracy(y,label)", "test.mean(y ^ 2)", "surrogate.test.loss"]
+    spec = nnspec.load(own.replace("EXPECT", "\n  ".join(f"expect {name} >= 0" for name in names)))
+    run = spec.experiment().train(out=tmp_path)
+    assert [verdict.holds for verdict in run.claims] == [True] * 3
+    for name in ("test.confusion(y, label)", "test.accuracy", "hard.test.loss"):
+        assert codes(own.replace("EXPECT", f"expect {name} > 0")) == ["N0672"]
 
 
 def test_claims_are_no_part_of_what_a_run_is(tmp_path: Path) -> None:
