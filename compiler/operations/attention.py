@@ -43,10 +43,10 @@ class Attention(Operation):
     inputs = (3, 4)
     tensor_names = ("mask",)
     arguments = (
-        Argument(name="heads", kind="int", doc="how many heads share the last axis", default=1, at_least=1),
+        Argument(name="heads", kind="size", doc="how many heads share the last axis", default=1, at_least=1),
         Argument(
             name="groups",
-            kind="int",
+            kind="size",
             doc="how many heads of keys and values there are; none for as many as heads",
             default=None,
             nullable=True,
@@ -63,18 +63,22 @@ class Attention(Operation):
     )
     example = "mixed = attention(q, k, v, heads = 8, groups = 2, causal = true)"
 
+    def heads(self, site: Site) -> int:
+        """Return how many heads of queries there are."""
+        return whole(site["heads"], "the number of heads")
+
     def groups(self, site: Site) -> int:
         """Return how many heads of keys and values there are."""
-        return site["groups"] or site["heads"]
+        return self.heads(site) if site["groups"] is None else whole(site["groups"], "the number of groups")
 
     def widths(self, site: Site) -> tuple[int, int]:
         """Return the widths of a head: of queries and keys, and of values."""
         q, _, v = (site.inputs[index].shape[-1] for index in range(3))
-        return whole(q, "the last axis") // site["heads"], whole(v, "the last axis") // self.groups(site)
+        return whole(q, "the last axis") // self.heads(site), whole(v, "the last axis") // self.groups(site)
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         real(site, 0, 1, 2)
-        heads, groups = site["heads"], self.groups(site)
+        heads, groups = self.heads(site), self.groups(site)
         if heads % groups:
             raise HeadsProblem(
                 f"{heads} heads cannot share {groups} groups of keys and values evenly",
@@ -103,7 +107,7 @@ class Attention(Operation):
     def agree(self, site: Site) -> None:
         """Refuse keys that are not as wide as queries, or not as many as values."""
         q, k, v = site.inputs[:3]
-        ours, theirs = q.shape[-1] // site["heads"], k.shape[-1] // self.groups(site)
+        ours, theirs = q.shape[-1] // self.heads(site), k.shape[-1] // self.groups(site)
         if ours != theirs:
             raise HeadsProblem(
                 f"a head of queries is {ours} wide, one of keys {theirs}",
@@ -145,11 +149,11 @@ class Attention(Operation):
     def cost(self, site: Site) -> Cost:
         q, k = site.inputs[:2]
         width, other = self.widths(site)
-        scores = product((*q.shape[:-1], k.shape[-2], site["heads"]))
+        scores = product((*q.shape[:-1], k.shape[-2], self.heads(site)))
         return Cost(flops=scores * (2 * (width + other) + 6))
 
     def code(self, site: Site) -> Code | None:
-        plain = site["heads"] == 1 and len(site.inputs) == 3
+        plain = self.heads(site) == 1 and len(site.inputs) == 3
         return None if plain else Code(file="attention", name="attention")
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
@@ -166,7 +170,7 @@ class Attention(Operation):
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         """The scale on the scores is left out: a number commutes with all that acts."""
-        heads, groups = site["heads"], self.groups(site)
+        heads, groups = self.heads(site), self.groups(site)
         outer = axes_of(len(site.inputs[0].axes) - 2)
         head: Labels = ("g",) if groups > 1 else ()
         each: Labels = ("r",) if heads > groups else ()

@@ -25,7 +25,7 @@ class Rotary(Operation):
     entries i and i + d / 2, with "interleaved" (RoFormer) 2 i and 2 i + 1. Axes before these are kept. Use it on queries
     and keys before `attention`."""
     arguments = (
-        Argument(name="heads", kind="int", doc="how many heads share the last axis", default=1, at_least=1),
+        Argument(name="heads", kind="size", doc="how many heads share the last axis", default=1, at_least=1),
         Argument(
             name="base",
             kind="real",
@@ -43,13 +43,17 @@ class Rotary(Operation):
     )
     example = "q = x -> dense(64) as query -> rotary(heads = 4)"
 
+    def heads(self, site: Site) -> int:
+        """Return how many heads there are."""
+        return whole(site["heads"], "the number of heads")
+
     def width(self, site: Site) -> int:
         """Return the width of a head."""
-        return whole(site.inputs[0].shape[-1], "the last axis") // site["heads"]
+        return whole(site.inputs[0].shape[-1], "the last axis") // self.heads(site)
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         real(site)
-        given, heads = site.inputs[0], site["heads"]
+        given, heads = site.inputs[0], self.heads(site)
         if len(given.axes) < 2:
             raise ShapeProblem(
                 "needs an axis of positions and one of entries",
@@ -78,7 +82,7 @@ class Rotary(Operation):
         return f"{weights['function']}({', '.join((inputs[0], *options))})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
-        (*outer, _), heads = site.inputs[0].shape, site["heads"]
+        (*outer, _), heads = site.inputs[0].shape, self.heads(site)
         last, pairs = len(outer), self.width(site) // 2
         halves = site["pairs"] == "halves"
         shape = (*outer, heads, 2, pairs) if halves else (*outer, heads, pairs, 2)

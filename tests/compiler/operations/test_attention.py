@@ -112,6 +112,18 @@ def test_heads_are_factors_of_the_axis(build: Build) -> None:
     assert out.axes[-1] == Axis(size=12, factors=(4, 3))
 
 
+def test_heads_may_be_a_dimension(build: Build) -> None:
+    text = (
+        'layer over_heads {\n  input x: real[T, h, d]\n  flat = x -> rearrange("T h d -> T (h d)")\n'
+        "  output y = attention(flat, flat, flat, heads = h, groups = h) -> rotary(heads = h)\n}\n"
+        "network n {\n  input x: real[5, 2, 4]\n  output y = x -> over_heads\n}\n"
+    )
+    (x,) = drawn((3, 5, 2, 4))
+    flat = x.flatten(2)
+    expected = by_complex(by_loops(flat, flat, flat, 2, 2), 2, 10000.0, "halves")
+    torch.testing.assert_close(module(build(text))(x), expected)
+
+
 def by_complex(x: Tensor, heads: int, base: float, pairs: str) -> Tensor:
     """Each pair as a complex number times e^(i t / base^(2 p / d)) (Su et al. 2021, equation 13)."""
     width = x.shape[-1] // heads
