@@ -13,6 +13,7 @@ def catalog() -> Catalog:
     from nnspec.compiler.constraints import registry as constraints
     from nnspec.compiler.distributions import registry as distributions
     from nnspec.compiler.fibres import probe
+    from nnspec.compiler.fibres import words as genni
     from nnspec.compiler.following import FOLLOW
     from nnspec.compiler.initializers import registry as initializers
     from nnspec.compiler.operations import registry as operations
@@ -37,7 +38,7 @@ def catalog() -> Catalog:
             found.add(rule.entry())
     found.add(FOLLOW)
     words = (data, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
-    for module in (constraints, distributions, initializers, passes, probe, rules, *words):
+    for module in (constraints, distributions, initializers, genni, passes, probe, rules, *words):
         for entry in module.entries():
             found.add(entry)
     return found

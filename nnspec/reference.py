@@ -33,6 +33,9 @@ FAMILIES = {
     "weights": "Weights from files",
     "pass": "Analysis passes",
     "probe": "Probes",
+    "search": "Searches of GENNI",
+    "projection": "Projections",
+    "unit": "Units of distance",
 }
 
 

@@ -283,6 +283,7 @@ def _analysis_section(found: Found) -> Section:
         ]
     elif result.plots:
         text.append(_NO_PLOTS)
+    parts += result.scenes
     title = f"{found.analysis.replace('_', ' ').capitalize()} of {found.target}"
     return Section(title=title, text=tuple(text), parts=tuple(parts))
 

@@ -1,22 +1,25 @@
 """The directions in which the derived group moves given weights.
 
 In: a group, a chart and a point. Out: an orthonormal basis of the span of d/dt g_t(theta) at t = 0 over the
-generators g of every continuous family. A generator speaks of one or two indices of a wire on which
-permutations act; carried along by the permutations it speaks of all (pi g pi^-1). Those of GL and O wires
+one-parameter subgroups g of every continuous family. Those of GL and O wires, and shifts that a norm forgets,
 are drawn at random, again and again until their span stops growing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.chart import Chart, State
+from nnspec.compiler.symmetry.elements import directions, unit
 from nnspec.compiler.symmetry.generators import Generator, generators
+from nnspec.compiler.symmetry.moves import Multiply, Shift
 from nnspec.compiler.symmetry.record import SymmetryGroup
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Moved = Callable[[State, float], State]
 
 _STEP = 1e-4  # of the central difference
 _TOLERANCE = 1e-6  # below it a new direction lies in the span of the others
@@ -25,15 +28,27 @@ _MOST_DRAWS = 300
 
 def tangents(group: SymmetryGroup, chart: Chart, point: Tensor) -> Tensor:
     """Return an orthonormal basis [p, k] of what the group moves the point along."""
-    found = extended(None, list(_moves(group, chart, point, 0)), chart.count)
-    drawn = [g for g in generators(group) if g.family in ("linear", "orthogonal") or _is_drawn(g)]
-    if drawn:
-        for seed in range(1, _MOST_DRAWS):
-            grown = extended(found, list(_drawn(group, chart, point, seed)), chart.count)
-            if grown.shape[1] == found.shape[1]:
-                break
-            found = grown
+    found = extended(None, [_tangent(chart, point, move) for move in flows(group)], chart.count)
+    for seed in range(_MOST_DRAWS):
+        drawn = [_tangent(chart, point, g) for g in generators(group, seed) if _is_drawn(g)]
+        grown = extended(found, drawn, chart.count)
+        if grown.shape[1] == found.shape[1]:
+            break
+        found = grown
     return found
+
+
+def flows(group: SymmetryGroup) -> Iterator[Moved]:
+    """Yield the one-parameter subgroups of scales and shifts, those of single indices one by one."""
+    d = group.derivation
+    for direction in directions(d, d.scales):
+        for index in range(1 if direction.space is None else d.spaces.sizes[direction.space]):
+            given = unit(d, direction, index)
+            yield lambda state, t, given=given: Multiply(given=given.times(t), sign=False).apply(d, state)
+    for direction in directions(d, d.shifts):
+        for index in range(1 if direction.space is None else d.spaces.sizes[direction.space]):
+            given = unit(d, direction, index)
+            yield lambda state, t, given=given: Shift(given=given.times(t)).apply(d, state)
 
 
 def extended(basis: Tensor | None, more: list[Tensor], count: int) -> Tensor:
@@ -52,44 +67,12 @@ def extended(basis: Tensor | None, more: list[Tensor], count: int) -> Tensor:
     return torch.cat([old, left[:, values > _TOLERANCE]], dim=1)
 
 
-def _moves(group: SymmetryGroup, chart: Chart, point: Tensor, seed: int) -> Iterator[Tensor]:
-    listed = list(generators(group, seed))
-    turning = {g.wire: g for g in listed if g.family == "permutation"}
-    wires = {wire.space.tensor: wire for wire in group.wires}
-    for generator in listed:
-        if generator.family in ("permutation", "sign"):
-            continue
-        yield _tangent(chart, point, generator)
-        wire = wires.get(generator.wire or "")
-        permutation = turning.get(None if wire is None else wire.name)
-        if wire is not None and permutation is not None:
-            for turn in range(1, wire.size):
-                yield _conjugate(chart, point, generator, permutation, turn, wire.size)
-
-
-def _drawn(group: SymmetryGroup, chart: Chart, point: Tensor, seed: int) -> Iterator[Tensor]:
-    for generator in generators(group, seed):
-        if generator.family in ("linear", "orthogonal") or _is_drawn(generator):
-            yield _tangent(chart, point, generator)
-
-
 def _is_drawn(generator: Generator) -> bool:
-    """Return whether it is one of the shifts of a single weight, which a seed draws."""
-    return generator.family == "shift" and not (generator.wire or "%").startswith("%")
+    """Return whether a seed draws it: matrices, and the shifts of a single weight, which is named."""
+    named = not (generator.wire or "%").startswith("%")
+    return generator.family in ("linear", "orthogonal") or (generator.family == "shift" and named)
 
 
-def _tangent(chart: Chart, point: Tensor, generator: Generator) -> Tensor:
+def _tangent(chart: Chart, point: Tensor, move: Moved) -> Tensor:
     state = chart.state(point)
-    ahead = chart.vector(generator(state, _STEP))
-    behind = chart.vector(generator(state, -_STEP))
-    return (ahead - behind) / (2 * _STEP)
-
-
-def _conjugate(
-    chart: Chart, point: Tensor, generator: Generator, permutation: Generator, turn: int, size: int
-) -> Tensor:
-    """Return the tangent of pi^turn g pi^-turn; a permutation applied `size` times is none."""
-    state = permutation(chart.state(point), size - turn)
-    ahead = permutation(generator(state, _STEP), turn)
-    behind = permutation(generator(state, -_STEP), turn)
-    return (chart.vector(ahead) - chart.vector(behind)) / (2 * _STEP)
+    return (chart.vector(move(state, _STEP)) - chart.vector(move(state, -_STEP))) / (2 * _STEP)

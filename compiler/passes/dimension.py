@@ -18,7 +18,7 @@ from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.diagnostics import SpecError
-from nnspec.dsl.errors.fibres import NothingToMove, RankPrecision, TooManyParameters, WeightsNotFinite
+from nnspec.dsl.errors.fibres import RankPrecision, TooManyParameters, UnfitAnalysis, WeightsNotFinite
 
 if TYPE_CHECKING:
     from nnspec.compiler.fibres.hidden import Hidden
@@ -99,7 +99,7 @@ def refuse_fixed(graph: Graph, pass_name: str) -> None:
     from nnspec.compiler.fibres.chart import movable_keys
 
     if not movable_keys(graph):
-        error = NothingToMove(
+        error = UnfitAnalysis(
             graph.root.span,
             pass_name=pass_name,
             network=graph.name,

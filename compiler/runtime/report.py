@@ -1,7 +1,8 @@
 """One self-contained HTML page: what was declared, drawn, trained and found, and how to do it again.
 
-In: plain records, filled by the face. Out: HTML that loads nothing and runs nothing. Every text that comes
-from a spec, a file or an error is escaped; pictures are SVG that our own renderers made.
+In: plain records, filled by the face. Out: HTML that loads nothing; what runs is our own script, and only where
+a picture in space is to be turned. Every text that comes from a spec, a file or an error is escaped; pictures
+are SVG that our own renderers made.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from math import floor, isfinite, log10
 from typing import TypeAlias
 
 from nnspec.compiler.diagrams.themes import dark_rules
-from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.passes.analysis import Cell, Scene, Table
 from nnspec.compiler.runtime.highlight import highlight
+from nnspec.compiler.runtime.scene import SCRIPT, STYLE, scene
 from nnspec.dsl.node import Node
 
 
@@ -45,7 +47,7 @@ class Folded(Node):
     table: Table
 
 
-Part: TypeAlias = "Table | Folded | Figure | Code"
+Part: TypeAlias = "Table | Folded | Figure | Code | Scene"
 
 
 class Headline(Node):
@@ -72,6 +74,9 @@ def page(report: Report) -> str:
         for index, section in enumerate(report.sections)
     )
     body = "\n".join(_section(index, section) for index, section in enumerate(report.sections))
+    turned = any(isinstance(part, Scene) for section in report.sections for part in section.parts)
+    style = _STYLE + (STYLE if turned else "")
+    script = f"<script>{SCRIPT}</script>\n" if turned else ""
     doc = "".join(f"<p>{escape(text)}</p>" for text in (report.doc or "").split("\n\n") if text.strip())
     numbers = "".join(
         f"<div><b>{escape(item.value)}</b><span>{escape(item.label)}</span></div>"
@@ -81,10 +86,10 @@ def page(report: Report) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}{dark_rules('.network')}\n</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(report.title)}</title>\n<style>{style}{dark_rules('.network')}\n</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1>{escape(report.title)}</h1><div class="abstract">{doc}</div>\n'
         f'<div class="numbers">{numbers}</div>\n<nav>{links}</nav></header>\n'
-        f"{body}\n<footer>{escape(report.footer)}</footer>\n</main>\n</body>\n</html>\n"
+        f"{body}\n<footer>{escape(report.footer)}</footer>\n</main>\n{script}</body>\n</html>\n"
     )
 
 
@@ -97,8 +102,8 @@ def _section(index: int, section: Section) -> str:
     parts: list[str] = []
     figures: list[str] = []
     for part in (*section.parts, None):
-        if isinstance(part, Figure) and not part.wide:
-            figures.append(_figure(part))
+        if isinstance(part, Scene) or (isinstance(part, Figure) and not part.wide):
+            figures.append(_part(part))
             continue
         if figures:
             parts.append(f'<div class="figures">{"".join(figures)}</div>')
@@ -113,6 +118,8 @@ def _part(part: Part) -> str:
     match part:
         case Figure():
             return _figure(part)
+        case Scene():
+            return scene(part)
         case Code(text=text, spec=spec):
             return f"<pre>{highlight(text) if spec else escape(text)}</pre>"
         case Folded(table=folded):

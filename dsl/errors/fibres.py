@@ -71,10 +71,10 @@ class GridTooLarge(Error):
 analysis within bounds."""
 
 
-class NothingToMove(Error):
+class UnfitAnalysis(Error):
     code = "N0976"
     title = "an analysis that does not fit the network"
     message = "`{pass_name}` cannot be used on {network}: {why}"
     help = "{advice}"
     explain = """What is asked for needs something that the network does not have: weights that may move by small steps,
-or, to repeat the draws of the paper's own code, one input of real numbers of known size."""
+or, to repeat the draws of the GENNI paper's own code, one input of real numbers of known size and a teacher that is drawn."""

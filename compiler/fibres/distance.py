@@ -1,0 +1,65 @@
+"""Functional distance: J(theta) = mean (f(theta, x) - f(teacher, x))^2 over samples and outputs.
+
+In: a chart, probe inputs and the teacher's outputs. Many weights are evaluated as one batch, in chunks that
+bound memory. torch is imported by the functions that use it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.samples_last import samples_last
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NUMBERS_AT_ONCE = 1 << 17  # outputs of one chunk: what stands in between fits a cache
+
+
+class Distance:
+    """J on one probe. `variance` is that of the teacher's outputs, `square` their mean square.
+
+    With `batch`, J is the mean of the means of batches of so many samples, the last one smaller: not quite
+    the mean of all samples, but what the GENNI paper's code reports.
+    """
+
+    def __init__(
+        self, chart: Chart, inputs: tuple[Tensor, ...], targets: Tensor, batch: int | None = None
+    ) -> None:
+        self.chart = chart
+        self.inputs = inputs
+        self.targets = targets
+        self.variance = float(((targets - targets.mean(dim=0)) ** 2).mean())
+        self.square = float((targets**2).mean())
+        self.weights = _sample_weights(len(targets), batch).to(targets.dtype)
+
+    def of(self, vectors: Tensor) -> Tensor:
+        """Return J [K] at weights [K, p]."""
+        import torch
+
+        chunk = max(1, _NUMBERS_AT_ONCE // max(1, self.targets.numel()))
+        own: Any = torch.vmap(self._one, randomness="same")
+        with torch.no_grad(), samples_last():
+            return torch.cat([own(part) for part in vectors.split(chunk)])
+
+    def _one(self, vector: Tensor) -> Tensor:
+        difference = self.chart.outputs(vector, self.inputs) - self.targets
+        return (difference * difference).mean(dim=1) @ self.weights
+
+
+def _sample_weights(count: int, batch: int | None) -> Tensor:
+    import torch
+
+    if batch is None:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
+    sizes = [len(part) for part in torch.arange(count).split(batch)]
+    return torch.cat([torch.full((n,), 1 / (n * len(sizes)), dtype=torch.float64) for n in sizes])
+
+
+def most_common_share(targets: Tensor) -> float:
+    """Return the share of samples on which the outputs are the same as on the most common one."""
+    import torch
+
+    _, counts = torch.unique(targets, dim=0, return_counts=True)
+    return float(counts.max()) / len(targets)

@@ -1,0 +1,343 @@
+"""`genni`: weights that compute the same function, searched for, polished, sorted into classes, and drawn.
+
+In: a typed graph, a trained state or none. Out: for each student its functional distance to the teacher, its
+class modulo the derived group and its stratum; a grid of distances on a slice through some of them; walks along
+the fibre. See `compiler/fibres/genni.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.fibres import words
+from nnspec.compiler.fibres.before import before_output
+from nnspec.compiler.fibres.probe import DEFAULT, is_real
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
+from nnspec.compiler.passes.cost import cost_table
+from nnspec.compiler.passes.dimension import group_of, refuse_fixed, refuse_infinite
+from nnspec.dsl.catalog import Argument, validate
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.errors.fibres import (
+    DeadTeacher,
+    GridTooLarge,
+    TooFewStudents,
+    TooManyParameters,
+    UnfitAnalysis,
+)
+
+if TYPE_CHECKING:
+    from nnspec.compiler.fibres.genni import Equivalents, Student
+
+_POINT_LIMIT = 200_000  # of a grid
+_LISTED = 10_000  # grid points that stand in the data
+_SHOWN = 40  # students in a table
+
+
+class Genni(Pass):
+    name = "genni"
+    doc = """Other weights that compute the same function, and the distance between functions on a slice through them.
+
+    Students are trained to be a teacher (random weights of a seed, or the trained ones), polished by
+    Levenberg-Marquardt in double precision, and sorted modulo the derived group: a class that is not the
+    teacher's is new. J is the mean squared difference of outputs, in units of their variance. After
+    GENNI (Lengyel et al. 2020); `seed_mode = "torch"` repeats the draws and batches of the paper's code."""
+    arguments = (
+        Argument(name="students", kind="int", default=10, at_least=2, doc="networks that are searched"),
+        Argument(name="dims", kind="int", default=2, at_least=2, at_most=3, doc="of the slice"),
+        Argument(name="grid", kind="int", default=61, at_least=2, doc="points along each axis of the slice"),
+        Argument(
+            name="bounds",
+            kind="real",
+            default=None,
+            listed="yes",
+            nullable=True,
+            doc="of every axis, two numbers; none: a box around the networks",
+        ),
+        Argument(name="probe", kind="probe", default=DEFAULT, doc="inputs on which J is measured"),
+        Argument(name="samples", kind="int", default=1000, at_least=2, doc="inputs to learn from"),
+        Argument(name="search", kind="search", default=words.LM, doc="how students become the teacher"),
+        Argument(name="polish", kind="bool", default=True, doc="what `adam` or `sgd` found, by `lm`"),
+        Argument(name="epsilon", kind="real", default=0.01, above=0, doc="J below it counts as equivalent"),
+        Argument(name="unit", kind="unit", default=words.RELATIVE, doc="of epsilon"),
+        Argument(
+            name="project",
+            kind="projection",
+            default=None,
+            nullable=True,
+            doc="what the slice keeps, drawn in two dimensions",
+        ),
+        Argument(name="walk", kind="int", default=30, at_least=0, doc="steps along the fibre, each way"),
+        Argument(name="teacher", kind="int", default=0, at_least=0, doc="seed of a random teacher"),
+        Argument(name="seed", kind="int", default=0, at_least=0, doc="of students and samples"),
+        Argument(
+            name="seed_mode",
+            kind="choice",
+            choices=("streams", "torch"),
+            default="streams",
+            doc="named streams, or the paper's order of draws from the teacher's seed",
+        ),
+    )
+
+    def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
+        from nnspec.compiler.fibres.genni import DeadTeacherFound, find_equivalents
+        from nnspec.compiler.fibres.pictures import plots, scenes
+
+        given, _ = validate(self.entry(), dict(options))
+        self.refuse(subject, given)
+        graph, removed = before_output(subject.graph)
+        state = subject.states[0] if subject.states else None
+        try:
+            found = find_equivalents(graph, group_of(graph), state, given)
+        except DeadTeacherFound as dead:
+            error = DeadTeacher(
+                graph.root.span, network=graph.name, variance=dead.variance, square=dead.square
+            )
+            raise SpecError((error,)) from None
+        if found.slice is None:
+            raise SpecError((self.no_slice(graph, given, found),))
+        return Result(
+            data=_data(graph, found, given, removed),
+            summary=_summary(graph, found, given, removed),
+            tables=_tables(found, given),
+            plots=plots(found, given),
+            scenes=scenes(found, given),
+        )
+
+    # ------------------------------------------------------------------------------------------- refusals
+
+    def refuse(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        """Raise SpecError for what cannot be computed."""
+        span = subject.graph.root.span
+        dims, grid, students = options["dims"], options["grid"], options["students"]
+        if students < dims + 1:
+            advice = f"`students = {dims + 1}` or more"
+            error = TooFewStudents(span, dims=dims, needed=dims + 1, found=students, advice=advice)
+            raise SpecError((error,))
+        if grid**dims > _POINT_LIMIT:
+            most = int(_POINT_LIMIT ** (1 / dims) + 1e-9)
+            error = GridTooLarge(span, grid=grid, dims=dims, points=grid**dims, limit=_POINT_LIMIT, most=most)
+            raise SpecError((error,))
+        bounds = options["bounds"]
+        if bounds is not None and (len(bounds) != 2 or bounds[0] >= bounds[1]):
+            raise SpecError(
+                (self.unfit(subject.graph, "`bounds` are two numbers that rise", "`bounds = [-2, 2]`"),)
+            )
+        refuse_fixed(subject.graph, self.name)
+        refuse_infinite(subject, self.name)
+        self.refuse_large(subject, options)
+        if options["seed_mode"] == "torch":
+            self.refuse_torch(subject, options)
+
+    def refuse_large(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        from nnspec.compiler.fibres.polish import PARAMETER_LIMIT
+
+        count = cost_table(subject.graph).parameters
+        if count > PARAMETER_LIMIT and (options["polish"] or options["search"].name == "lm"):
+            error = TooManyParameters(
+                subject.graph.root.span,
+                pass_name=self.name,
+                does="uses Levenberg-Marquardt on",
+                limit=PARAMETER_LIMIT,
+                network=subject.graph.name,
+                parameters=count,
+                help="write `search = adam` and `polish = false`, or use smaller widths",
+            )
+            raise SpecError((error,))
+
+    def refuse_torch(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        """The paper's code draws one tensor of normal inputs, and knows no trained teacher."""
+        graph = subject.graph
+        types = [dict(graph.root.types)[port.value] for port in graph.root.inputs]
+        why = None
+        if len(types) != 1 or not is_real(graph) or any(not isinstance(n, int) for n in types[0].shape):
+            why = '`seed_mode = "torch"` draws one input of real numbers of known size'
+        elif subject.states:
+            why = '`seed_mode = "torch"` draws its teacher, and this one is trained'
+        elif options["search"].name == "lm":
+            why = '`seed_mode = "torch"` repeats a search by `sgd` or `adam`'
+        if why is not None:
+            raise SpecError((self.unfit(graph, why, "leave `seed_mode` out"),))
+
+    def unfit(self, graph: Graph, why: str, advice: str) -> UnfitAnalysis:
+        return UnfitAnalysis(graph.root.span, pass_name=self.name, network=graph.name, why=why, advice=advice)
+
+    def no_slice(self, graph: Graph, options: Mapping[str, Any], found: Equivalents) -> TooFewStudents:
+        """Some students diverged, or they lie on a line."""
+        dims = options["dims"]
+        finite = sum(isfinite(student.loss) for student in found.students)
+        return TooFewStudents(
+            graph.root.span,
+            dims=dims,
+            needed=dims + 1,
+            found=finite,
+            advice="more `students`"
+            if finite == len(found.students)
+            else f"{len(found.students) - finite} diverged: search with a smaller `lr`",
+        )
+
+
+# ------------------------------------------------------------------------------------------------- what was found
+
+
+def limit_of(found: Equivalents, options: Mapping[str, Any]) -> float:
+    """Return epsilon as a mean squared difference."""
+    relative = options["unit"].name == "relative"
+    return options["epsilon"] * (found.distance.variance if relative else 1.0)
+
+
+def _data(
+    graph: Graph, found: Equivalents, options: Mapping[str, Any], removed: tuple[str, ...]
+) -> dict[str, Any]:
+    distance = found.distance
+    as_found = options["seed_mode"] == "torch"
+    return {
+        "network": graph.name,
+        "parameters": found.chart.count,
+        "before": list(removed),
+        "variance": distance.variance,
+        "mean_square": distance.square,
+        "epsilon": options["epsilon"],
+        "unit": options["unit"].name,
+        "epsilon_absolute": limit_of(found, options),
+        "most_common_output": found.common,
+        "students": [_student(student, found) for student in found.students],
+        "equivalent": len(found.equivalent),
+        "classes": _classes(found),
+        "new_classes": sum(number > 0 for number in _class_sizes(found)),
+        "strata": {str(found.chart.count - rank): count for rank, count in sorted(_ranks(found).items())},
+        "slice": {
+            "through": list(found.through),
+            "coordinates": [found.coordinates(number, as_found) for number in found.through],
+            "J": [_slice_loss(found.students[number], options) for number in found.through],
+        },
+        "grids": [
+            {
+                "bounds": [list(pair) for pair in cut.bounds],
+                "points": cut.count,
+                "within_epsilon": cut.share(limit_of(found, options)),
+                "least": float(cut.values.min()),
+                "values": cut.listed() if len(cut.values) <= _LISTED else None,
+            }
+            for cut in found.cuts
+        ],
+        "walks": [
+            {
+                "steps": len(walk.ranks) - 1,
+                "strata": [found.chart.count - rank for rank in walk.ranks],
+                "largest_distance": walk.worst,
+                "moved": walk.moved,
+            }
+            for walk in found.walks
+        ],
+    }
+
+
+def _student(student: Student, found: Equivalents) -> dict[str, Any]:
+    return {
+        "number": student.number,
+        "J": _finite(student.loss),
+        "relative": _finite(student.loss / found.distance.variance),
+        "polished_J": None if student.polished_loss is None else _finite(student.polished_loss),
+        "equivalent": student.equivalent,
+        "rank": student.rank,
+        "stratum": None if student.rank is None else found.chart.count - student.rank,
+        "class": student.own_class,
+    }
+
+
+def _finite(number: float) -> float | None:
+    return number if isfinite(number) else None
+
+
+def _class_sizes(found: Equivalents) -> Counter[int]:
+    return Counter(student.own_class for student in found.students if student.own_class is not None)
+
+
+def _classes(found: Equivalents) -> list[dict[str, Any]]:
+    return [
+        {"class": number, "students": count, "teacher": number == 0}
+        for number, count in sorted(_class_sizes(found).items())
+    ]
+
+
+def _ranks(found: Equivalents) -> Counter[int]:
+    return Counter(student.rank for student in found.students if student.rank is not None)
+
+
+def _slice_loss(student: Student, options: Mapping[str, Any]) -> float:
+    as_found = options["seed_mode"] == "torch" or student.polished_loss is None
+    return student.loss if as_found or student.polished_loss is None else student.polished_loss
+
+
+def _summary(graph: Graph, found: Equivalents, options: Mapping[str, Any], removed: tuple[str, ...]) -> str:
+    equal, new = len(found.equivalent), sum(number > 0 for number in _class_sizes(found))
+    count = len(found.students)
+    text = f"{equal} of {count} students compute the teacher's function"
+    if equal:
+        classes = len(_class_sizes(found))
+        text += f", in {classes} {'class' if classes == 1 else 'classes'} modulo the derived group, {new} of them new"
+    strata = sorted((found.chart.count - rank for rank in _ranks(found)), reverse=True)
+    if strata:
+        text += f"; the fibre has {_listed(strata)} dimensions there"
+    share = found.cuts[-1].share(limit_of(found, options))
+    text += f". {100 * share:.2g} % of the slice lies within epsilon."
+    if removed:
+        text += f" Analysed before {_words(removed)} at the output, which would hide differences."
+    if found.common > 0.5:
+        text += f" The teacher gives one and the same output on {100 * found.common:.0f} % of the probe."
+    if options["unit"].name == "absolute" and options["epsilon"] >= found.distance.variance:
+        text += (
+            " Epsilon is above the variance of the teacher's outputs: the best constant counts as equivalent."
+        )
+    return text
+
+
+def _listed(numbers: list[int]) -> str:
+    return " or ".join(str(number) for number in numbers)
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _tables(found: Equivalents, options: Mapping[str, Any]) -> tuple[Table, ...]:
+    variance = found.distance.variance
+    rows = tuple(
+        (
+            student.number,
+            student.loss / variance,
+            None if student.polished_loss is None else student.polished_loss / variance,
+            "yes" if student.equivalent else "no",
+            None if student.rank is None else found.chart.count - student.rank,
+            "teacher's"
+            if student.own_class == 0
+            else None
+            if student.own_class is None
+            else f"{student.own_class}",
+            found.through.index(student.number) if student.number in found.through else None,
+        )
+        for student in found.students[:_SHOWN]
+    )
+    columns = ("student", "J / variance", "polished", "equivalent", "fibre dimension", "class", "in slice")
+    tables = [Table(title="Students", columns=columns, rows=rows)]
+    if found.walks:
+        walks = tuple(
+            (
+                index,
+                len(walk.ranks) - 1,
+                " ".join(str(found.chart.count - rank) for rank in dict.fromkeys(walk.ranks)),
+                walk.moved,
+                walk.worst,
+            )
+            for index, walk in enumerate(found.walks)
+        )
+        columns = ("walk", "steps", "fibre dimension", "distance in weights", "J / variance, at most")
+        tables.append(Table(title="Walks along the fibre", columns=columns, rows=walks))
+    return tuple(tables)
+
+
+PASSES = (Genni(),)
