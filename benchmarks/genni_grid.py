@@ -95,7 +95,12 @@ def row(name: str, body: str) -> list[object]:
         assert torch.allclose(slow, same, rtol=1e-10), "the ways differ"
     times = seconds(ways, ROUNDS)
     ours, copy_, place = times["ours"] / len(points), times["copy"] / len(few), times["place"] / len(few)
-    cells = [f"{1e6 * ours:.1f} µs", f"{1e6 * copy_:.0f} µs", f"**{copy_ / ours:.0f}**", f"{1e6 * place:.0f} µs"]
+    cells = [
+        f"{1e6 * ours:.1f} µs",
+        f"{1e6 * copy_:.0f} µs",
+        f"**{copy_ / ours:.0f}**",
+        f"{1e6 * place:.0f} µs",
+    ]
     return [name, chart.count, *cells, f"**{place / ours:.1f}**"]
 
 

@@ -38,7 +38,7 @@ def catalog() -> Catalog:
             found.add(rule.entry())
     found.add(FOLLOW)
     words = (data, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
-    for module in (constraints, distributions, initializers, genni, passes, probe, rules, *words):
+    for module in (constraints, distributions, initializers, passes, probe, rules, *words, genni):
         for entry in module.entries():
             found.add(entry)
     return found

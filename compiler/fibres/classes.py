@@ -1,8 +1,9 @@
 """Which networks that were found are one network under the derived group: normal forms, and their classes.
 
 Wire by wire, in the order of the data flow: scales bring the weights that make each unit to norm one, signs make the
-largest of them positive, and permutations sort the units. Matrices of GL and O wires are left as they are,
-so that networks which differ by one of those count as different: a class here is never too large.
+largest of them positive, and permutations sort the units. Matrices of GL and O wires, and wires on which the group acts with
+several copies, are left as they are, so that networks which differ by those count as different: a class here
+is never too large.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ def normal_forms(group: SymmetryGroup, chart: Chart, vectors: Tensor) -> Tensor:
 def _normal_form(group: SymmetryGroup, chart: Chart, state: State) -> State:
     d = group.derivation
     for wire in group.wires:
-        if wire.is_fixed or d.groups[wire.space] != "monomial":
+        if wire.is_fixed or wire.copies > 1 or d.groups[wire.space] != "monomial":
             continue
         made = made_entries(group, chart, wire)
         for direction in directions(d, d.scales):
-            if direction.space == wire.space:
+            if direction.spaces == (wire.space,):
                 state = _scaled(group, chart, state, wire, direction, made)
         for direction in directions(d, d.signs):
-            if direction.space == wire.space:
+            if direction.spaces == (wire.space,):
                 state = _signed(group, chart, state, direction, made)
         if wire.size > 1:
             state = _sorted(group, chart, state, wire, made)

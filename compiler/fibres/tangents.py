@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.fibres.chart import Chart, State
-from nnspec.compiler.symmetry.elements import directions, unit
+from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.generators import Generator, generators
 from nnspec.compiler.symmetry.moves import Multiply, Shift
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -39,15 +39,16 @@ def tangents(group: SymmetryGroup, chart: Chart, point: Tensor) -> Tensor:
 
 
 def flows(group: SymmetryGroup) -> Iterator[Moved]:
-    """Yield the one-parameter subgroups of scales and shifts, those of single indices one by one."""
+    """Yield the one-parameter subgroups of scales and shifts, common ones and those of single indices.
+
+    Index 0 is left out: it follows from the others and the common ones.
+    """
     d = group.derivation
     for direction in directions(d, d.scales):
-        for index in range(1 if direction.space is None else d.spaces.sizes[direction.space]):
-            given = unit(d, direction, index)
+        for given in every_unit(d, direction):
             yield lambda state, t, given=given: Multiply(given=given.times(t), sign=False).apply(d, state)
     for direction in directions(d, d.shifts):
-        for index in range(1 if direction.space is None else d.spaces.sizes[direction.space]):
-            given = unit(d, direction, index)
+        for given in every_unit(d, direction):
             yield lambda state, t, given=given: Shift(given=given.times(t)).apply(d, state)
 
 

@@ -131,7 +131,7 @@ def group_of(graph: Graph) -> SymmetryGroup | None:
 def _points(subject: Subject, options: Mapping[str, Any]) -> list[Hidden]:
     from nnspec.compiler.emit.load import initial_state
     from nnspec.compiler.fibres.hidden import hidden_at
-    from nnspec.compiler.symmetry.guards import idealised, random_state
+    from nnspec.compiler.symmetry.draws import idealised, random_state
 
     group = group_of(subject.graph)
     graph = idealised(subject.graph)
