@@ -93,6 +93,8 @@ PROMISED = {
 }
 # Specs of networks that are too large to train here, with the parameters that they are known to have.
 SHAPES = {"gpt2": 124_439_808, "llama": 70_553_706_496}
+# Specs whose networks are analysed as they begin, and not trained.
+ANALYSED = {"fcn", "tanh_fibre"}
 # The most by which moments of what a network draws differ from those of the data.
 MATCHED = {"moons_made": 0.25}
 
@@ -148,7 +150,7 @@ def test_what_it_claims_of_its_networks_holds(path: Path) -> None:
 @every_spec
 def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
-    assert bool(spec.experiments) != (path.stem in SHAPES)
+    assert bool(spec.experiments) != (path.stem in SHAPES or path.stem in ANALYSED)
     for name in spec.experiments:
         experiment = spec.experiment(name)
         first = experiment.fitted.seeds[:1]
