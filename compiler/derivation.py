@@ -18,6 +18,7 @@ from nnspec.dsl.node import Node
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
     Constrain,
+    Expect,
     ExperimentDefinition,
     Expression,
     Field,
@@ -62,6 +63,12 @@ def lines(definition: Definition) -> tuple[Laid, ...]:
 def loads(definition: Definition) -> tuple[Laid, ...]:
     """Return the lines that begin weights from files, `initialize backbone.**: load("f.safetensors")`."""
     return tuple(line for line in _lines(definition) if is_load(line.statement))
+
+
+def claims_in(definition: Definition) -> tuple[Expect, ...]:
+    """Return the claims that stand in an experiment itself: those of its base are about that one."""
+    body = definition.item.body if isinstance(definition.item, ExperimentDefinition) else ()
+    return tuple(statement for statement in body if isinstance(statement, Expect))
 
 
 def _lines(definition: Definition) -> tuple[Laid, ...]:

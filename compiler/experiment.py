@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.claims.claim import Claim
 from nnspec.compiler.ir import Graph
 from nnspec.dsl.definitions import Definitions, Module
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import Expression
+
+if TYPE_CHECKING:
+    from nnspec.compiler.claims.claim import Claim
 
 
 class Choice(Node):

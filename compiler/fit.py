@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.annealing import fit_progress
 from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.callables import match_arguments
-from nnspec.compiler.claims.experiments import fit_claims
 from nnspec.compiler.configuration import Configuration
-from nnspec.compiler.derivation import Written, blocks, fields, lines, loads, resolve
+from nnspec.compiler.derivation import Written, blocks, claims_in, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective, PartStart
@@ -148,7 +147,9 @@ class Fitter:
             values["start"] = self.start(written["network"], graph, values)
             values["parts"] = () if values["start"] else self.parts(graph, values)
             others = bool(self.parameters) and network is not None and network.definition.name == self.chosen
-            if len(self.bag) == before:  # a score that cannot be measured has been said to be wrong
+            if len(self.bag) == before and claims_in(definition):  # what cannot be measured has been said
+                from nnspec.compiler.claims.experiments import fit_claims
+
                 claims = fit_claims(definition, graph, values, self.elaborator, self.bag, others)
                 values["claims"] = () if others else claims
                 self.checked.unasked += [claim.of for claim in claims[:1] if others]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.catalog import catalog
-from nnspec.compiler.claims.networks import Claimed, check_claims
 from nnspec.compiler.doubts import warn_of_constraints, warn_of_cuts
 from nnspec.compiler.elaborate import elaborate, evaluate_lets
 from nnspec.compiler.experiment import Analysis, Experiment, objectives_in
@@ -29,7 +28,10 @@ from nnspec.dsl.imports import Importer
 from nnspec.dsl.load import load_source
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
-from nnspec.dsl.syntax import File
+from nnspec.dsl.syntax import Expect, File
+
+if TYPE_CHECKING:
+    from nnspec.compiler.claims.networks import Claimed
 
 
 class Checked:
@@ -158,7 +160,7 @@ def check(
         if len(bag) == before or id(definition) in checked.sizes:
             checked.graph(definition, given)
     if not definitions.incomplete:
-        checked.claimed = check_claims(checked, parameters or {}, checked.chosen(network))
+        _claims(checked, parameters or {}, network)
     checked.warn()
     return checked
 
@@ -193,3 +195,11 @@ def _fit(checked: Checked, parameters: Mapping[str, Any], name: str | None) -> N
     from nnspec.compiler.fit import fit
 
     fit(checked, parameters, name)
+
+
+def _claims(checked: Checked, parameters: Mapping[str, Any], name: str | None) -> None:
+    bodies = [getattr(definition.item, "body", ()) for definition in checked.networks()]
+    if any(isinstance(statement, Expect) for body in bodies for statement in body):
+        from nnspec.compiler.claims.networks import check_claims
+
+        checked.claimed = check_claims(checked, parameters, checked.chosen(name))

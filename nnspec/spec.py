@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.claims.claim import Verdict
 from nnspec.compiler.experiment import Experiment as FittedExperiment
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.pipeline import Checked
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import networkx
     import torch
 
+    from nnspec.compiler.claims.claim import Verdict
     from nnspec.compiler.passes.analysis import Result
     from nnspec.compiler.passes.cost import CostTable
     from nnspec.compiler.runtime.results import Progress, RunResult

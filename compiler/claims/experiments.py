@@ -14,6 +14,7 @@ from nnspec.compiler.claims.judge import judge
 from nnspec.compiler.claims.measures import Measures
 from nnspec.compiler.claims.networks import check_costs
 from nnspec.compiler.claims.written import Reader
+from nnspec.compiler.derivation import claims_in
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective
 from nnspec.compiler.experiment_record import listed
@@ -21,7 +22,6 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.runtime.ways import title
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Bag
-from nnspec.dsl.syntax import ExperimentDefinition
 
 
 def fit_claims(
@@ -36,9 +36,7 @@ def fit_claims(
 
     With `others` its network is given other values, of which no claim is asked.
     """
-    item = definition.item
-    body = item.body if isinstance(item, ExperimentDefinition) else ()
-    claims = Reader(definition, elaborator, {}, _scores(values), bag).claims(body)
+    claims = Reader(definition, elaborator, {}, _scores(values), bag).claims(claims_in(definition))
     if not others:  # sizes that data give may still be open
         open_sizes = any(not isinstance(size, int) for _, kind in graph.root.types for size in kind.shape)
         check_costs(claims, graph, bag, may_wait=open_sizes)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from statistics import stdev
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.claims.claim import Verdict
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from nnspec.compiler.claims.claim import Verdict
 
 Scores: TypeAlias = "dict[str, dict[str, float]]"  # part -> name -> value
 
