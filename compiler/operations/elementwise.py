@@ -24,8 +24,8 @@ class Elementwise(Operation):
 
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
-    piece. `complex` is the kind of number that it gives for a complex one, None that it takes none. `work`
-    is a rough count of operations for one number, 1 for one instruction of a processor.
+    piece. `curve` is that of the relation. `complex` is the kind of number that it gives for a complex one, None
+    that it takes none. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
     takes = 1
@@ -33,6 +33,7 @@ class Elementwise(Operation):
     degree: float | str | None
     work: int
     complete: bool
+    curve: str
     complex: str | None
     torch: str
     at: Number
@@ -50,6 +51,7 @@ class Elementwise(Operation):
         complete: bool = False,
         arguments: tuple[Argument, ...] = (),
         complex: str | None = None,
+        curve: str = "",
     ) -> None:
         self.name = name  # type: ignore[misc]
         self.torch = torch
@@ -60,6 +62,7 @@ class Elementwise(Operation):
         self.work = work
         self.complex = complex
         self.complete = complete
+        self.curve = curve
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
 
@@ -89,7 +92,12 @@ class Elementwise(Operation):
         degree = None if self.degree is None else float(self.degree)
         return (
             ElementwiseRelation(
-                terms=(given,), output=out, parity=self.parity, degree=degree, complete=self.complete
+                terms=(given,),
+                output=out,
+                parity=self.parity,
+                degree=degree,
+                complete=self.complete,
+                curve=self.curve,
             ),
         )
 
@@ -126,7 +134,14 @@ OPERATIONS = (
     Elementwise(
         "identity", "{x}", lambda x: x, "The input itself: y = x.", parity="odd", degree="linear", work=0
     ),
-    Elementwise("relu", "F.relu({x})", lambda x: max(x, 0), "The positive part: y = max(x, 0).", degree=1),
+    Elementwise(
+        "relu",
+        "F.relu({x})",
+        lambda x: max(x, 0),
+        "The positive part: y = max(x, 0).",
+        degree=1,
+        curve="rectifier",
+    ),
     Elementwise(
         "leaky_relu",
         "F.leaky_relu({x}, {slope})",
@@ -144,6 +159,7 @@ OPERATIONS = (
         parity="odd",
         work=4,
         complete=True,
+        curve="hyperbolic",
         complex="complex",
     ),
     Elementwise(
@@ -153,6 +169,7 @@ OPERATIONS = (
         "The logistic function: y = 1 / (1 + exp(-x)).",
         work=4,
         complete=True,
+        curve="hyperbolic",
     ),
     Elementwise(
         "hard_sigmoid",

@@ -34,9 +34,13 @@ class Symmetry(Pass):
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         group = symmetry_group(subject.graph)
-        data = group.json() | {"verified": None}
-        tables, plots = [_wires(group), _factors(group), _families(group)], list(_plots(group))
-        summary = _summary(group)
+        states = self.weights(subject, options)
+        data = group.json(states) | {"verified": None}
+        tables, plots = (
+            [_wires(group), _factors(group), _families(group), _theorems(data)],
+            list(_plots(group)),
+        )
+        summary = _summary(group, str(data["completeness"]))
         if options.get("verify", False):
             found = self.verify(subject, group, options.get("seed", 0))
             data["verified"] = found.json()
@@ -49,6 +53,14 @@ class Symmetry(Pass):
             tables=tuple(table for table in tables if table.rows),
             plots=tuple(plots),
         )
+
+    def weights(self, subject: Subject, options: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+        """Return the weights on which theorems are tested: trained ones, or those of one initialisation."""
+        if subject.states or not options.get("verify", False):
+            return subject.states
+        from nnspec.compiler.emit.load import initial_state
+
+        return (initial_state(subject.graph, options.get("seed", 0)),)
 
     def verify(self, subject: Subject, group: SymmetryGroup, seed: int) -> Verification:
         """Return what the guards found; SpecError for what cannot be verified."""
@@ -97,12 +109,28 @@ def _finite(number: float) -> float | None:
     return number if isfinite(number) else None
 
 
-def _summary(group: SymmetryGroup) -> str:
+def _theorems(data: Mapping[str, Any]) -> Table:
+    said = {True: "yes", False: "no", None: "not settled"}
+    rows = tuple(
+        (
+            one["name"],
+            one["statement"],
+            "yes" if one["matches"] else "no, it allows more",
+            "; ".join(one["violated"][:3]) or said[one["holds"]],
+            one["read"],
+        )
+        for one in data["theorems"]
+    )
+    columns = ("theorem", "says", "group is as large", "condition holds on the weights", "read")
+    return Table(title="Theorems that cover it", columns=columns, rows=rows)
+
+
+def _summary(group: SymmetryGroup, completeness: str) -> str:
     small = group.order is not None and group.order < 10**15
     order = f"{group.order:,}" if small else f"about 10^{group.log10_order:.1f}"
     return (
         f"{group.network} has {order} discrete equivalents of each weight and "
-        f"{group.continuous_dimension:,} flat directions ({group.completeness})."
+        f"{group.continuous_dimension:,} flat directions: {completeness}."
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.spaces import Atom
@@ -23,6 +24,19 @@ class Wire(Node):
     tensors: tuple[str, ...]
     weights: tuple[str, ...]
     space: Atom
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "size": self.size,
+            "copies": self.copies,
+            "group": self.group,
+            "multiplicity": self.multiplicity,
+            "reason": self.reason,
+            "line": self.line,
+            "fixed": self.is_fixed,
+            "weights": list(self.weights),
+        }
 
 
 class Factor(Node):
@@ -55,29 +69,29 @@ class SymmetryGroup(Node):
     def completeness(self) -> str:
         return "exact at generic weights" if self.is_exact else "lower bound"
 
-    def json(self) -> dict[str, Any]:
-        """Return the group as JSON."""
+    def json(self, states: tuple[Mapping[str, Any], ...] = ()) -> dict[str, Any]:
+        """Return the group as JSON; with weights, whether the theorems that make it complete hold on them."""
+        from nnspec.compiler.symmetry.theorems import completeness
+
+        known = completeness(cast("SymmetryGroup", self), states)
         return {
             "network": self.network,
             "log10_order": self.log10_order,
             "order": None if self.order is None else str(self.order),
             "factors": [
-                {"group": f.group, "wire": f.wire, "log10_order": f.log10_order} for f in self.factors
+                {
+                    "group": f.group,
+                    "wire": f.wire,
+                    "log10_order": f.log10_order,
+                    "theorem": known.theorem_of(f.wire),
+                }
+                for f in self.factors
             ],
             "continuous_dimension": self.continuous_dimension,
             "families": dict(self.families),
-            "wires": [
-                {
-                    "name": w.name,
-                    "size": w.size,
-                    "copies": w.copies,
-                    "group": w.group,
-                    "multiplicity": w.multiplicity,
-                    "reason": w.reason,
-                    "line": w.line,
-                }
-                for w in self.wires
-            ],
-            "completeness": self.completeness,
+            "wires": [wire.json() for wire in self.wires],
+            "completeness": known.text,
+            "exact_dimension": self.is_exact,
+            "theorems": [one.json() for one in known.applied],
             "notes": list(self.notes),
         }

@@ -162,7 +162,7 @@ class _Collector:
 
     def carry_life(self, relation: Relation) -> None:
         """Mark middles that depend on the inputs as live."""
-        sources, targets = _flow(relation)
+        sources, targets = flow(relation)
         if any(self.carriers[name].live for name in sources):
             for name in targets:
                 if not self.carriers[name].live:
@@ -226,7 +226,7 @@ def _needed_uses(flat: Flat, same: list[int]) -> list[int]:
     return found[::-1]
 
 
-def _flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the tensors that a relation reads and those it makes."""
     match relation:
         case Elementwise() | Sum() | Contract():

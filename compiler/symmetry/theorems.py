@@ -1,0 +1,344 @@
+"""Theorems that make a derived group complete: what they cover, what they say, and when they hold.
+
+In: a derived group, and where there are some, weights. Out: for each theorem that covers the structure whether the
+group is all that it allows, and whether its genericity condition holds on the weights. What a theorem covers is read
+off the relations. `read` says how much of the source was read; hypotheses that an abstract leaves open are tested as far
+as they are known, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from math import lgamma, log, log10
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nnspec.compiler.symmetry.chain import Chain, alike, chain_of, cut_off, never_bending, rows
+from nnspec.compiler.symmetry.gauge import gauge_wires, short_of_rank
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.dsl.diagnostics import InternalError
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+State = Mapping[str, "Tensor"]
+
+OTHER_FUNCTIONS = ("its functions are not hyperbolic tangents", "its functions are not rectifiers")
+
+
+class Theorem:
+    """Base of the theorems about fully connected networks."""
+
+    name: ClassVar[str]
+    citation: ClassVar[str]
+    statement: ClassVar[str]
+    condition: ClassVar[str]
+    read: ClassVar[str] = "abstract"
+    everywhere: ClassVar[bool] = True  # at all weights that meet the condition; else at some weights
+    settled: ClassVar[bool] = True  # whether what is tested is all that the condition asks
+
+    def lacks(self, chain: Chain) -> str | None:
+        """Return what a chain lacks to be covered, None if it is covered."""
+        raise TypeError(f"{self.name} covers nothing")
+
+    def log10_order(self, chain: Chain) -> float:
+        """Return the order of the component group that the theorem allows."""
+        return sum(lgamma(width + 1) / log(10) for width in chain.widths[1:-1])
+
+    def dimension(self, chain: Chain) -> int:
+        return 0
+
+    def violated(self, chain: Chain, state: State) -> list[str]:
+        """Say where weights break the condition."""
+        raise TypeError(f"{self.name} tests nothing")
+
+
+def _unbiased(chain: Chain, *, output: bool = False) -> str | None:
+    layers = chain.layers if output else chain.hidden
+    missing = [layer.path for layer in layers if layer.bias is None]
+    return f"`{missing[0]}` has no bias" if missing else None
+
+
+class Hyperbolic(Theorem):
+    """Networks of hyperbolic tangents, and of their affine images where biases take up the constants."""
+
+    def lacks(self, chain: Chain) -> str | None:
+        if not chain.hidden or not chain.has("hyperbolic"):
+            return OTHER_FUNCTIONS[0]
+        shifted = any(layer.function and layer.function.parity != "odd" for layer in chain.hidden)
+        return _unbiased(chain, output=shifted)
+
+    def log10_order(self, chain: Chain) -> float:
+        return super().log10_order(chain) + sum(chain.widths[1:-1]) * log10(2)
+
+    def violated(self, chain: Chain, state: State) -> list[str]:
+        return [*cut_off(chain, state), *alike(chain, state, up_to="sign")]
+
+
+class Sussmann(Hyperbolic):
+    name = "Sussmann 1992"
+    citation = "H. J. Sussmann, Uniqueness of the weights for minimal feedforward nets with a given input-output map, 1992"
+    statement = (
+        "Two irreducible networks with one hidden layer of hyperbolic tangents compute the same function if and only "
+        "if a permutation and sign flips of hidden units turn one into the other."
+    )
+    condition = (
+        "irreducible: no unit without incoming or outgoing weights, no two units equal up to sign. Stated for one "
+        "output; several follow by a generic combination of them"
+    )
+    read = "summary"
+
+    def lacks(self, chain: Chain) -> str | None:
+        return "it has more than one hidden layer" if len(chain.hidden) > 1 else super().lacks(chain)
+
+
+class VlacicBolcskei(Hyperbolic):
+    name = "Vlačić and Bölcskei 2020"
+    citation = (
+        "V. Vlačić, H. Bölcskei, Affine symmetries and neural network identifiability, arXiv:2006.11727, 2020"
+    )
+    statement = (
+        "For hyperbolic tangents, and any connectivity, networks that compute the same function are turned into each "
+        "other by the affine symmetries of the nonlinearity: here permutations and sign flips."
+    )
+    condition = "no two units of a layer equal up to sign, none without incoming or outgoing weights"
+
+
+class FeffermanMarkel(Hyperbolic):
+    name = "Fefferman and Markel 1993"
+    citation = "C. Fefferman, S. Markel, Recovering a feed-forward net from its output, NIPS 1993"
+    statement = (
+        "The output of a generic fully connected network of hyperbolic tangents determines its architecture, weights "
+        "and thresholds up to the obvious symmetries."
+    )
+    condition = (
+        "generic. The exact conditions were not read; tested is that no weight and no hidden bias is zero, and no two "
+        "biases of a layer are of one magnitude"
+    )
+    settled = False
+
+    def violated(self, chain: Chain, state: State) -> list[str]:
+        found = super().violated(chain, state)
+        for layer in chain.hidden:
+            own = rows(layer, state)
+            if bool((own == 0).any()):
+                found.append(f"`{layer.path}` has weights or biases that are zero")
+            sizes = own[:, -1].abs().sort().values
+            if bool((sizes.diff() <= 1e-12 * sizes[1:]).any()):
+                found.append(f"`{layer.path}` has biases of one magnitude")
+        return found
+
+
+class Rectified(Theorem):
+    """Networks of rectifiers with biases: the theorems speak of some weights, not of all generic ones."""
+
+    everywhere = False
+    condition = (
+        "weights in a set that the theorem does not describe; tested is what is necessary: no two units of a layer equal "
+        "up to a positive scale, none without incoming or outgoing weights, none dead or always on"
+    )
+    settled = False
+
+    def lacks(self, chain: Chain) -> str | None:
+        if not chain.hidden or not chain.has("rectifier"):
+            return OTHER_FUNCTIONS[1]
+        return _unbiased(chain) or self.narrow(chain)
+
+    def narrow(self, chain: Chain) -> str | None:
+        """Return what is wrong with the widths."""
+        return None
+
+    def dimension(self, chain: Chain) -> int:
+        return sum(chain.widths[1:-1])
+
+    def violated(self, chain: Chain, state: State) -> list[str]:
+        units = [*cut_off(chain, state), *alike(chain, state, up_to="scale")]
+        return [*units, *never_bending(chain, state)]
+
+
+class PhuongLampert(Rectified):
+    name = "Phuong and Lampert 2020"
+    citation = "M. Phuong, C. H. Lampert, Functional vs. parametric equivalence of ReLU networks, ICLR 2020"
+    statement = (
+        "Where widths do not increase, there are weights whose equivalents are exactly their permutations and positive "
+        "rescalings."
+    )
+
+    def narrow(self, chain: Chain) -> str | None:
+        widths = chain.widths
+        grows = any(after > before for before, after in pairwise(widths))
+        return "its widths increase" if grows else None
+
+
+class GrigsbyLindseyRolnick(Rectified):
+    name = "Grigsby, Lindsey and Rolnick 2023"
+    citation = (
+        "J. E. Grigsby, K. Lindsey, D. Rolnick, Hidden symmetries of ReLU networks, arXiv:2306.06179, 2023"
+    )
+    statement = (
+        "Where no hidden layer is narrower than the input, there are weights without symmetries beyond permutations "
+        "and positive rescalings."
+    )
+
+    def narrow(self, chain: Chain) -> str | None:
+        return (
+            "a hidden layer is narrower than the input" if min(chain.widths[1:-1]) < chain.widths[0] else None
+        )
+
+
+class GrilloMontufar(Rectified):
+    name = "Grillo and Montúfar 2026"
+    citation = "Grillo, Montúfar, arXiv:2605.03601, 2026"
+    statement = (
+        "With inputs and hidden layers of width 2 or more, an open set of weights is identifiable up to permutations and "
+        "positive rescalings; there the functional dimension is the number of parameters less that of hidden units."
+    )
+
+    def narrow(self, chain: Chain) -> str | None:
+        return "the input or a hidden layer is narrower than 2 units" if min(chain.widths[:-1]) < 2 else None
+
+
+THEOREMS: tuple[Theorem, ...] = (
+    Sussmann(),
+    VlacicBolcskei(),
+    FeffermanMarkel(),
+    PhuongLampert(),
+    GrigsbyLindseyRolnick(),
+    GrilloMontufar(),
+)
+
+
+class Gauge:
+    """Of attention: of the wires between queries and keys, and between values and read-out."""
+
+    name = "transformer gauge 2025"
+    citation = "Complete characterization of gauge symmetries in transformer architectures, NeurReps 2025"
+    statement = (
+        "On the generic stratum the symmetries of standard attention are ((GL(d_k)^h x GL(d_v)^h) with S_h over it in each "
+        "layer; with rotary positions GL(d_k) shrinks to what commutes with them, typically GL(1, C)^(d_k / 2)."
+    )
+    condition = "the generic stratum, which the abstract does not define; tested is that each map along these wires has full rank"
+    read = "abstract"
+
+
+class Applied(Node):
+    """A theorem and what came of it: the wires that it covers, and what it finds on weights.
+
+    `holds` is None where there are no weights, or where more is asked than could be tested.
+    """
+
+    theorem: Any  # a Theorem, or Gauge
+    wires: tuple[str, ...]
+    is_all: bool  # the group is as large as the theorem allows
+    everywhere: bool
+    holds: bool | None = None
+    violated: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "name": self.theorem.name,
+            "citation": self.theorem.citation,
+            "statement": self.theorem.statement,
+            "read": self.theorem.read,
+            "condition": self.theorem.condition,
+            "wires": list(self.wires),
+            "matches": self.is_all,
+            "holds": self.holds,
+            "violated": list(self.violated),
+        }
+
+
+class Completeness(Node):
+    """How complete a group is: in a sentence, and by theorem."""
+
+    text: str
+    applied: tuple[Applied, ...]
+
+    def theorem_of(self, wire: str | None) -> str | None:
+        """Return the name of the theorem that covers a wire."""
+        return next((one.theorem.name for one in self.applied if one.is_all and wire in one.wires), None)
+
+
+def completeness(group: SymmetryGroup, states: tuple[State, ...] = ()) -> Completeness:
+    """Return how complete a group is, on weights where there are some: by which theorem, or why only a bound."""
+    chain = chain_of(group.derivation.related)
+    applied: list[Applied] = []
+    reasons: list[str] = []
+    if isinstance(chain, Chain):
+        for theorem in THEOREMS:
+            lacking = theorem.lacks(chain)
+            if lacking is None:
+                applied.append(_applied(theorem, group, chain, states))
+            else:
+                reasons.append(lacking)
+    else:
+        reasons.append(chain)
+    gauge = gauge_wires(group)
+    if gauge:
+        applied.append(_gauge(group, gauge, states))
+    return Completeness(text=_text(group, applied, reasons), applied=tuple(applied))
+
+
+def _applied(theorem: Theorem, group: SymmetryGroup, chain: Chain, states: tuple[State, ...]) -> Applied:
+    more = (
+        group.log10_order - theorem.log10_order(chain),
+        group.continuous_dimension - theorem.dimension(chain),
+    )
+    if more[0] > 1e-6 or more[1] > 0:
+        raise InternalError(f"{group.network}: more was derived than {theorem.name} allows")
+    violated = tuple(dict.fromkeys(text for state in states for text in theorem.violated(chain, state)))
+    return Applied(
+        theorem=theorem,
+        wires=tuple(wire.name for wire in group.wires if not wire.is_fixed),
+        is_all=more[0] > -1e-6 and more[1] == 0,
+        everywhere=theorem.everywhere,
+        holds=False if violated else True if states and theorem.settled else None,
+        violated=violated,
+    )
+
+
+def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ...]) -> Applied:
+    violated = tuple(dict.fromkeys(text for state in states for text in short_of_rank(group, wires, state)))
+    return Applied(
+        theorem=Gauge(),
+        wires=wires,
+        is_all=True,
+        everywhere=True,
+        holds=False if violated else None,
+        violated=violated,
+    )
+
+
+def _text(group: SymmetryGroup, applied: list[Applied], reasons: list[str]) -> str:
+    moving = {wire.name for wire in group.wires if not wire.is_fixed}
+    whole = [one for one in applied if one.is_all and moving <= set(one.wires)]
+    if not moving and not whole:
+        return "lower bound only: no wire has symmetries, and no theorem says that there are no others"
+    for one in (*(o for o in whole if o.holds is not False), *whole):
+        return _covered(one)
+    partly = [f"{_listed(one.wires)} complete by {one.theorem.name}" for one in applied if one.is_all]
+    missing = [f"{one.theorem.name} allows more than was derived" for one in applied if not one.is_all]
+    closer = [reason for reason in reasons if reason not in OTHER_FUNCTIONS]
+    why = missing[:1] or closer[-1:] or ["no theorem here speaks of its functions"]
+    exact = "; the dimension is exact at generic weights" if group.is_exact else ""
+    notes = "" if group.is_exact else "".join(f"; {note}" for note in group.notes[:1])
+    return f"lower bound only: {'; '.join((*partly, *why)) or 'no theorem covers it'}{exact}{notes}"
+
+
+def _listed(wires: tuple[str, ...]) -> str:
+    shown = ", ".join(wires[:4])
+    return shown if len(wires) <= 4 else f"{shown} and {len(wires) - 4} more wires"
+
+
+def _covered(one: Applied) -> str:
+    name = one.theorem.name
+    if one.violated:
+        found = f"{one.violated[0]}" + (
+            f", and {len(one.violated) - 1} more" if len(one.violated) > 1 else ""
+        )
+        return f"lower bound on these weights: {name} would make it complete, but {found}"
+    if one.everywhere:
+        said = {True: "which hold on these weights", None: "not tested on weights"}[one.holds]
+        return f"complete by {name}, under its conditions ({said})"
+    return f"complete by {name}: at some weights there are no other symmetries, so none holds at all weights"
