@@ -34,16 +34,12 @@ class Symmetry(Pass):
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         group = symmetry_group(subject.graph)
-        states = self.weights(subject, options)
-        data = group.json(states) | {"verified": None}
-        tables, plots = (
-            [_wires(group), _factors(group), _families(group), _theorems(data)],
-            list(_plots(group)),
-        )
+        found = self.verify(subject, group, options.get("seed", 0)) if options.get("verify", False) else None
+        data = group.json(self.weights(subject, options))
+        data["verified"] = None if found is None else found.json()
+        tables, plots = [_wires(group), _factors(group), _families(group), _theorems(data)], [*_plots(group)]
         summary = _summary(group, str(data["completeness"]))
-        if options.get("verify", False):
-            found = self.verify(subject, group, options.get("seed", 0))
-            data["verified"] = found.json()
+        if found is not None:
             tables += [_verified(found), _hidden(found)]
             plots += _spectrum(found)
             summary += f" {_verdict(group, found)}"

@@ -7,6 +7,7 @@ units break a genericity condition.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.relations import Contract, Elementwise, Move
@@ -120,29 +121,35 @@ def cut_off(chain: Chain, state: Mapping[str, Tensor]) -> list[str]:
     """Name units without incoming or without outgoing weights."""
     found: list[str] = []
     for layer, behind in zip(chain.hidden, chain.layers[1:], strict=True):
-        own = state[key_of(layer.weight)].detach()
-        after = state[key_of(behind.weight)].detach()
-        for unit in range(layer.outputs):
-            if not bool(own[unit].any()):
-                found.append(f"unit {unit} of `{layer.path}` has no incoming weights")
-            if not bool(after[:, unit].any()):
-                found.append(f"unit {unit} of `{layer.path}` has no outgoing weights")
+        into: Any = state[key_of(layer.weight)] != 0
+        out: Any = state[key_of(behind.weight)] != 0
+        silent: list[int] = (~into.any(1)).nonzero().flatten().tolist()
+        unheard: list[int] = (~out.any(0)).nonzero().flatten().tolist()
+        found += [f"unit {unit} of `{layer.path}` has no incoming weights" for unit in silent]
+        found += [f"unit {unit} of `{layer.path}` has no outgoing weights" for unit in unheard]
     return found
 
 
 def alike(chain: Chain, state: Mapping[str, Tensor], *, up_to: str) -> list[str]:
-    """Name pairs of units whose incoming weights and biases are equal up to "sign" or to a positive "scale"."""
+    """Name units whose incoming weights and biases are equal up to "sign" or to a positive "scale".
+
+    Rows that are equal have equal projections on a random vector: sorted by these they are neighbours.
+    """
+    import torch
+
     found: list[str] = []
     for layer in chain.hidden:
         own: Any = rows(layer, state)
-        norms = own.norm(dim=1)
-        cosines = (own @ own.T) / (norms[:, None] * norms[None, :]).clamp(min=1e-300)
-        close = cosines.abs() if up_to == "sign" else cosines
-        same = 1 - close < _EQUAL
-        if up_to == "sign":
-            same &= (norms[:, None] - norms[None, :]).abs() < _EQUAL * norms.max()
-        pairs: list[list[int]] = same.triu(1).nonzero().tolist()
-        found += [f"units {i} and {j} of `{layer.path}` are equal up to {up_to}" for i, j in pairs]
+        if up_to == "scale":
+            own = own / own.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        random = torch.Generator().manual_seed(0)
+        shadow = own @ torch.randn(own.shape[1], generator=random, dtype=torch.float64)
+        own = own * shadow.sign()[:, None] if up_to == "sign" else own
+        order: list[int] = (shadow.abs() if up_to == "sign" else shadow).argsort().tolist()
+        for one, other in pairwise(order):
+            if bool((own[one] - own[other]).norm() <= _EQUAL * own[one].norm()):
+                first, last = sorted((one, other))
+                found.append(f"units {first} and {last} of `{layer.path}` are equal up to {up_to}")
     return found
 
 

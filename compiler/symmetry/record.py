@@ -73,7 +73,7 @@ class SymmetryGroup(Node):
         """Return the group as JSON; with weights, whether the theorems that make it complete hold on them."""
         from nnspec.compiler.symmetry.theorems import completeness
 
-        known = completeness(cast("SymmetryGroup", self), states)
+        known = completeness(cast(Any, self), states)
         return {
             "network": self.network,
             "log10_order": self.log10_order,
