@@ -75,10 +75,17 @@ def effect_lines(
         made = for_updates()
         targets = ", ".join(buffer(item.child) for item in block.updates)
         inner = {value for statement in order.for_updates for value in statement.outputs}
+        joined = {v for statement in block.body if len(statement.inputs) > 1 for v in statement.outputs}
+
+        def kept(value: str) -> str:
+            if types[value].batched:
+                return ""
+            if value not in joined:  # it may be what another tensor stores, which training changes in place
+                return ".clone()"
+            return "" if value in inner else ".detach()"
+
         values = ", ".join(
-            _mean(read(item.value), types[item.value].batched)
-            + ("" if types[item.value].batched or item.value in inner else ".detach()")
-            for item in block.updates
+            _mean(read(item.value), types[item.value].batched) + kept(item.value) for item in block.updates
         )
         inside += [Line(code="with torch.no_grad():"), *indent([*made, *lines(f"{targets} = {values}")])]
     return [Line(code=f"if {training}:"), *indent(inside)] if inside else []

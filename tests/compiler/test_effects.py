@@ -157,6 +157,36 @@ network n {
     assert not net.swap.c.requires_grad and net.swap.c.tolist() == [6.0, 6.0]
 
 
+@pytest.mark.parametrize("value", ["p", "p[0..1]", "-p", "stop_gradient(p)", "progress * ones_of"])
+def test_what_is_kept_of_a_parameter_stays_as_it_was(build: Build, value: str) -> None:
+    """An optimizer changes a parameter in place, and a training loop how far it has come."""
+    graph = build(f"""
+layer keeper {{
+  input x: real[2]
+  parameter p: real[2] = constant(3)
+  buffer ones_of: real[2] = ones
+  buffer old: real[2] = zeros
+  update old = {value}
+  output y = x * p * progress
+}}
+network n {{
+  input x: real[2]
+  output y = x -> keeper
+}}""")
+    net = module(graph)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for share in (0.25, 0.5):
+        net.keeper.progress.fill_(share)
+        expected = {"-p": -net.keeper.p.detach(), "progress * ones_of": torch.full((2,), share)}.get(
+            value, net.keeper.p.detach().clone()
+        )
+        net(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+        net.keeper.progress.fill_(1)
+        torch.testing.assert_close(net.keeper.old, expected)
+        assert not net.keeper.old.requires_grad and not torch.equal(net.keeper.old, net.keeper.p)
+
+
 def run(folder: Path, fields: str, text: str = NETWORK) -> RunResult:
     spec = f"""{text}
 experiment e {{
