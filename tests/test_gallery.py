@@ -16,7 +16,10 @@ from nnspec.dsl.source import Source
 
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "specs").rglob("*.nnspec"))
+ANALYSED = sorted((ROOT / "specs" / "symmetry").glob("*.nnspec"))  # networks, and what symmetry says of them
 every_spec = pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+every_trained = pytest.mark.parametrize("path", [p for p in SPECS if p not in ANALYSED], ids=lambda path: path.stem)
+every_analysed = pytest.mark.parametrize("path", ANALYSED, ids=lambda path: path.stem)
 
 # The least that each experiment reaches on its test part; at least 0.93 for those on digits.
 PROMISED = {
@@ -147,7 +150,24 @@ def test_what_it_claims_of_its_networks_holds(path: Path) -> None:
     assert all(verdict.holds for verdict in verdicts), verdicts
 
 
-@every_spec
+@every_analysed
+def test_its_networks_are_analysed(path: Path) -> None:
+    spec = nnspec.load(path)
+    assert {analysis.target for analysis in spec.checked.analyses} == set(spec.networks) and not spec.experiments
+    assert "# Expected: " in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@every_analysed
+def test_its_symmetries_are_verified(path: Path) -> None:
+    spec = nnspec.load(path)
+    for name in spec.networks:
+        found = spec.network(name).analyze("symmetry", verify=True).data
+        assert found["verified"]["max_output_error"] < 1e-10
+        assert found["continuous_dimension"] <= found["verified"]["nullity"]
+
+
+@every_trained
 def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     assert bool(spec.experiments) != (path.stem in SHAPES or path.stem in ANALYSED)
@@ -162,7 +182,7 @@ def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@every_spec
+@every_trained
 def test_it_trains_as_it_promises(path: Path, tmp_path: Path) -> None:
     spec = nnspec.load(path)
     for name in spec.experiments:
