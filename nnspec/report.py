@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -137,7 +137,7 @@ def _network_section(network: Network) -> Section:
     if cost.constraints:
         listed = tuple(constrained_row(own) for own in cost.constraints)
         constrained = (_foldable(Table(title="constrained weights", columns=CONSTRAINED, rows=listed)),)
-    parts = (*_picture(network), _foldable(table), *constrained)
+    parts = (*_picture(lambda depth: network.dot(depth=depth)), _foldable(table), *constrained)
     return Section(title=f"Network {network.name}", text=(*doc, *text), parts=parts)
 
 
@@ -149,19 +149,19 @@ def _size(size: Size) -> int | str:
     return size if isinstance(size, int) else str(size)
 
 
-def _picture(network: Network) -> tuple[Figure | Code, ...]:
-    """The network's picture; blocks of a large one are folded until it can be read."""
-    dot = network.dot()
+def _picture(draw: Callable[[int | None], str], caption: str = "") -> tuple[Figure | Code, ...]:
+    """A network's picture, drawn to a depth; blocks of a large one are folded until it can be read."""
+    dot = draw(None)
     for depth in (1, 0):
         if dot.count("fillcolor=") > _MOST_NODES:
-            dot = network.dot(depth=depth)
+            dot = draw(depth)
     if dot.count("fillcolor=") > _MOST_DRAWN:
         return ()
     try:
         svg = inline(rendered(dot, "svg").decode("utf-8"))
     except RunError as failure:
         return (Code(text=f"{failure.error.message}. {failure.error.help or ''}"),)
-    return (Figure(svg=svg, wide=True),)
+    return (Figure(svg=svg, caption=caption, wide=True),)
 
 
 # ---------------------------------------------------------------------------------------------------- runs
@@ -275,7 +275,8 @@ def _setting(value: Any) -> str:
 
 def _analysis_section(found: Found) -> Section:
     result = found.result
-    parts: list[Part] = list(result.tables)
+    parts: list[Part] = [part for own in result.pictures for part in _picture(own.draw, own.name)]
+    parts += map(_foldable, result.tables)
     text = [result.summary]
     if result.plots and figures.available():
         parts += [

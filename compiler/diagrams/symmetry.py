@@ -103,11 +103,12 @@ class _SymmetryDrawing(Drawing):
         mark = f'<td><font color="{self.theme.faint}">- - -</font></td>'
         rows.append(self.cells(mark, "dashed", "1", "fixed: nothing but the identity acts"))
         head = (
-            f'<tr><td colspan="4" align="left"><font color="{self.theme.text}" point-size="11"><b>'
+            f'<tr><td align="left"><font color="{self.theme.text}" point-size="11"><b>'
             f"{escape(self.group.network)}</b>: {escape(_headline(self.group))}</font></td></tr>"
         )
-        table = f'<table border="0" cellspacing="2" cellpadding="2">{head}{"".join(rows)}</table>'
-        return [f"  labelloc=b; label=<{table}>"]
+        inner = f'<table border="0" cellspacing="2" cellpadding="2">{"".join(rows)}</table>'
+        below = f'<tr><td align="left">{inner}</td></tr>'
+        return [f'  labelloc=b; label=<<table border="0" cellspacing="0">{head}{below}</table>>']
 
     def row(self, wire: Wire, copies: int) -> str:
         name = f"{_numberless(wire.name)} × {copies}" if copies > 1 else wire.name

@@ -58,6 +58,7 @@ def dark_rules(selector: str) -> str:
     The colours of an SVG are attributes, and any rule of CSS outranks an attribute.
     """
     pairs = dict(zip(_colours(THEMES["light"]), _colours(THEMES["dark"]), strict=True))
+    pairs |= zip(WIRES["light"], WIRES["dark"], strict=True)
     rules = (
         f'{selector} [{kind}="{light}"] {{ {kind}: {dark}; }}'
         for light, dark in pairs.items()

@@ -61,6 +61,13 @@ class Scene(Node):
     value: str = ""  # what colours mean
 
 
+class Picture(Node):
+    """A picture in the DOT language: `draw(depth)` gives its text, blocks deeper than `depth` folded."""
+
+    name: str
+    draw: Callable[[int | None], str]
+
+
 class Result(Node):
     """What a pass found. `data` is JSON-able; `summary` one sentence for people."""
 
@@ -69,6 +76,7 @@ class Result(Node):
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
     scenes: tuple[Scene, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 class Pass:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.passes.analysis import Cell, Pass, Plot, Result, Subject, Table
+from nnspec.compiler.passes.analysis import Cell, Pass, Picture, Plot, Result, Subject, Table
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument
@@ -48,6 +48,7 @@ class Symmetry(Pass):
             summary=summary,
             tables=tuple(table for table in tables if table.rows),
             plots=tuple(plots),
+            pictures=tuple(_pictures(subject, group)),
         )
 
     def weights(self, subject: Subject, options: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -64,6 +65,15 @@ class Symmetry(Pass):
 
         seeds = () if subject.experiment is None else subject.experiment.seeds
         return verify(subject.graph, group, seed, tuple(zip(seeds, subject.states, strict=False)))
+
+
+def _pictures(subject: Subject, group: SymmetryGroup) -> Iterator[Picture]:
+    def draw(depth: int | None) -> str:
+        from nnspec.compiler.diagrams.symmetry import draw_symmetry
+
+        return draw_symmetry(subject.graph, group, depth=depth)
+
+    yield Picture(name="wires by what acts on them", draw=draw)
 
 
 def _wires(group: SymmetryGroup) -> Table:
@@ -124,9 +134,10 @@ def _theorems(data: Mapping[str, Any]) -> Table:
 def _summary(group: SymmetryGroup, completeness: str) -> str:
     small = group.order is not None and group.order < 10**15
     order = f"{group.order:,}" if small else f"about 10^{group.log10_order:.1f}"
+    article = "" if completeness.startswith("complete") else "a "
     return (
         f"{group.network} has {order} discrete equivalents of each weight and "
-        f"{group.continuous_dimension:,} flat directions: {completeness}."
+        f"{group.continuous_dimension:,} flat directions. The group is {article}{completeness}."
     )
 
 

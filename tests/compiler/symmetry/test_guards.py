@@ -173,7 +173,8 @@ def test_the_pass_answers_in_json(build: Build) -> None:
     assert set(result.data["wires"][0]) >= {"name", "size", "group", "reason", "line"}
     assert result.data["verified"]["nullity"] == result.data["continuous_dimension"] == 0
     titles = {table.title for table in result.tables}
-    assert titles == {"Wires", "Factors of the discrete part", "Verified"}  # no family has a direction
+    expected = {"Wires", "Factors of the discrete part", "Theorems that cover it", "Verified"}
+    assert titles == expected  # no family has a direction
 
 
 def test_an_operation_without_relations_is_named(build: Build, monkeypatch: Any) -> None:
