@@ -80,7 +80,9 @@ class _Composites:
         """Yield a basis of the directions of a region's weights that change no composite."""
         import numpy as np
 
-        names = [name for name in dict.fromkeys(region.weights) if self.reader.columns(name)]
+        # What a weight does outside of maps, no composite tells.
+        plain = (name for name in dict.fromkeys(region.weights) if name not in self.reader.taken)
+        names = [name for name in plain if self.reader.columns(name)]
         if not names:
             return
         backward = self._backward(region)

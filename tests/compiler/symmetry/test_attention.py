@@ -119,3 +119,17 @@ def test_blocks_of_the_library_claim_no_more_than_their_fibre(build: Build, bloc
         assert verified.max_output_error < 1e-10
         assert group.continuous_dimension <= verified.nullity
         assert "llama" not in block or group.continuous_dimension == verified.nullity == LLAMA
+
+
+def test_what_a_table_is_looked_up_for_is_not_of_the_kernel(build: Build) -> None:
+    """A read-out that is tied to the table of words, or reads through it: one network, one group."""
+    steps = "tokens -> embedding(5, 4) as table -> learned_positions -> gpt2_block(2, ratio = 1) -> layernorm"
+    head = "output y = h -> dense(5, bias = false) as head\n  constrain head.weight: tied(table.weight)"
+    found: list[int] = []
+    for rest in (head, "output y = h @ transpose(table.weight)"):
+        text = f"use library.transformers\nnetwork n {{\n  input tokens: int[3]\n  h = {steps}\n  {rest}\n}}"
+        group = symmetry_group(build(text))
+        verified = verify_group(build(text), group)
+        assert group.continuous_dimension <= verified.nullity
+        found.append(group.continuous_dimension)
+    assert found[0] == found[1]
