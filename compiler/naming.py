@@ -29,6 +29,15 @@ MODULE_ATTRIBUTES = frozenset(
     )
 )
 
+# What a `torch.fx.GraphModule`, which an exported program is, answers to beside these.
+GRAPH_ATTRIBUTES = frozenset(
+    re.findall(
+        r"\w+",
+        """add_submodule code delete_all_unused_submodules delete_submodule graph meta print_readable recompile
+        shape_env to_folder""",
+    )
+)
+
 # Words that emitted code uses itself.
 EMITTED_WORDS = frozenset(
     (
@@ -48,7 +57,7 @@ EMITTED_WORDS = frozenset(
 )
 
 _KEYWORDS = frozenset(keyword.kwlist)
-_ATTRIBUTE_WORDS = _KEYWORDS | MODULE_ATTRIBUTES | {"self", "penalties"}
+_ATTRIBUTE_WORDS = _KEYWORDS | MODULE_ATTRIBUTES | GRAPH_ATTRIBUTES | {"self", "penalties"}
 _VARIABLE_WORDS = _KEYWORDS | frozenset(dir(builtins)) | EMITTED_WORDS
 
 

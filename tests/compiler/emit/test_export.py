@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import fx, nn
 
 from nnspec.compiler.emit.export import exported, onnx_model
 from nnspec.compiler.emit.load import module
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.naming import GRAPH_ATTRIBUTES
 from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
@@ -64,3 +66,21 @@ def test_onnx_models_agree_with_the_module(text: str) -> None:
     expected = expected if isinstance(expected, tuple) else (expected,)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(torch.from_numpy(one), other.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH_ATTRIBUTES))
+def test_instances_may_bear_any_name(name: str) -> None:
+    """An exported program is a module of its own kind, which answers to more than others."""
+    text = f"network net {{\n  input  x: real[4]\n  output y: real[2] = x -> dense(2) as {name}\n}}\n"
+    net, x = module(graph(text)), torch.randn(3, 4)
+    assert list(net.state_dict()) == [f"{name}_.weight", f"{name}_.bias"]
+    program = exported(graph(text), state=net.state_dict())
+    torch.testing.assert_close(program.module()(x), net(x))
+
+
+def test_names_that_exported_programs_keep_are_known() -> None:
+    own = {*dir(fx.GraphModule), *vars(fx.GraphModule({}, fx.Graph()))} - {
+        *dir(nn.Module),
+        *vars(nn.Module()),
+    }
+    assert {name for name in own if not name.startswith("_")} <= GRAPH_ATTRIBUTES
