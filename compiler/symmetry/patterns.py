@@ -1,0 +1,105 @@
+"""Patterns of weights: which entries may be told apart, for what acts on a weight must keep its pattern.
+
+In: a typed graph, and perhaps a state. Out: for each weight whose constraint fixes a pattern, whole numbers of
+the weight's shape: whether an entry exists under masks, the class of its value where values are frozen. Masks by
+conditions, files and topologies are known from the spec, those that are drawn from a state.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
+from nnspec.compiler.constraints.topology import Topology
+from nnspec.compiler.ir import Graph, Weight
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+Array = Any  # a numpy array
+
+
+class Pattern(Node):
+    """A weight's classes of entries, and the weight without the constraints that state them."""
+
+    classes: Array
+    weight: Weight
+
+
+def patterns(
+    graph: Graph, state: Mapping[str, Tensor] | None = None, values: bool = False
+) -> dict[str, Pattern]:
+    """Return the patterns that are known, by the path of the weight.
+
+    With `values`, weights that take few values (binary, ternary, ..) have the pattern of those that they have in
+    the state: what is left is what maps the trained network to itself.
+    """
+    found: dict[str, Pattern] = {}
+    for weight in constrained_weights(graph):
+        pattern = _pattern(weight, state, values)
+        if pattern is not None:
+            found[weight.path] = pattern
+    return found
+
+
+def _pattern(weight: ConstrainedWeight, state: Mapping[str, Tensor] | None, values: bool) -> Pattern | None:
+    kinds = {laid.rule.kind for laid in weight.rules}
+    fixed = "frozen" in kinds or (values and "values" in kinds)
+    if fixed:
+        return (
+            None if state is None else Pattern(classes=_values(weight, state), weight=_without(weight, True))
+        )
+    places = [place for place, laid in enumerate(weight.rules) if laid.rule.kind == "topology"]
+    found: Array | None = None
+    for place in places:
+        mask = _mask(weight, place, state)
+        if mask is None:
+            return None
+        found = mask if found is None else found * mask
+    return None if found is None else Pattern(classes=found, weight=_without(weight, False))
+
+
+def _mask(weight: ConstrainedWeight, number: int, state: Mapping[str, Tensor] | None) -> Array | None:
+    """Return what one topology keeps, as 0 and 1; None if it is drawn and there is no state."""
+    import numpy
+
+    rule, site = weight.rules[number].rule, weight.rules[number].site
+    assert isinstance(rule, Topology)
+    entries = rule.entries(site)
+    if entries is not None:
+        told = numpy.frombuffer(b"".join(entries), dtype=numpy.uint8).astype(numpy.int64)
+        shape, width = site.sizes, len(told)
+        known = next(n for n in range(1, len(shape) + 1) if prod(shape[:n]) == width)
+        told = told.reshape(*shape[:known], *(1 for _ in shape[known:]))
+        return numpy.broadcast_to(told, shape)
+    if state is None:
+        return None
+    from nnspec.compiler.runtime.constrained_state import WeightState
+
+    kept = WeightState(weight).buffers(state)
+    return rule.mask(site, kept).cpu().numpy().astype(numpy.int64)
+
+
+def _values(weight: ConstrainedWeight, state: Mapping[str, Tensor]) -> Array:
+    """Return the number of each entry's value among the values that there are."""
+    import numpy
+
+    from nnspec.compiler.runtime.constrained_state import WeightState
+
+    effective: Array = WeightState(weight).effective(state).detach().cpu().numpy()
+    return numpy.unique(effective, return_inverse=True)[1].reshape(effective.shape)
+
+
+def _without(weight: ConstrainedWeight, values: bool) -> Weight:
+    """Return a weight as if it stood under none of the constraints that its pattern says."""
+    kinds = {"topology", "values", "frozen"} if values else {"topology"}
+    names = {laid.rule.name for laid in weight.rules if laid.rule.kind in kinds}
+    given = weight.weight
+    stored = given.stored
+    if values:
+        stored = tuple(t.replace(kind="learned") if t.kind == "frozen" else t for t in stored)
+    return given.replace(maps=tuple(item for item in given.maps if item.name not in names), stored=stored)

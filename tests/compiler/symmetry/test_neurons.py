@@ -1,0 +1,176 @@
+"""Permutations that keep the patterns of weights: against all permutations of tiny networks, and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations, product
+from math import factorial
+
+import pytest
+import torch
+
+from nnspec.compiler.emit.load import initial_state, module
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.neurons import NeuronGroup, act, neuron_group
+from nnspec.compiler.symmetry.patterns import patterns
+
+Build = Callable[..., Graph]
+
+NET = "network n {{\n  input x: real[4]\n  output y = x -> {}\n  {}\n}}\n"
+CHAIN = "dense({0}) -> tanh -> dense({1}) -> tanh -> dense(3)"
+SHARED = """network n {{
+  input x: real[4]
+  shared w = dense({0})
+  h = x -> dense({0}) -> tanh
+  output y = h -> w -> tanh -> w -> tanh -> dense(2)
+  constrain w.weight: mask((i, j) => {1})
+}}
+"""
+IMAGES = """network n {
+  input  x: real[2, 6, 6]
+  output y = x -> conv2d(4, kernel = 3) -> batchnorm -> relu -> flatten -> dense(4) -> tanh -> dense(3)
+  constrain dense.weight: mask((i, j) => j // 16 != i)
+  constrain conv2d.weight: mask((o, i, p, q) => i == 0 or p == q)
+}
+"""
+
+# name: (spec, order, whether a state is needed)
+CASES: dict[str, tuple[str, int, bool]] = {
+    "a band": (
+        NET.format(CHAIN.format(5, 5), "constrain dense_2.weight: mask((i, j) => abs(i - j) <= 1)"),
+        2,
+        False,
+    ),
+    "a circulant": (
+        NET.format(CHAIN.format(5, 5), "constrain dense_2.weight: mask((i, j) => (i - j) % 5 <= 1)"),
+        10,
+        False,
+    ),
+    "inputs are told apart": (
+        NET.format("dense(8) -> tanh -> dense(3)", "constrain dense.weight: mask((i, j) => i % 4 == j)"),
+        2**4,
+        False,
+    ),
+    "a mask and a mask": (
+        NET.format(
+            CHAIN.format(6, 6),
+            "constrain dense_2.weight: mask((i, j) => i != j) & mask((i, j) => i // 3 == j // 3)",
+        ),
+        factorial(3) ** 2 * 2,
+        False,
+    ),
+    "one matrix on both sides": (SHARED.format(6, "i != j"), factorial(6), False),
+    "a ring": (SHARED.format(6, "(i - j) % 6 == 1"), 6, False),
+    "a tree": (SHARED.format(7, "i == 2 * j + 1 or i == 2 * j + 2"), 8, False),
+    "channels of images": (IMAGES, factorial(4), False),
+    "Kolmogorov": (
+        "network n {\n  input x: real[2]\n  output y = x -> dense(10) -> tanh -> dense(5) -> dense(1)\n"
+        '  constrain dense.weight: kst("inner")\n  constrain dense_2.weight: kst("outer")\n}\n',
+        factorial(5),
+        False,
+    ),
+    "windows": (
+        NET.format(CHAIN.format(6, 6), "constrain dense_2.weight: locally_connected(3)"),
+        2,
+        False,
+    ),
+    "frozen": (
+        NET.format(
+            CHAIN.format(5, 5),
+            "constrain dense_2.weight: frozen\n  initialize dense_2.weight: constant(0.5)",
+        ),
+        factorial(5) ** 2,
+        True,
+    ),
+}
+
+
+def state_of(graph: Graph, seed: int = 0) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.double() if tensor.is_floating_point() else tensor
+        for name, tensor in initial_state(graph, seed).items()
+    }
+
+
+def check_outputs(graph: Graph, group: NeuronGroup, state: dict[str, torch.Tensor]) -> None:
+    net = module(graph).double().eval()
+    net.load_state_dict(state)
+    x = torch.randn(5, *graph.root.types[0][1].shape, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = net(x)
+        for orders in group.generators:
+            moved = act(group, orders, state)
+            assert any(not torch.equal(moved[name], state[name]) for name in state)
+            net.load_state_dict(moved)
+            torch.testing.assert_close(net(x), wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_order_is_known_and_outputs_stay(build: Build, name: str) -> None:
+    spec, order, needs_state = CASES[name]
+    graph = build(spec)
+    state = state_of(graph)
+    if needs_state:
+        assert neuron_group(graph) is None
+    group = neuron_group(graph, state if needs_state else None)
+    assert group is not None and group.exact and group.order == order
+    check_outputs(graph, group, state)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_is_what_all_permutations_say(build: Build, seed: int) -> None:
+    a, b, c = (seed * n % 5 for n in (1, 2, 3))
+    mask = f"({a} * i + {b} * j + {c} * i * j + {seed}) % 5 <= 1"
+    graph = build(NET.format(CHAIN.format(4, 5), f"constrain dense_2.weight: mask((i, j) => {mask})"))
+    kept = patterns(graph)["dense_2.weight"].classes
+    count = sum(
+        bool((kept[list(rows)][:, list(columns)] == kept).all())
+        for rows, columns in product(permutations(range(5)), permutations(range(4)))
+    )
+    group = neuron_group(graph)
+    assert group is not None and group.order == count
+    check_outputs(graph, group, state_of(graph))
+
+
+def test_drawn_masks_are_read_from_a_state(build: Build) -> None:
+    graph = build(NET.format(CHAIN.format(4, 4), "constrain dense_2.weight: sparse(0.25)"))
+    assert neuron_group(graph) is None
+    state = state_of(graph, seed=3)
+    kept = state["dense_2.weight_mask"].bool()
+    count = sum(
+        bool((kept[list(rows)][:, list(columns)] == kept).all())
+        for rows, columns in product(permutations(range(4)), repeat=2)
+    )
+    group = neuron_group(graph, state)
+    assert group is not None and group.exact and group.order == count
+    check_outputs(graph, group, state)
+
+
+def test_trained_binary_weights_are_a_pattern_where_asked(build: Build) -> None:
+    graph = build(NET.format("dense(4) -> tanh -> dense(3)", "constrain every dense.weight: binary"))
+    state = state_of(graph)
+    state["dense.weight"][1], state["dense_2.weight"][:, 1] = (
+        state["dense.weight"][0],
+        state["dense_2.weight"][:, 0],
+    )
+    assert neuron_group(graph, state) is None
+    group = neuron_group(graph, state, values=True)
+    assert group is not None and group.order == 2
+    assert group.generators[0][group.spaces[0]] == (1, 0, 2, 3)
+
+
+def test_units_are_permuted_alike_wherever_their_wire_goes(build: Build) -> None:
+    """A residual stream has one permutation for all of its layers."""
+    spec = """network n {
+  input  x: real[4]
+  a = x -> dense(6)
+  b = a + (a -> dense(6) -> tanh)
+  output y = b -> dense(2)
+  constrain dense_2.weight: mask((i, j) => i // 2 == j // 2)
+}
+"""
+    graph = build(spec)
+    group = neuron_group(graph)
+    assert group is not None and group.exact and group.order == 2**3 * factorial(3)
+    assert len(group.spaces) == 1
+    check_outputs(graph, group, state_of(graph))
