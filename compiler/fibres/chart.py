@@ -87,6 +87,19 @@ def movable_keys(graph: Graph) -> list[str]:
     ]
 
 
+def normal_state(graph: Graph, seed: int) -> State:
+    """Return a state whose learned tensors are standard normal, those too that begin as zeros or ones."""
+    import torch
+
+    from nnspec.compiler.emit.load import initial_state
+
+    state = initial_state(graph, seed)
+    random = torch.Generator().manual_seed(seed)
+    for key in movable_keys(graph):
+        state[key] = torch.randn(state[key].shape, generator=random, dtype=torch.float64)
+    return state
+
+
 def flat_outputs(found: Any) -> Tensor:
     """Return all outputs of a forward as one row a sample."""
     import torch

@@ -20,6 +20,7 @@ from nnspec.compiler.fibres.distance import Distance, most_common_share
 from nnspec.compiler.fibres.draws import Drawn, as_the_paper, from_streams
 from nnspec.compiler.fibres.orbit import curves, images
 from nnspec.compiler.fibres.polish import EXACT, polish
+from nnspec.compiler.fibres.rank import NotFinite
 from nnspec.compiler.fibres.search import descend
 from nnspec.compiler.fibres.slices import Slice, box, grid, through
 from nnspec.compiler.fibres.walk import Walk, null_directions, stratum, walk
@@ -114,7 +115,8 @@ def find_equivalents(
 ) -> Equivalents:
     """Run GENNI. `graph` is the network `before_output`; options are those of the pass, complete.
 
-    Raises DeadTeacherFound where the teacher computes nearly a constant.
+    Raises DeadTeacherFound where the teacher computes nearly a constant, NotFinite where its outputs or
+    derivatives are not finite.
     """
     drawn = _drawn(graph, given, options)
     chart = Chart(graph, drawn.teacher, options["seed"])
@@ -153,6 +155,8 @@ def _distance(chart: Chart, drawn: Drawn, options: Mapping[str, Any]) -> Distanc
         targets = chart.outputs(chart.point, inputs)
     batch = options["search"].options.get("batch") if options["seed_mode"] == "torch" else None
     distance = Distance(chart, inputs, targets, batch)
+    if not isfinite(distance.variance):
+        raise NotFinite("outputs")
     if distance.variance <= TINY * (1 + distance.square):
         raise DeadTeacherFound(distance.variance, distance.square)
     return distance

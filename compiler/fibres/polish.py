@@ -93,7 +93,7 @@ def _quadratic(residual: Any, many: Any, at: Tensor, basis: Tensor) -> tuple[Ten
     count = rows.shape[2]
     matrix = rows @ rows.transpose(1, 2) / count
     slope = (rows @ many(at).unsqueeze(2)).squeeze(2) / count
-    values, axes = torch.linalg.eigh(matrix)
+    values, axes = torch.linalg.eigh(matrix.nan_to_num(0.0, 0.0, 0.0))  # where J is not finite: no step
     return values.clamp_min(0), axes, (axes.transpose(1, 2) @ slope.unsqueeze(2)).squeeze(2)
 
 

@@ -27,6 +27,10 @@ _ROWS_AT_ONCE = 4096
 _NUMBERS_AT_ONCE = 1 << 19
 
 
+class NotFinite(Exception):
+    """Outputs or derivatives at some weights are NaN or infinite; the argument says which."""
+
+
 class Spectrum(Node):
     """Singular values of a Jacobian, falling, on so many inputs; `right` holds right vectors as rows."""
 
@@ -56,7 +60,17 @@ class Spectrum(Node):
 
 
 def jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return dF/dtheta [samples * m, p] by forward mode, or by reverse mode where that has fewer columns."""
+    """Return dF/dtheta [samples * m, p], or raise NotFinite."""
+    import torch
+
+    found = _jacobian(chart, point, inputs)
+    if not bool(torch.isfinite(found).all()):
+        raise NotFinite("derivatives")
+    return found
+
+
+def _jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Take forward mode, or reverse mode where that has fewer columns."""
     import torch
 
     def outputs(vector: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ p - rank - (continuous dimension of the derived group) = hidden symmetries, by c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.fibres.probe import DEFAULT
@@ -21,6 +21,7 @@ from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.fibres import RankPrecision, TooManyParameters, UnfitAnalysis, WeightsNotFinite
 
 if TYPE_CHECKING:
+    from nnspec.compiler.emit.load import State
     from nnspec.compiler.fibres.hidden import Hidden
 
 _FLOOR = 1e-20  # of the largest singular value, below which a plot shows nothing
@@ -40,7 +41,7 @@ class Dimension(Pass):
             name="weights",
             kind="choice",
             choices=("initial", "normal"),
-            doc="those the network begins with, or standard normal ones in every tensor",
+            doc="those the network begins with, or standard normal ones in every learned tensor",
             default="initial",
         ),
         Argument(name="probe", kind="probe", doc="the first inputs; more are drawn alike", default=DEFAULT),
@@ -117,7 +118,12 @@ def refuse_infinite(subject: Subject, pass_name: str) -> None:
         bad = [n for n, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
         if bad:
             where = f"{', '.join(f'`{name}`' for name in bad)} of {_label(subject, number)}"
-            raise SpecError((WeightsNotFinite(subject.graph.root.span, pass_name=pass_name, where=where),))
+            raise SpecError((not_finite(subject.graph, pass_name, "weights", where),))
+
+
+def not_finite(graph: Graph, pass_name: str, what: str, where: str) -> WeightsNotFinite:
+    """Return the error for weights, outputs or derivatives that are NaN or infinite."""
+    return WeightsNotFinite(graph.root.span, pass_name=pass_name, what=what, where=where)
 
 
 def group_of(graph: Graph) -> SymmetryGroup | None:
@@ -129,22 +135,34 @@ def group_of(graph: Graph) -> SymmetryGroup | None:
 
 
 def _points(subject: Subject, options: Mapping[str, Any]) -> list[Hidden]:
-    from nnspec.compiler.emit.load import initial_state
     from nnspec.compiler.fibres.hidden import hidden_at
-    from nnspec.compiler.symmetry.draws import idealised, random_state
+    from nnspec.compiler.fibres.rank import NotFinite
+    from nnspec.compiler.symmetry.draws import idealised
 
     group = group_of(subject.graph)
     graph = idealised(subject.graph)
+    found: list[Hidden] = []
+    for number, (label, state) in enumerate(_states(subject, options)):
+        try:
+            one = hidden_at(graph, group, state, options["probe"], label, number, options["tolerance"])
+        except NotFinite as failure:
+            error = not_finite(subject.graph, "dimension", str(failure), f"{label}, on the probe")
+            raise SpecError((error,)) from None
+        found.append(one)
+    return found
+
+
+def _states(subject: Subject, options: Mapping[str, Any]) -> Iterator[tuple[str, State]]:
+    """Yield the trained states, or random ones, with what they are called."""
+    from nnspec.compiler.emit.load import initial_state
+    from nnspec.compiler.fibres.chart import normal_state
+
     if subject.states:
-        states = [(_label(subject, number), state) for number, state in enumerate(subject.states)]
-    elif options["weights"] == "normal" and group is not None:
-        states = [(f"seed {seed}", random_state(graph, group, seed)) for seed in range(options["seeds"])]
-    else:
-        states = [(f"seed {seed}", initial_state(graph, seed)) for seed in range(options["seeds"])]
-    return [
-        hidden_at(graph, group, state, options["probe"], label, number, options["tolerance"])
-        for number, (label, state) in enumerate(states)
-    ]
+        yield from ((_label(subject, number), state) for number, state in enumerate(subject.states))
+        return
+    drawn = normal_state if options["weights"] == "normal" else initial_state
+    for seed in range(options["seeds"]):
+        yield f"seed {seed}", drawn(subject.graph, seed)
 
 
 def _label(subject: Subject, number: int) -> str:

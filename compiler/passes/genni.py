@@ -18,7 +18,7 @@ from nnspec.compiler.fibres.probe import DEFAULT, is_real
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.passes.dimension import group_of, refuse_fixed, refuse_infinite
+from nnspec.compiler.passes.dimension import group_of, not_finite, refuse_fixed, refuse_infinite
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.fibres import (
@@ -85,6 +85,7 @@ class Genni(Pass):
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         from nnspec.compiler.fibres.genni import DeadTeacherFound, find_equivalents
         from nnspec.compiler.fibres.pictures import plots, scenes
+        from nnspec.compiler.fibres.rank import NotFinite
 
         given, _ = validate(self.entry(), dict(options))
         self.refuse(subject, given)
@@ -97,6 +98,9 @@ class Genni(Pass):
                 graph.root.span, network=graph.name, variance=dead.variance, square=dead.square
             )
             raise SpecError((error,)) from None
+        except NotFinite as failure:
+            where = "the teacher, on the probe"
+            raise SpecError((not_finite(graph, self.name, str(failure), where),)) from None
         if found.slice is None:
             raise SpecError((self.no_slice(graph, given, found),))
         return Result(
@@ -284,7 +288,7 @@ def _summary(graph: Graph, found: Equivalents, options: Mapping[str, Any], remov
     if strata:
         text += f"; the fibre has {_listed(strata)} dimensions there"
     share = found.cuts[-1].share(limit_of(found, options))
-    text += f". {100 * share:.2g} % of the slice lies within epsilon."
+    text += f". {100 * share:.3g} % of the slice lies within epsilon."
     if removed:
         text += f" Analysed before {_words(removed)} at the output, which would hide differences."
     if found.common > 0.5:

@@ -18,11 +18,12 @@ in double precision."""
 
 class WeightsNotFinite(Error):
     code = "N0971"
-    title = "weights that are not finite"
-    message = "`{pass_name}` cannot analyse weights that are not finite: {where}"
-    help = "the training diverged, or the file is damaged; analyse a seed whose weights are finite"
+    title = "weights that are not finite, or give what is not finite"
+    message = "`{pass_name}` cannot analyse {what} that are not finite: {where}"
+    help = "the training diverged, the file is damaged, or an operation has no value there; analyse other weights"
     explain = """A network with a weight that is NaN or infinite computes no function of its inputs, so it has no rank and
-no equivalent. The message names the tensors."""
+no equivalent. So it is with outputs or derivatives that are not finite, as those of a square root of what is
+negative. The message names the tensors, or the weights."""
 
 
 class TooManyParameters(Error):

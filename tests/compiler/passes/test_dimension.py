@@ -171,6 +171,14 @@ def test_weights_that_are_not_finite_are_refused_by_name(build: Build) -> None:
     assert error.code == "N0971" and "`a.bias` of state 0" in error.message
 
 
+def test_derivatives_that_are_not_finite_are_refused(build: Build) -> None:
+    graph = build(net("output y = x -> dense(3) as a -> sqrt -> dense(1)"))
+    with pytest.raises(SpecError) as refused:
+        measure(graph, seeds=1)
+    (error,) = refused.value.errors
+    assert error.code == "N0971" and "derivatives" in error.message and "seed 0" in error.message
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

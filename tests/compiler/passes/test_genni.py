@@ -321,6 +321,11 @@ def test_weights_that_are_not_finite_are_refused(build: Build) -> None:
     assert refused(graph, state).code == "N0971"
 
 
+def test_outputs_that_are_not_finite_are_refused(build: Build) -> None:
+    error = refused(build(net("output y = x -> dense(3) -> log -> dense(1)")))
+    assert error.code == "N0971" and "outputs" in error.message
+
+
 TORCH = {"seed_mode": "torch", "search": word("search", "sgd", lr=0.1, steps=5, batch=10)}
 
 
