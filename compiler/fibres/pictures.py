@@ -311,10 +311,7 @@ def _projected(
 
 
 def project(vectors: Tensor, options: Mapping[str, Any]) -> Tensor:
-    """Return weights [n, p] as [n, 2]: on their two principal axes, or by UMAP with a fixed seed.
-
-    Raises RunError where the package that UMAP needs is missing.
-    """
+    """Return weights [n, p] as [n, 2]: on their two principal axes, or by UMAP with a fixed seed."""
     import torch
 
     if options["project"].name == "umap" and len(vectors) > 4:
@@ -328,15 +325,9 @@ def project(vectors: Tensor, options: Mapping[str, Any]) -> Tensor:
 
 def _umap(vectors: Tensor, settings: Mapping[str, Any], seed: int) -> Tensor:
     from importlib import import_module
-    from importlib.util import find_spec
 
     import torch
 
-    from nnspec.dsl.diagnostics import RunError
-    from nnspec.dsl.errors.command_line import NeedsPackage
-
-    if find_spec("umap") is None:
-        raise RunError(NeedsPackage(None, what="`project = umap`", package="umap-learn", extra="umap"))
     umap: Any = import_module("umap")
     reducer = umap.UMAP(
         n_neighbors=min(settings["neighbours"], len(vectors) - 1),

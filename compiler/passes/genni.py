@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.passes.dimension import group_of, not_finite, refuse_fixed, refuse_infinite
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.errors.command_line import NeedsPackage
 from nnspec.dsl.errors.fibres import (
     DeadTeacher,
     GridTooLarge,
@@ -130,6 +132,10 @@ class Genni(Pass):
             raise SpecError(
                 (self.unfit(subject.graph, "`bounds` are two numbers that rise", "`bounds = [-2, 2]`"),)
             )
+        project = options["project"]
+        if project is not None and project.name == "umap" and find_spec("umap") is None:
+            missing = NeedsPackage(None, what="`project = umap`", package="umap-learn", extra="umap")
+            raise SpecError((missing,))
         refuse_fixed(subject.graph, self.name)
         refuse_infinite(subject, self.name)
         self.refuse_large(subject, options)

@@ -91,12 +91,15 @@ for (const figure of document.querySelectorAll("figure.space")) {
     pen.fillStyle = faint; pen.font = "22px system-ui, sans-serif"; pen.textAlign = "center";
     [[0, -1.25, -1], [1.25, 0, -1], [-1, -1, 0]].forEach((u, i) => {
       const [x, y] = seen(u);
-      pen.fillText(given.axes[i], i === 2 ? x - 40 : x, y);
+      pen.textAlign = i === 2 ? "right" : "center";
+      pen.fillText(given.axes[i], i === 2 ? x - 20 : x, y);
     });
     pen.font = "17px system-ui, sans-serif";
-    [0, 1, 2].forEach(i => [-1, 1].forEach(end => {
-      const u = [[end, -1.12, -1], [1.12, end, -1], [-1.06, -1.06, end]][i], [x, y] = seen(u);
-      pen.fillText(Number((end < 0 ? low : high)[i].toPrecision(3)), x, y);
+    [0, 1, 2].forEach(i => [-0.88, 0.88].forEach(end => {
+      const [x, y] = seen([[end, -1.14, -1], [1.14, end, -1], [-1, -1, end]][i]);
+      const number = low[i] + (end + 1) / 2 * (high[i] - low[i]);
+      pen.textAlign = i === 2 ? "right" : "center";
+      pen.fillText(Number(number.toPrecision(3)), i === 2 ? x - 12 : x, y);
     }));
     const marks = [];
     for (const d of given.dots) {

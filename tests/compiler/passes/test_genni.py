@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -347,6 +349,28 @@ def test_what_cannot_be_computed_is_refused(
     build: Build, text: str, options: dict[str, Any], code: str
 ) -> None:
     assert refused(build(text), **options).code == code
+
+
+def test_umap_is_drawn_if_it_is_installed(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its package is heavy, so a stand-in says what it is asked."""
+    asked: dict[str, Any] = {}
+
+    class Stand:
+        def __init__(self, **settings: Any) -> None:
+            asked.update(settings)
+
+        def fit_transform(self, vectors: Any) -> Any:
+            return vectors[:, :2]
+
+    project = word("projection", "umap", neighbours=7, distance=0.2)
+    monkeypatch.setattr("nnspec.compiler.passes.genni.find_spec", lambda name: None)
+    assert refused(build(TANH), project=project).code == "N0995"
+    monkeypatch.undo()
+    monkeypatch.setattr("nnspec.compiler.passes.genni.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Stand))
+    result = run(build(TANH), project=project, seed=5)
+    assert result.plots[-1].name == "weights within epsilon, by umap"
+    assert asked == {"n_neighbors": 7, "min_dist": 0.2, "random_state": 5, "n_jobs": 1}
 
 
 def test_a_large_network_can_be_searched_without_polishing(build: Build) -> None:

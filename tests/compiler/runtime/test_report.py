@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 
-from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.passes.analysis import Cell, Dots, Scene, Table
 from nnspec.compiler.runtime.figures import _over_seeds, confusion, curves  # pyright: ignore[reportPrivateUsage]
 from nnspec.compiler.runtime.highlight import highlight
 from nnspec.compiler.runtime.report import (
@@ -131,3 +132,24 @@ def test_figures_are_the_same_each_time() -> None:
     assert curves("loss", points) == curves("loss", points)
     assert ">loss<" in curves("loss", points)
     assert ">7<" in confusion(((7, 1), (0, 5)), ("a", "b"))
+
+
+def test_a_picture_in_space_is_turned_by_our_own_script_alone() -> None:
+    """The page holds its numbers and one script; texts of others can end neither."""
+    dots = (
+        Dots(name=HOSTILE, points=((0.0, 1.0, 2.0), (1 / 3, 0.0, 1e-9)), colour="#112233", joined=True),
+        Dots(name="grid", points=((0.0, 0.0, 0.0),), values=(-3.25,)),
+    )
+    scene = Scene(name=HOSTILE, axes=("a", HOSTILE, "c"), dots=dots, value="J")
+    plain = Section(title="s")
+    sections = (plain.replace(parts=(scene,)), plain.replace(parts=(scene,)))
+    text = page(hostile_report().replace(sections=sections))
+    checker = Checker()
+    checker.feed(text)
+    assert checker.seen.count("script") == 3 and not checker.open  # the numbers of two scenes, and ours
+    assert text.count("<script>") == 1 and text.count("</script>") == 3 and "src=" not in text
+    numbers = text.partition('<script type="application/json">')[2].partition("</script>")[0]
+    read = json.loads(numbers)
+    assert read["axes"] == ["a", HOSTILE, "c"]
+    assert read["dots"][0]["points"] == [[0.0, 1.0, 2.0], [0.33333, 0.0, 1e-9]]
+    assert "<script" not in page(hostile_report().replace(sections=(plain,)))
