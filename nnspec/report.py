@@ -62,7 +62,7 @@ def write_report(
     report = Report(
         title=Path(spec.name).stem,
         doc=spec.checked.definitions.module.file.doc,
-        headlines=tuple(_headlines(networks, runs)),
+        headlines=(*_headlines(networks, runs), *_claimed(runs, found)),
         sections=tuple(sections),
         footer=f"Written by nnspec {__version__}.",
     )
@@ -95,6 +95,15 @@ def _headlines(networks: Sequence[Network], runs: Sequence[RunResult]) -> list[H
             label = f"{shown[chosen].replace('_', ' ')} of {run.experiment}"
             found.append(Headline(value=f"{run.mean[chosen]:.4g}{spread}", label=label))
     return found
+
+
+def _claimed(runs: Sequence[RunResult], found: Sequence[Found]) -> list[Headline]:
+    """How many of the claims hold, if there are any."""
+    held = [verdict.holds for run in runs for verdict in run.claims]
+    held += [
+        claim["holds"] for one in found if one.analysis == "claims" for claim in one.result.data["claims"]
+    ]
+    return [Headline(value=f"{sum(held)} of {len(held)}", label="claims hold")] if held else []
 
 
 # ------------------------------------------------------------------------------------------------ networks
