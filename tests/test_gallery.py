@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "specs").rglob("*.nnspec"))
 ANALYSED = sorted((ROOT / "specs" / "symmetry").glob("*.nnspec"))  # networks, and what symmetry says of them
 every_spec = pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
-every_trained = pytest.mark.parametrize("path", [p for p in SPECS if p not in ANALYSED], ids=lambda path: path.stem)
+every_trained = pytest.mark.parametrize(
+    "path", [p for p in SPECS if p not in ANALYSED], ids=lambda path: path.stem
+)
 every_analysed = pytest.mark.parametrize("path", ANALYSED, ids=lambda path: path.stem)
 
 # The least that each experiment reaches on its test part; at least 0.93 for those on digits.
@@ -153,7 +155,9 @@ def test_what_it_claims_of_its_networks_holds(path: Path) -> None:
 @every_analysed
 def test_its_networks_are_analysed(path: Path) -> None:
     spec = nnspec.load(path)
-    assert {analysis.target for analysis in spec.checked.analyses} == set(spec.networks) and not spec.experiments
+    assert {analysis.target for analysis in spec.checked.analyses} == set(
+        spec.networks
+    ) and not spec.experiments
     assert "# Expected: " in path.read_text(encoding="utf-8")
 
 
