@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from symmetric_nets import NETS
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.elements import Element, act, random_element
@@ -14,38 +15,6 @@ from nnspec.compiler.symmetry.guards import idealised, largest_change, random_st
 from nnspec.compiler.symmetry.moves import Permute
 
 Build = Callable[..., Graph]
-
-
-def net(body: str, shape: str = "real[4]") -> str:
-    return f"network n {{\n  input x: {shape}\n  {body}\n}}\n"
-
-
-NETS = {
-    "tanh": net("output y = x -> dense(5) -> tanh -> dense(6) -> tanh -> dense(3)"),
-    "relu": net("output y = x -> dense(5) -> relu -> dense(6) -> leaky_relu -> dense(3)"),
-    "linear": net("output y = x -> dense(6) -> dense(5) -> dense(3)"),
-    "residual": net(
-        "h = x -> dense(6)\n  a = h + (h -> dense(5) -> tanh -> dense(6))\n  output y = a -> dense(3)"
-    ),
-    "tied": net(
-        "output y = x -> dense(3, bias = false) as e -> dense(4, bias = false) as d\n"
-        "  constrain d.weight: tied(e.weight, transpose = true)"
-    ),
-    "twice": net(
-        "shared w = dense(4)\n  h = x -> dense(4) -> leaky_relu -> w -> leaky_relu -> w -> leaky_relu\n  output y = h -> dense(2)"
-    ),
-    "batchnorm": net("output y = x -> dense(5) -> batchnorm -> relu -> dense(3)"),
-    "layernorm": net("output y = x -> dense(5) -> layernorm(affine = false) -> dense(3) -> softmax"),
-    "rmsnorm": net("output y = x -> dense(5) -> rmsnorm(affine = false) -> dense(3)"),
-    "squared": "constraint squared { w => w * abs(w) }\n"
-    + net("output y = x -> dense(4) as b -> relu -> dense(3)\n  constrain b.weight: squared"),
-    "convolution": net(
-        "output y = x -> conv2d(4, kernel = 3) -> relu -> maxpool(2) -> flatten -> dense(3)", "real[2, 8, 8]"
-    ),
-    "joined": net(
-        "a = x -> dense(5) -> tanh\n  b = x -> dense(4) -> relu\n  output y = concat(a, b) -> dense(3)"
-    ),
-}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -1,0 +1,361 @@
+"""Alignment: the element of the group that brings one network's weights as near to another's as it can.
+
+Both are balanced first (`balance`); what is left of the group leaves sums of squares alone, so that the nearest
+member is found wire by wire: linear assignment for permutations, with signs where they may flip, quadratic
+assignment where a wire stands on two sides of a tensor, rotations by Procrustes, GL also by least squares.
+Wires take turns until none gains. The result is a local optimum; its distance is told, and nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.symmetry.blocks import along, blocks, places, wide
+from nnspec.compiler.symmetry.canonical import canonical, exact
+from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
+from nnspec.compiler.symmetry.elements import (
+    AnyMove,
+    Direction,
+    Element,
+    act,
+    centred_basis,
+    directions,
+    random_element,
+    unit,
+)
+from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
+from nnspec.compiler.symmetry.matching import (
+    Array,
+    Quadratic,
+    assigned,
+    nearest_scales,
+    plane_rotation,
+    quadratically_assigned,
+    rotation,
+    two_sided_map,
+)
+from nnspec.compiler.symmetry.moves import (
+    Amounts,
+    Multiply,
+    Permute,
+    State,
+    Transform,
+    atoms_of,
+    key_of,
+    orientations,
+    stored,
+)
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.strands import Strand
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+_SWEEPS = 100
+_GAIN = 1e-12  # of the squared distance, that counts as nearer
+_CONDITION = 1e8  # beyond it a map by least squares is not tried
+
+
+class Aligned(Node):
+    """B moved near to A. Distances are norms of differences of weights, over the norm of A's."""
+
+    element: Element
+    state: State
+    before: float
+    after: float
+    solvers: tuple[tuple[str, str], ...]  # by wire
+    starts: int
+    notes: tuple[str, ...]
+
+
+def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, seed: int = 0) -> Aligned:
+    """Return `theirs` moved near to `ours` by an element of the group."""
+    d = group.derivation
+    ours, theirs = exact(ours), exact(theirs)
+    mine, other = balance(d, ours), balance(d, theirs)
+    target, given = act(d, mine.element, ours), act(d, other.element, theirs)
+    matcher = _Matcher(d, target, restarts, seed)
+    best: tuple[float, Element] | None = None
+    tried = 0
+    for start in _starts(group, target, given, restarts, seed):
+        tried += 1
+        found = matcher.run(start, given)
+        if best is None or found[0] < best[0] * (1 - 1e-9):
+            best = found
+        if best[0] <= 1e-20 * matcher.size:
+            break
+    assert best is not None
+    element = other.element.then(best[1]).then(mine.element.inverse())
+    # The same gauge is not the nearest one where the two differ: scales and matrices are fitted once more.
+    polisher = _Matcher(d, ours, restarts, seed, stretches=True)
+    element = element.then(polisher.run(Element(), act(d, element, theirs))[1])
+    if shifted_keys(d, ours):
+        moved = act(d, element, theirs)
+        shift = Element(moves=(nearest_shift(d, moved, ours),))
+        if distance(d, ours, act(d, shift, moved)) < distance(d, ours, moved):
+            element = element.then(shift)
+    moved = act(d, element, theirs)
+    return Aligned(
+        element=element,
+        state=moved,
+        before=distance(d, ours, theirs),
+        after=distance(d, ours, moved),
+        solvers=tuple(
+            (d.related.carriers[space.tensor].shown, how) for space, how in matcher.solvers.items()
+        ),
+        starts=tried,
+        notes=tuple(dict.fromkeys((*mine.notes, *other.notes))),
+    )
+
+
+def distance(d: Derivation, ours: State, theirs: State) -> float:
+    """Return the norm of the difference of two networks' weights, over the norm of the first one's."""
+    keys = weight_keys(d, ours)
+    gap = sum(float(((ours[key] - theirs[key]) ** 2).sum()) for key in keys)
+    size = sum(float((ours[key] ** 2).sum()) for key in keys)
+    return (gap / size) ** 0.5 if size else gap**0.5
+
+
+def weight_keys(d: Derivation, state: State) -> list[str]:
+    """Return the keys of the weights on which the group acts; buffers follow them."""
+    return [key_of(name) for name in stored(d, state) if d.related.carriers[name].kind == "weight"]
+
+
+def _starts(group: SymmetryGroup, ours: State, theirs: State, restarts: int, seed: int) -> Iterator[Element]:
+    """Yield where to start: as they come, both in canonical form, and at random."""
+    yield Element()
+    yield canonical(group, theirs).element.then(canonical(group, ours).element.inverse())
+    for number in range(restarts):
+        random = random_element(group, seed + number)
+        kept = [m for m in random.moves if isinstance(m, Permute) or (isinstance(m, Multiply) and m.sign)]
+        yield Element(moves=tuple(kept))
+
+
+class _Matcher:
+    """Moves one state towards a balanced target, a wire at a time."""
+
+    def __init__(
+        self, d: Derivation, target: State, restarts: int, seed: int, stretches: bool = False
+    ) -> None:
+        self.d = d
+        self.target = target
+        self.restarts = restarts
+        self.seed = seed
+        self.names = [name for name in stored(d, target) if d.related.carriers[name].kind == "weight"]
+        self.size = sum(float((target[key_of(name)] ** 2).sum()) for name in self.names)
+        self.strands = [s for s in d.of_group("monomial", *MATRICES) if s.size > 1]
+        self.flips = [
+            (Multiply(given=amounts, sign=True),)
+            for one in directions(d, d.signs)
+            if all(d.by_space[space].is_fixed for space in one.spaces)
+            for amounts in _each(d, one)
+        ]
+        self.patterns = {strand.space: _Patterns(d, strand) for strand in self.strands}
+        self.solvers: dict[Atom, str] = {}
+        self.stretch = Scales(d, self.names) if stretches else None
+
+    def run(self, start: Element, given: State) -> tuple[float, Element]:
+        """Return the squared distance that is reached from a start, and the element that leads there."""
+        state = act(self.d, start, given)
+        moves: list[AnyMove] = list(start.moves)
+        gap = self.gap(state)
+        for _ in range(_SWEEPS):
+            before = gap
+            for turn in (*self.strands, None):
+                for move in self.common(state) if turn is None else self.wire(turn, state):
+                    found = act(self.d, Element(moves=move), state)
+                    nearer = self.gap(found)
+                    if nearer < gap - _GAIN * self.size:
+                        state, gap = found, nearer
+                        moves += move
+                        if turn is not None:
+                            break
+            if before - gap <= _GAIN * self.size:
+                break
+        return gap, Element(moves=tuple(moves))
+
+    def common(self, state: State) -> Iterator[tuple[AnyMove, ...]]:
+        """Yield moves of several wires at once."""
+        if self.stretch is not None and self.stretch.count:
+            yield (self.scales(state),)
+        yield from self.flips
+
+    def gap(self, state: State) -> float:
+        return sum(float(((self.target[key] - state[key]) ** 2).sum()) for key in map(key_of, self.names))
+
+    def wire(self, strand: Strand, state: State) -> Iterator[tuple[AnyMove, ...]]:
+        """Yield moves of one wire that may bring a state nearer, the most promising first."""
+        if self.d.groups[strand.space] in MATRICES:
+            yield from self.matrices(strand, state)
+        elif len(pairs := list(self.pairs(strand, state))):
+            yield self.quadratic(strand, state, pairs)
+        else:
+            yield self.linear(strand, state)
+
+    def sides(self, strand: Strand, state: State) -> list[tuple[Atom, Array, Array]]:
+        """Return what both networks hold at each place of a wire, [copies, size, others]."""
+        ours = places(self.d, strand, self.target, self.names)
+        theirs = places(self.d, strand, state, self.names)
+        return [(atom, a.numpy(), b.numpy()) for (atom, a), (_, b) in zip(ours, theirs, strict=True)]
+
+    def pairs(self, strand: Strand, state: State) -> Iterator[tuple[frozenset[Atom], Array, Array]]:
+        """Yield [others, size, size] of both where a wire stands on two sides of a tensor."""
+        if strand.copies > 1 or len(strand.spaces) > 1:
+            return
+        for name in self.names:
+            ours = blocks(self.d, name, self.target[key_of(name)])
+            theirs = blocks(self.d, name, state[key_of(name)])
+            for mine, other in zip(ours, theirs, strict=True):
+                own = [i for i, atom in enumerate(mine.atoms) if self.d.spaces.space(atom) == strand.space]
+                if len(own) == 2:
+                    atoms = frozenset(mine.atoms[i] for i in own)
+                    yield atoms, _squares(mine.values, own), _squares(other.values, own)
+
+    def linear(self, strand: Strand, state: State) -> tuple[AnyMove, ...]:
+        """Assign the units of each copy; each pair with the signs under which it is nearest."""
+        import numpy as np
+
+        patterns = self.patterns[strand.space]
+        products = [(atom, a @ b.swapaxes(1, 2)) for atom, a, b in self.sides(strand, state)]
+        scores = np.stack([sum(signs[atom] * c for atom, c in products) for signs in patterns.signs])
+        orders = [assigned(own).order for own in scores.max(axis=0)]
+        picked = [
+            scores[:, copy].argmax(axis=0)[np.arange(strand.size), order] for copy, order in enumerate(orders)
+        ]
+        self.solvers[strand.space] = "signed assignment" if len(patterns.signs) > 1 else "linear assignment"
+        return self.ordered(strand, orders, np.stack(picked))
+
+    def ordered(self, strand: Strand, orders: list[Array], picked: Array) -> tuple[AnyMove, ...]:
+        """Return a permutation of each copy, followed by the flips of the pattern picked for each unit."""
+        moves: list[AnyMove] = [
+            Permute(space=strand.space, order=tuple(order.tolist()), copy=copy)
+            for copy, order in enumerate(orders)
+        ]
+        return (*moves, *self.patterns[strand.space].flips(picked))
+
+    def quadratic(
+        self, strand: Strand, state: State, pairs: list[tuple[frozenset[Atom], Array, Array]]
+    ) -> tuple[AnyMove, ...]:
+        import numpy as np
+
+        twice = frozenset[Atom]().union(*(atoms for atoms, _, _ in pairs))
+        linear = np.zeros((strand.size, strand.size))
+        for atom, a, b in self.sides(strand, state):
+            if atom not in twice:
+                linear = linear + (a @ b.swapaxes(1, 2))[0]
+        patterns = self.patterns[strand.space].signs
+        signed = len(patterns) == 2
+        ours, theirs = (np.concatenate(side) for side in list(zip(*pairs, strict=True))[1:])
+        problem = Quadratic(linear, ours, theirs, signed)
+        best = quadratically_assigned(problem, self.restarts, self.seed)
+        self.solvers[strand.space] = "quadratic assignment" + (" with signs" if signed else "")
+        return self.ordered(strand, [best.order], (best.signs < 0).astype(int)[None])
+
+    def matrices(self, strand: Strand, state: State) -> Iterator[tuple[AnyMove, ...]]:
+        """Yield a rotation by Procrustes; where GL acts, also the map of least squares on both sides."""
+        import numpy as np
+        import torch
+
+        group, size = self.d.groups[strand.space], strand.size
+        sides = self.sides(strand, state)
+        for fold in self.d.folds:
+            if fold.before == strand.space:  # gains are 1 in a balanced state
+                behind = self.sides(self.d.by_space[fold.behind], state)
+                sides += [side for side in behind if side[0].tensor != fold.gain]
+        held = int(group == "centred")
+        basis = centred_basis(size).numpy() if held else np.eye(size)
+        turned = np.stack([np.eye(size)] * strand.copies)
+        for copy in range(strand.copies):
+            products = basis.T @ sum(a[copy] @ b[copy].T for _, a, b in sides) @ basis
+            solved = plane_rotation(products) if group == "complex" else rotation(products[held:, held:])
+            turned[copy, held:, held:] = solved
+        self.solvers.setdefault(strand.space, "rotation")
+        yield (Transform(space=strand.space, matrix=torch.from_numpy(basis @ turned @ basis.T)),)
+        if group == "linear":
+            signs = orientations(self.d, strand)
+            mapped = np.stack(
+                [
+                    two_sided_map(
+                        [(a[copy], b[copy]) for atom, a, b in sides if signs.get(atom, 1) > 0],
+                        [(a[copy], b[copy]) for atom, a, b in sides if signs.get(atom, 1) < 0],
+                    )
+                    for copy in range(strand.copies)
+                ]
+            )
+            if np.linalg.cond(mapped).max() < _CONDITION:
+                self.solvers[strand.space] = "rotation, least squares"
+                yield (Transform(space=strand.space, matrix=torch.from_numpy(mapped)),)
+
+    def scales(self, state: State) -> AnyMove:
+        """Return scales under which the state is nearer, by least squares (Levenberg and Marquardt)."""
+        import numpy as np
+        import torch
+
+        def flat(given: State) -> Array:
+            return torch.cat([given[key_of(name)].flatten() for name in self.names]).numpy()
+
+        assert self.stretch is not None
+        numbers = nearest_scales(flat(self.target), flat(state), self.stretch.matrix)
+        return Multiply(given=self.stretch.amounts(torch.from_numpy(np.asarray(numbers))), sign=False)
+
+
+def _squares(values: Tensor, axes: list[int]) -> Array:
+    """Return an array as [others, n, n], its two axes of one wire last."""
+    moved = values.movedim(axes, (0, 1))
+    return moved.reshape(*moved.shape[:2], -1).permute(2, 0, 1).numpy()
+
+
+def _each(d: Derivation, direction: Direction) -> Iterator[Amounts]:
+    """Yield a direction at each combination of its indices."""
+    for indices in product(*(range(d.spaces.sizes[space]) for space in direction.spaces)):
+        yield unit(d, direction, indices)
+
+
+class _Patterns:
+    """The ways in which the signs of one unit of a wire may flip: `signs` at each place, by its first atom."""
+
+    def __init__(self, d: Derivation, strand: Strand) -> None:
+        self.d = d
+        self.strand = strand
+        self.basis = along(d, d.signs, strand) if d.groups[strand.space] == "monomial" else []
+        known: dict[tuple[float, ...], tuple[int, ...]] = {}
+        for uses in product((0, 1), repeat=len(self.basis)):
+            signs = tuple(self.sign(uses, (*outer, *atoms)) for atoms, outer in strand.places)
+            own = [
+                sign
+                for sign, (atoms, _) in zip(signs, strand.places, strict=True)
+                if d.related.carriers[atoms[0].tensor].kind == "weight"
+            ]
+            known.setdefault(tuple(own), uses)
+        self.uses = list(known.values())
+        self.signs = [
+            {atoms[0]: self.sign(uses, (*outer, *atoms)) for atoms, outer in strand.places}
+            for uses in self.uses
+        ]
+
+    def sign(self, uses: tuple[int, ...], atoms: tuple[Atom, ...]) -> float:
+        wanted = frozenset(atom for atom in atoms if self.d.spaces.sizes[atom] > 1)
+        flips = sum(
+            int(number)
+            for use, one in zip(uses, self.basis, strict=True)
+            for unknown, number in one.solution.items()
+            if use and frozenset(atoms_of(unknown)) == wanted
+        )
+        return -1.0 if flips % 2 else 1.0
+
+    def flips(self, picked: Array) -> Iterator[AnyMove]:
+        """Yield the flips of the patterns picked for the units, [copies, size]."""
+        import torch
+
+        shape = [self.d.spaces.sizes[space] for space in wide(self.d, self.strand)]
+        for number, one in enumerate(self.basis):
+            used = torch.tensor([self.uses[p][number] for p in picked.flatten().tolist()])
+            if bool(used.any()):
+                yield Multiply(given=one.amounts(self.d, used.double().reshape(shape)), sign=True)

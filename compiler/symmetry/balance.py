@@ -1,0 +1,301 @@
+"""The balanced member of an orbit: of all weights that continuous symmetries make of the given ones, the least.
+
+Scales and GL(n) move along their orbit to the least sum of squares of the weights. That minimum is unique up
+to what leaves sums of squares alone: permutations, signs and rotations (Kempf and Ness, 1979). Where all
+weights of a layer may shrink for nothing, because a norm behind it forgets scales, the sum of the logarithms of
+their magnitudes holds against it, so that their root mean square is near 1. What a norm or a softmax forgets
+is taken out, and what shifts move (biases) is made as small as it can be, by least squares.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.symmetry.blocks import Coordinates, along, places
+from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
+from nnspec.compiler.symmetry.moves import (
+    Add,
+    Amounts,
+    Multiply,
+    Shift,
+    State,
+    Transform,
+    key_of,
+    orientations,
+    stored,
+)
+from nnspec.compiler.symmetry.strands import Strand
+from nnspec.compiler.symmetry.wires import label
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ROUNDS = 1000  # of balancing scales and GL wires in turn
+_STILL = 1e-13  # a relative change that is none
+_NEWTON = 100
+_FAR = 2.0  # the largest step of a logarithm of a scale
+_SINGULAR = 1e-10  # of the largest eigenvalue
+
+
+class Balance(Node):
+    """An element that takes weights to the balanced member of their orbit, and what had to be left."""
+
+    element: Element
+    notes: tuple[str, ...]
+
+
+def balance(d: Derivation, state: State) -> Balance:
+    """Return the element that balances weights in double precision."""
+    balancer = _Balancer(d, state)
+    balancer.run()
+    return Balance(element=Element(moves=tuple(balancer.moves)), notes=tuple(balancer.notes))
+
+
+class _Balancer:
+    def __init__(self, d: Derivation, state: State) -> None:
+        self.d = d
+        self.state = state
+        self.moves: list[AnyMove] = []
+        self.notes: list[str] = []
+
+    def move(self, move: AnyMove) -> None:
+        self.moves.append(move)
+        self.state = act(self.d, Element(moves=(move,)), self.state)
+
+    def run(self) -> None:
+        for item in self.d.forgotten:
+            own = self.state[key_of(item.weight)]
+            mean = own if item.axis is None else own.mean(dim=item.axis, keepdim=True)
+            self.move(Add(item=item, added=-mean))
+        self.level_gains()
+        shifted = shifted_keys(self.d, self.state)
+        self.names = [
+            name
+            for name in stored(self.d, self.state)
+            if self.d.related.carriers[name].kind == "weight" and key_of(name) not in shifted
+        ]
+        self.balance()
+        if shifted:
+            self.move(nearest_shift(self.d, self.state, None))
+
+    def level_gains(self) -> None:
+        """Make every gain that folds into the maps behind it 1, so that what acts before it acts there alike."""
+        for fold in self.d.folds:
+            strand = self.d.by_space[fold.behind]
+            for system, sign in ((self.d.signs, True), (self.d.scales, False)):
+                for direction in along(self.d, system, strand):
+                    coordinates = Coordinates(self.d, [direction])
+                    moved = coordinates.rows(fold.gain).diagonal()
+                    if len(moved) == coordinates.count and bool(moved.all()):
+                        gain = self.state[key_of(fold.gain)]
+                        numbers = (gain < 0).double() if sign else -gain.abs().log() / float(moved[0])
+                        self.move(Multiply(given=coordinates.amounts(numbers), sign=sign))
+                        break
+
+    # ------------------------------------------------------------------------------------ scales and GL
+
+    def balance(self) -> None:
+        scales = Scales(self.d, self.names)
+        wires = [strand for strand in self.d.of_group("linear", "complex") if self.regular(strand)]
+        for _ in range(_ROUNDS):
+            change = 0.0
+            if scales.count:
+                numbers = scales.least(self.state)
+                change = max(change, float(numbers.abs().max()))
+                self.move(Multiply(given=scales.amounts(numbers), sign=False))
+            for strand in wires:
+                matrix = self.even(strand)
+                change = max(change, float((matrix - _identity(matrix)).abs().max()))
+                self.move(Transform(space=strand.space, matrix=matrix))
+            if change < _STILL or not wires:
+                return
+        self.notes.append(f"the balance of its GL wires was not found in {_ROUNDS} rounds")
+
+    def grams(self, strand: Strand) -> tuple[Tensor, Tensor]:
+        """Return the sums of products along a wire [copies, n, n], of what moves with it and of what moves dually."""
+        import torch
+
+        signs = orientations(self.d, strand)
+        shape = (strand.copies, strand.size, strand.size)
+        found = {sign: torch.zeros(shape, dtype=torch.float64) for sign in (1, -1)}
+        for atom, rows in places(self.d, strand, self.state, self.names):
+            found[-1 if signs.get(atom, 1) < 0 else 1] += rows @ rows.mT
+        return found[1], found[-1]
+
+    def regular(self, strand: Strand) -> bool:
+        """Whether a wire is spanned by what it is made from and by what reads it."""
+        import torch
+
+        linear_algebra: Any = torch.linalg
+        for gram in self.grams(strand):
+            values = linear_algebra.eigvalsh(gram)
+            if self.d.groups[strand.space] == "complex":
+                values = values.sum(dim=-1, keepdim=True)
+            if bool((values[..., 0] <= _SINGULAR * values[..., -1]).any()):
+                name = self.d.related.carriers[strand.space.tensor].shown
+                self.notes.append(
+                    f"{label(self.d, strand)} of {name} is left as it is: the wire is wider than what is mapped "
+                    "into it or read from it, and has no least member"
+                )
+                return False
+        return True
+
+    def even(self, strand: Strand) -> Tensor:
+        """Return the matrix after which both Grams are equal: P A P = B for P = M' M, M symmetric."""
+        ours, theirs = self.grams(strand)
+        if self.d.groups[strand.space] == "complex":  # only what is alike in both parts is a complex number
+            ratio = _trace(theirs) / _trace(ours)
+            return ratio[:, None, None] ** 0.25 * _identity(ours)
+        root, inverse = power(ours, 0.5), power(ours, -0.5)
+        return power(inverse @ power(root @ theirs @ root, 0.5) @ inverse, 0.5)
+
+
+def shifted_keys(d: Derivation, state: State) -> set[str]:
+    """Return the keys of what shifts move."""
+    import torch
+
+    shifts = Coordinates(d, list(directions(d, d.shifts)))
+    random = torch.Generator().manual_seed(0)
+    numbers = torch.randn(shifts.count, generator=random, dtype=torch.float64)
+    moved = Shift(given=shifts.amounts(numbers)).apply(d, state)
+    return {key for key, tensor in moved.items() if not torch.equal(tensor, state[key])}
+
+
+def nearest_shift(d: Derivation, state: State, target: State | None) -> Shift:
+    """Return the shift that brings what it moves nearest to another state's, or (None) to zero."""
+    import torch
+
+    shifts = Coordinates(d, list(directions(d, d.shifts)))
+    keys = sorted(shifted_keys(d, state))
+
+    def flat(given: State) -> Tensor:
+        return torch.cat([given[key].flatten() for key in keys])
+
+    before = flat(state)
+    columns = [
+        flat(Shift(given=shifts.amounts(one)).apply(d, state)) - before
+        for one in torch.eye(shifts.count, dtype=torch.float64)
+    ]
+    wanted = -before if target is None else flat(target) - before
+    return Shift(given=shifts.amounts(least_squares(torch.stack(columns, dim=1), wanted)))
+
+
+class Scales(Coordinates):
+    """All scales of some weights as numbers, and the least sum of squares over them."""
+
+    def __init__(self, d: Derivation, names: list[str]) -> None:
+        super().__init__(d, list(directions(d, d.scales)))
+        from scipy.sparse import vstack
+
+        self.names = names
+        self.still = self._still()
+        parts = [self.rows(name) for name in names]
+        self.matrix: Any = vstack(parts).tocsr() if parts and self.count else None
+        if self.matrix is None or self.matrix.nnz == 0:
+            self.count = 0
+        else:
+            self.held = self._held()
+
+    def rows(self, name: str) -> Any:
+        found = super().rows(name)
+        return found @ self.still if self.count else found
+
+    def amounts(self, numbers: Tensor) -> Amounts:
+        import torch
+
+        return super().amounts(torch.from_numpy(self.still @ numbers.numpy()))
+
+    def _still(self) -> Any:
+        """Return the map to numbers under which gains that fold stay: what moves them is undone behind them."""
+        from scipy.sparse import eye_array
+
+        found: Any = eye_array(self.count).tolil()
+        for fold in self.d.folds:
+            rows = super().rows(fold.gain).tocsc()
+            own = [
+                place
+                for start, one, shape in zip(self.starts, self.directions, self.shapes, strict=False)
+                if one.spaces == (fold.behind,) and rows[:, [start]].nnz
+                for place in range(start, start + prod(shape))
+            ][: rows.shape[0]]
+            if own:
+                found[own, :] = -rows.toarray() / rows[:, own].diagonal()[:, None]
+                found[:, own] = 0
+        return found.tocsr()
+
+    def _held(self) -> Any:
+        """Return for each entry whether its tensor could shrink to nothing while no other grows.
+
+        By symmetry under permutations that is so for all indices alike, so that common scales decide it.
+        """
+        import numpy as np
+        from scipy.optimize import linprog
+
+        parts = [self.rows(name)[:, self.common].toarray() for name in self.names]
+        kinds = [np.unique(part, axis=0) for part in parts]
+        stacked = np.concatenate(kinds)
+        bounds = np.concatenate([np.zeros(len(stacked)), np.ones(len(stacked))])
+        limits = np.concatenate([stacked, -stacked])
+        found: list[Any] = []
+        for part, kind in zip(parts, kinds, strict=True):
+            solved = linprog(kind.sum(axis=0), A_ub=limits, b_ub=bounds, bounds=(None, None))
+            found.append(np.full(len(part), bool(solved.fun < -1e-9)))
+        return np.concatenate(found)
+
+    def least(self, state: State) -> Tensor:
+        """Return the numbers of the least sum of squares, by Newton's method on a convex function."""
+        import numpy as np
+        import torch
+
+        values = torch.cat([state[key_of(name)].detach().flatten() for name in self.names]).numpy() ** 2
+        held = self.matrix.T @ self.held.astype(float)
+        numbers = np.zeros(self.count)
+        level = self._height(values, held, numbers)
+        for _ in range(_NEWTON):
+            terms = values * np.exp(2 * (self.matrix @ numbers))
+            slope = 2 * (self.matrix.T @ terms - held)
+            curve = (self.matrix.T @ (self.matrix * (4 * terms)[:, None])).toarray()
+            step = -np.linalg.lstsq(curve, slope, rcond=1e-13)[0]
+            step *= min(1.0, _FAR / max(float(np.abs(self.matrix @ step).max()), 1e-300))
+            while self._height(values, held, numbers + step) > level + 1e-15 * abs(level):
+                step /= 2
+            numbers = numbers + step
+            level = self._height(values, held, numbers)
+            if float(np.abs(step).max()) < 1e-15:
+                break
+        return torch.from_numpy(numbers)
+
+    def _height(self, values: Any, held: Any, numbers: Any) -> float:
+        import numpy as np
+
+        return float((values * np.exp(2 * (self.matrix @ numbers))).sum() - 2 * held @ numbers)
+
+
+def power(matrix: Tensor, exponent: float) -> Tensor:
+    """Return a power of a symmetric matrix without negative eigenvalues."""
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    values, vectors = linear_algebra.eigh((matrix + matrix.mT) / 2)
+    return (vectors * (values.clamp(min=0.0) ** exponent).unsqueeze(-2)) @ vectors.mT
+
+
+def least_squares(matrix: Tensor, target: Tensor) -> Tensor:
+    """Return the shortest x of least |matrix x - target|."""
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    return linear_algebra.pinv(matrix, rtol=_SINGULAR) @ target
+
+
+def _identity(matrix: Tensor) -> Tensor:
+    import torch
+
+    return torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).sum(dim=-1)

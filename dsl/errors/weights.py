@@ -1,0 +1,73 @@
+"""Errors of weights that are compared, brought together or moved along their orbit (N0962 to N0969)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class NotNumbers(Error):
+    code = "N0962"
+    title = "weights that are not numbers"
+    message = "{where}: `{name}` holds {count} entries that are not finite"
+    help = (
+        "a training that diverged leaves such weights: lower its learning rate, or take an earlier checkpoint"
+    )
+    explain = """Weights with infinite entries or NaN have no distance from others and no normal form."""
+
+
+class OtherTensors(Error):
+    code = "N0963"
+    title = "weights of another spec"
+    message = "{where} does not hold the weights of `{network}`: {difference}"
+    help = "choose the network and the parameters that the weights are of, with `--network` and `-p`"
+    explain = """The tensors of a run or of a file must have the names and shapes that the network has. The message
+lists those that are missing, those that the network does not have, and those of another shape."""
+
+
+class OtherArchitecture(Error):
+    code = "N0964"
+    title = "different architectures"
+    message = "`{first}` and `{second}` are not one architecture: {difference}"
+    help = (
+        "only weights of one architecture can be aligned; `nnspec equivalent` compares specs without weights"
+    )
+    explain = """Alignment moves the weights of one network by permutations, signs, scales and rotations of its
+wires. Two networks whose operations, sizes or connections differ have no such wires in common."""
+
+
+class TooLargeToEnumerate(Error):
+    code = "N0965"
+    title = "a group too large to enumerate"
+    message = (
+        "the component group of {network} has about 10^{digits} elements, and at most {limit} are enumerated"
+    )
+    help = "leave `enumerate` out: the order is known without counting, and orbits are found by `canonical` and `align`"
+    explain = """The size of the orbit of given weights is the order of the group over that of their stabiliser.
+Counting it element by element is meant for small networks, where it checks what was derived."""
+
+
+class OneMember(Error):
+    code = "N0966"
+    title = "nothing to compare with"
+    message = "`{pass_name}` compares two seeds of an experiment, and there {count}"
+    help = "{help}"
+    explain = """A pass that compares trained networks takes two of the seeds that an experiment was trained with.
+Weights of other runs or files are compared by the commands `nnspec align`, `nnspec merge` and `nnspec equivalent`."""
+
+
+class NeedsTraining(Error):
+    code = "N0967"
+    title = "needs an experiment"
+    message = "`{pass_name}` needs the data, the loss and the learning rule of an experiment, and `{target}` is a network"
+    help = "analyse an experiment of the file: `analyze EXPERIMENT {{ {pass_name} }}`"
+    explain = """Some analyses take steps of training or measure a loss. They are asked of an experiment, which says
+on which data and how."""
+
+
+class NoWeightsThere(Error):
+    code = "N0968"
+    title = "no weights there"
+    message = "`{name}` has no weights to read: {why}"
+    help = "write the folder of a run, `runs/NAME-HASH`, with `:SEED` behind it for one of its seeds, or a .safetensors file"
+    explain = """Where a command compares weights, each is named by the folder of a run, with the seed behind a
+colon (the first of its seeds otherwise), or by a file that holds tensors by their state-dict keys."""

@@ -1,0 +1,54 @@
+"""Small networks with every kind of symmetry, for the tests of elements and of what they are used for."""
+
+from __future__ import annotations
+
+
+def net(body: str, shape: str = "real[4]") -> str:
+    return f"network n {{\n  input x: {shape}\n  {body}\n}}\n"
+
+
+NETS = {
+    "tanh": net("output y = x -> dense(5) -> tanh -> dense(6) -> tanh -> dense(3)"),
+    "relu": net("output y = x -> dense(5) -> relu -> dense(6) -> leaky_relu -> dense(3)"),
+    "linear": net("output y = x -> dense(6) -> dense(5) -> dense(3)"),
+    "residual": net(
+        "h = x -> dense(6)\n  a = h + (h -> dense(5) -> tanh -> dense(6))\n  output y = a -> dense(3)"
+    ),
+    "tied": net(
+        "output y = x -> dense(3, bias = false) as e -> dense(4, bias = false) as d\n"
+        "  constrain d.weight: tied(e.weight, transpose = true)"
+    ),
+    "twice": net(
+        "shared w = dense(4)\n  h = x -> dense(4) -> leaky_relu -> w -> leaky_relu -> w -> leaky_relu\n  output y = h -> dense(2)"
+    ),
+    "batchnorm": net("output y = x -> dense(5) -> batchnorm -> relu -> dense(3)"),
+    "layernorm": net("output y = x -> dense(5) -> layernorm(affine = false) -> dense(3) -> softmax"),
+    "rmsnorm": net("output y = x -> dense(5) -> rmsnorm(affine = false) -> dense(3)"),
+    "squared": "constraint squared { w => w * abs(w) }\n"
+    + net("output y = x -> dense(4) as b -> relu -> dense(3)\n  constrain b.weight: squared"),
+    "convolution": net(
+        "output y = x -> conv2d(4, kernel = 3) -> relu -> maxpool(2) -> flatten -> dense(3)", "real[2, 8, 8]"
+    ),
+    "joined": net(
+        "a = x -> dense(5) -> tanh\n  b = x -> dense(4) -> relu\n  output y = concat(a, b) -> dense(3)"
+    ),
+    "layernorm with gain": net("output y = x -> dense(5) -> layernorm -> dense(3) -> tanh -> dense(2)"),
+    "rmsnorm with gain": net("output y = x -> dense(4) -> rmsnorm -> dense(5) -> tanh -> dense(2)"),
+    "stream": net(
+        "h = x -> dense(4)\n  a = h + (h -> layernorm -> dense(5) -> gelu -> dense(4))\n  output y = a -> dense(5)"
+    ),
+    "heads": net(
+        'q = x -> dense(6) -> rearrange("t (h d) -> h t d", h = 2)\n'
+        '  k = x -> dense(6) -> rearrange("t (h d) -> h t d", h = 2)\n'
+        '  v = x -> dense(4) -> rearrange("t (h d) -> h t d", h = 2)\n'
+        '  output y = attention(q, k, v) -> rearrange("h t d -> t (h d)") -> dense(4)',
+        "real[5, 4]",
+    ),
+    "rotary heads": net(
+        'q = x -> dense(8, bias = false) -> rearrange("t (h d) -> h t d", h = 2) -> rotary\n'
+        '  k = x -> dense(8, bias = false) -> rearrange("t (h d) -> h t d", h = 2) -> rotary\n'
+        '  v = x -> dense(4) -> rearrange("t (h d) -> h t d", h = 2)\n'
+        '  output y = attention(q, k, v) -> rearrange("h t d -> t (h d)") -> dense(4)',
+        "real[5, 4]",
+    ),
+}

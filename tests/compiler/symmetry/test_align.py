@@ -1,0 +1,147 @@
+"""Alignment: planted elements are found, exactly without noise, and the solvers agree with scipy and brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import quadratic_assignment
+from symmetric_nets import NETS, net
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.align import align, weight_keys
+from nnspec.compiler.symmetry.elements import act, random_element
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.guards import random_state
+from nnspec.compiler.symmetry.matching import (
+    Assignment,
+    Quadratic,
+    assigned,
+    nearest_scales,
+    quadratically_assigned,
+    rotation,
+    two_sided_map,
+)
+
+Build = Callable[..., Graph]
+
+PLANTED = {name: text for name, text in NETS.items() if name != "linear"} | {
+    "deep batchnorm": net(
+        "output y = x -> dense(15) -> batchnorm -> relu -> dense(12) -> batchnorm -> relu -> dense(3)"
+    ),
+    "recurrent": net(
+        "shared w = dense(12)\n  h = x -> dense(12) -> tanh -> w -> tanh -> w -> tanh\n  output y = h -> dense(2)"
+    ),
+    "recurrent relu": net(
+        "shared w = dense(12)\n  h = x -> dense(12) -> relu -> w -> relu -> w -> relu\n  output y = h -> dense(2)"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_element_is_undone(build: Build, name: str) -> None:
+    group = symmetry_group(graph := build(PLANTED[name]))
+    state = random_state(graph, group, 1)
+    for seed in range(3):
+        planted = random_element(group, seed)
+        found = align(group, state, act(group.derivation, planted, state), seed=seed)
+        assert found.after < 1e-12 < found.before
+        torch.testing.assert_close(found.state, state, rtol=1e-9, atol=1e-9)  # buffers too
+        moves = planted.then(found.element)
+        for wire in group.wires:
+            if group.derivation.groups[wire.space] == "monomial":
+                assert moves.permutation(wire.space, wire.size) == tuple(range(wire.size))
+
+
+@pytest.mark.parametrize("name", ["relu", "residual", "convolution", "deep batchnorm", "recurrent"])
+def test_a_noisy_copy_is_brought_as_near_as_its_noise(build: Build, name: str) -> None:
+    group = symmetry_group(graph := build(PLANTED[name]))
+    state = random_state(graph, group, 1)
+    random = torch.Generator().manual_seed(0)
+    noisy = dict(state)
+    for key in weight_keys(group.derivation, state):
+        noisy[key] = state[key] + 0.1 * torch.randn(state[key].shape, generator=random, dtype=torch.float64)
+    gap = sum(float(((noisy[k] - state[k]) ** 2).sum()) for k in state)
+    size = sum(float((state[k] ** 2).sum()) for k in weight_keys(group.derivation, state))
+    found = align(group, state, act(group.derivation, random_element(group, 5), noisy))
+    assert found.after <= 1.05 * (gap / size) ** 0.5
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_twenty_of_twenty_planted_permutations_of_a_square_matrix(signed: bool) -> None:
+    """60 x 60, where coordinate-wise linear assignment finds 1 of 20."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        ours = random.normal(size=(1, 60, 60))
+        signs = random.choice([-1.0, 1.0], 60) if signed else np.ones(60)
+        planted = Assignment(random.permutation(60), signs)
+        theirs = planted.matrix().T @ ours @ planted.matrix()
+        found = quadratically_assigned(Quadratic(np.zeros((60, 60)), ours, theirs, signed), 4, 0)
+        assert (found.order == planted.order).all()
+        assert abs(found.signs @ planted.signs) == 60  # all flipped together is the same
+
+
+def test_without_a_linear_term_the_value_is_that_of_scipy() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(5):
+        ours, theirs = random.normal(size=(2, 15, 15))
+        problem = Quadratic(np.zeros((15, 15)), ours[None], theirs[None])
+        found = quadratically_assigned(problem, 10, 0)
+        known = quadratic_assignment(
+            ours, theirs, options={"maximize": True, "rng": np.random.default_rng(0)}
+        )
+        value = float((ours * theirs[np.ix_(found.order, found.order)]).sum())
+        assert np.isclose(problem.value(found.matrix()), value)
+        assert value >= known.fun - 1e-9  # the middle is one of its starts
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_small_problems_are_solved_as_by_trying_all(signed: bool) -> None:
+    random = np.random.default_rng(2)
+    for _ in range(5):
+        problem = Quadratic(
+            random.normal(size=(4, 4)), random.normal(size=(2, 4, 4)), random.normal(size=(2, 4, 4)), signed
+        )
+        choices = list(product((1.0, -1.0), repeat=4)) if signed else [(1.0,) * 4]
+        every = [
+            Assignment(np.array(order), np.array(signs))
+            for order in permutations(range(4))
+            for signs in choices
+        ]
+        best = max(problem.value(one.matrix()) for one in every)
+        assert problem.value(quadratically_assigned(problem, 400 if signed else 40, 0).matrix()) > best - 1e-9
+        linear = max(float((problem.linear * one.matrix()).sum()) for one in every)
+        found = assigned(problem.linear, signed).matrix()
+        assert np.isclose(float((problem.linear * found).sum()), linear)
+
+
+def test_rotations_and_maps_are_recovered() -> None:
+    random = np.random.default_rng(3)
+    turned, _ = np.linalg.qr(random.normal(size=(4, 4)))
+    units = random.normal(size=(4, 9))
+    assert np.allclose(rotation(turned @ units @ units.T), turned)
+    # A wire of 4 made from 2 numbers and read by 3: neither side alone decides the map.
+    matrix = random.normal(size=(4, 4))
+    made, read = random.normal(size=(4, 2)), random.normal(size=(4, 3))
+    ours = matrix @ made, np.linalg.inv(matrix).T @ read
+    found = two_sided_map([(ours[0], made)], [(ours[1], read)])
+    assert np.allclose(found @ made, ours[0]) and np.allclose(found.T @ ours[1], read)
+
+
+def test_scales_are_fitted() -> None:
+    from scipy.sparse import csr_array
+
+    random = np.random.default_rng(4)
+    matrix = csr_array(np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]]))
+    theirs, x = random.normal(size=4), np.array([0.4, -0.7])
+    assert np.allclose(nearest_scales(theirs * np.exp(matrix @ x), theirs, matrix), x)
+
+
+def test_what_is_found_does_not_depend_on_chance(build: Build) -> None:
+    group = symmetry_group(graph := build(PLANTED["recurrent"]))
+    ours, theirs = (random_state(graph, group, seed) for seed in (1, 2))
+    first, second = (align(group, ours, theirs, seed=3) for _ in range(2))
+    assert first.after == second.after < first.before
