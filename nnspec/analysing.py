@@ -114,4 +114,4 @@ def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:
     plan = prepare(analysis.experiment, options.data_root or spec.folder, options.device)
     path = find_run(options.out, plan)
     states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
-    return Subject(graph=plan.graph, states=states, experiment=plan.experiment)
+    return Subject(graph=plan.graph, states=states, experiment=plan.experiment, plan=plan)

@@ -7,12 +7,15 @@ returns a `Result`; it changes nothing. What it computes is JSON; tables and plo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.ir import Graph
 from nnspec.dsl.catalog import Argument, Entry
 from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from nnspec.compiler.runtime.plan import Plan
 
 Cell: TypeAlias = "str | int | float | None"
 
@@ -23,6 +26,7 @@ class Subject(Node):
     graph: Graph
     states: tuple[dict[str, Any], ...] = ()  # state dicts of torch tensors; () at initialisation
     experiment: Experiment | None = None
+    plan: Plan | None = None  # the experiment with its data, ready to train
 
 
 class Table(Node):

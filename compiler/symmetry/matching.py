@@ -193,12 +193,12 @@ def nearest_scales(ours: Array, theirs: Array, matrix: Array) -> Array:
         curve = (matrix.T @ (matrix * (moved**2)[:, None])).toarray()
         slope = matrix.T @ (moved * (ours - moved))
         scale = damping * max(float(curve.diagonal().max()), 1e-300)
-        step = np.linalg.solve(curve + scale * np.eye(len(x)), slope)
+        step = np.linalg.lstsq(curve + scale * np.eye(len(x)), slope, rcond=1e-13)[0]
         if np.abs(matrix @ step).max() < 1e-14:
             break
         closer = float(((ours - theirs * np.exp(matrix @ (x + step))) ** 2).sum())
         if closer < gap:
-            x, gap, damping = x + step, closer, damping / 5
+            x, gap, damping = x + step, closer, max(damping / 5, 1e-12)
         else:
             damping *= 5
     return x

@@ -87,6 +87,14 @@ class NothingCalled(Error):
 constraint, a rule, an optimizer, a data set, an analysis pass. Without a word it lists them all."""
 
 
+class NothingToCompare(Error):
+    code = "N0990"
+    title = "nothing to compare with"
+    message = "`nnspec equivalent` compares two things, and {file} alone is given"
+    help = "name two sets of weights, `nnspec equivalent {file} A B`, or another spec, `--with FILE`"
+    explain = """Two sets of weights of one spec are compared, or two specs with or without weights."""
+
+
 class NothingToAnalyse(Error):
     code = "N0992"
     title = "nothing to analyse"
