@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
+from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.blocks import along, blocks, places, wide
 from nnspec.compiler.symmetry.canonical import canonical, exact
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
@@ -25,7 +26,6 @@ from nnspec.compiler.symmetry.elements import (
     random_element,
     unit,
 )
-from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.matching import (
     Array,
     Quadratic,

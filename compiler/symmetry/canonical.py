@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.blocks import Coordinates, along, blocks, places, wide
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import (
@@ -21,7 +22,6 @@ from nnspec.compiler.symmetry.elements import (
     centred_basis,
     directions,
 )
-from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.moves import Multiply, Permute, State, Transform, key_of, stored
 from nnspec.compiler.symmetry.parity import carried, chosen, masks_of
 from nnspec.compiler.symmetry.record import SymmetryGroup

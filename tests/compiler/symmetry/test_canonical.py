@@ -10,9 +10,9 @@ import torch
 from symmetric_nets import NETS, net
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.canonical import canonical
 from nnspec.compiler.symmetry.elements import act, random_element
-from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import idealised, largest_change, random_state
 
