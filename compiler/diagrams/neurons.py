@@ -17,6 +17,7 @@ from nnspec.compiler.diagrams.labels import quoted
 from nnspec.compiler.diagrams.themes import FONT, THEMES, WIRES
 from nnspec.compiler.ir import Graph, instances, state_key
 from nnspec.compiler.relations import Contract, Move, Term
+from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orbits import orbits
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
@@ -56,6 +57,8 @@ class _Neurons:
         self.columns: dict[tuple[Atom, ...], dict[Unit, None]] = {}  # in order of appearance
         self.depth: dict[tuple[Atom, ...], int] = {}
         self.lines: list[Line] = []
+        self.patterned: NeuronGroup | None = None  # what patterns of weights leave
+        self.orbits: dict[Atom, list[list[int]]] = {}
 
     def run(self) -> str:
         self.refuse_large()
@@ -63,6 +66,7 @@ class _Neurons:
         if not self.lines:
             raise SpecError((NoUnits(self.graph.root.span, network=self.graph.name),))
         self.join_columns()
+        self.find_orbits()
         places = self.places()
         names = {unit: f"u{number}" for number, unit in enumerate(places)}
         fill = self.fills()
@@ -106,6 +110,12 @@ class _Neurons:
                 self.spaces.space(atom) for segment in self.spaces.atoms((tensor, axis)) for atom in segment
             ]
         return tuple(found), count
+
+    def find_orbits(self) -> None:
+        from nnspec.compiler.emit.load import initial_state
+
+        self.patterned = neuron_group(self.graph, initial_state(self.graph, 0))
+        self.orbits = orbits(self.group, self.patterned)
 
     # --------------------------------------------------------------------------------------- units and lines
 
@@ -222,7 +232,7 @@ class _Neurons:
         """Return the colour of each index that is exchanged with another."""
         found: dict[tuple[Atom, int], str] = {}
         count = 0
-        for space, classes in orbits(self.group).items():
+        for space, classes in self.orbits.items():
             for orbit in classes:
                 if len(orbit) > 1:
                     colour = self.palette[count % len(self.palette)]
@@ -257,10 +267,18 @@ class _Neurons:
         for number, (column, units) in enumerate(self.columns.items()):
             known = [wires[space] for space in column if space in wires]
             name = " × ".join(wire.name for wire in known) or "positions"
-            acting = " × ".join(wire.group for wire in known if not wire.is_fixed) or f"{len(units)} fixed"
+            acting = " × ".join(wire.group for wire in known if not wire.is_fixed)
+            acting = acting or self.count_orbits(column, len(units))
             x, y = places[next(iter(units))]
             label = f'<{escape(name)}<br/><font color="{self.theme.faint}" point-size="9">{escape(acting)}</font>>'
             yield f'  h{number} [pos="{x:.3f},{y + 0.42:.3f}!", shape=plaintext, style="", fixedsize=false, label={label}]'
+
+    def count_orbits(self, column: tuple[Atom, ...], units: int) -> str:
+        """Say how the units of a column fall into orbits, where no plain group acts on them."""
+        counts = [len(self.orbits[space]) for space in column if space in self.orbits]
+        if all(len(orbit) == 1 for space in column for orbit in self.orbits.get(space, ())):
+            return f"{units} fixed"
+        return "1 orbit" if counts == [1] else f"{max(counts)} orbits"
 
     def legend(self, units: int) -> list[str]:
         count = sum(not line.same for line in self.lines)
@@ -268,6 +286,11 @@ class _Neurons:
             f"<br/><b>{escape(self.graph.name)}</b>: {units} units, {count:,} connections. "
             "Units of one colour are exchanged by the symmetry group; open ones are not."
         )
+        if self.patterned is not None:
+            own = self.patterned
+            order = f"10^{own.log10_lower:.1f}" if own.order is None else f"{own.order:,}"
+            least = "" if own.exact else "at least "
+            text += f"<br/>{least}{order} permutations of units keep the patterns of the weights"
         return [f'  labelloc=b; label=<<font color="{self.theme.text}">{text}</font>>']
 
 

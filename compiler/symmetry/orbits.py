@@ -1,20 +1,61 @@
 """Which indices of a wire the group exchanges.
 
-In: a derived group. Out: for each space that weights have, its indices in orbits of the component group.
+In: a derived group, and where patterns of weights tell units apart, the permutations that keep these. Out: for each
+space that weights have, its indices in orbits of the component group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from nnspec.compiler.symmetry.neurons import NeuronGroup
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 
 
-def orbits(group: SymmetryGroup) -> dict[Atom, list[list[int]]]:
+def orbits(group: SymmetryGroup, neurons: NeuronGroup | None = None) -> dict[Atom, list[list[int]]]:
     """Return the orbits of the indices of every space that weights have."""
     d = group.derivation
     found: dict[Atom, list[list[int]]] = {}
     for space in d.used:
         size = d.spaces.sizes[space]
-        still = d.by_space[space].is_fixed or d.groups[space] == "fixed"
-        found[space] = [[index] for index in range(size)] if still else [list(range(size))]
+        patterned = None if neurons is None else _among(neurons, group, space)
+        if patterned is not None and neurons is not None:
+            moves = [orders[patterned] for orders in neurons.generators if patterned in orders]
+            found[space] = classes(size, moves)
+        elif d.by_space[space].is_fixed or d.groups[space] == "fixed":
+            found[space] = [[index] for index in range(size)]
+        else:
+            found[space] = [list(range(size))]
     return found
+
+
+def classes(size: int, permutations: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the orbits of what some permutations generate."""
+    first = list(range(size))
+
+    def root(index: int) -> int:
+        while first[index] != index:
+            first[index] = first[first[index]]
+            index = first[index]
+        return index
+
+    for permutation in permutations:
+        for new, old in enumerate(permutation):
+            first[root(old)] = root(new)
+    found: dict[int, list[int]] = {}
+    for index in range(size):
+        found.setdefault(root(index), []).append(index)
+    return list(found.values())
+
+
+def _among(neurons: NeuronGroup, group: SymmetryGroup, space: Atom) -> Atom | None:
+    """Return the space of the graph of neurons that this one is, None if patterns do not touch it."""
+    other, own = neurons.all_spaces, group.derivation.spaces
+    for atom in group.derivation.weight_atoms[space]:
+        axis = (atom.tensor, atom.axis)
+        if axis in other.layouts and other.layouts[axis] == own.layouts[axis]:
+            same = other.space(atom)
+            if same in neurons.spaces:
+                return same
+    return None

@@ -165,8 +165,40 @@ def test_lines_are_the_entries_that_a_mask_leaves(build: Build) -> None:
     assert f"14 units, {banded + 21} connections" in dot
 
 
-def test_kernels_of_a_superposition_are_told(build: Build) -> None:
-    assert neurons(build, SUPERPOSITION).count(" -> ") == 21 + 21 + 7
+def test_patterns_leave_orbits(build: Build) -> None:
+    """Seven terms are permuted as wholes: the units that read one input and lead to a term each are an orbit."""
+    dot = neurons(build, SUPERPOSITION)
+    assert dot.count(" -> ") == 21 + 21 + 7
+    columns = list(units(dot).values())
+    assert [len(column) for column in columns] == [3, 21, 7, 1]
+    assert sorted(columns[1].count(colour) for colour in set(columns[1])) == [7, 7, 7]
+    assert len(set(columns[2])) == 1 and "#ffffff" not in columns[1] + columns[2]
+    assert "3 orbits" in dot and "5,040 permutations of units" in dot
+
+
+def test_orbits_are_those_of_what_permutations_generate() -> None:
+    """Compared with the closure of the generated group, for random permutations of six."""
+    import random
+
+    from nnspec.compiler.symmetry.orbits import classes
+
+    draw = random.Random(0)
+    for _ in range(30):
+        moves = [tuple(draw.sample(range(6), 6)) for _ in range(draw.randint(0, 2))]
+        if draw.random() < 0.5:  # most permutations move everything: swap two
+            one, other = draw.sample(range(6), 2)
+            moves = [tuple({one: other, other: one}.get(index, index) for index in range(6))]
+        elements = {tuple(range(6))}
+        waiting = list(elements)
+        while waiting:
+            element = waiting.pop()
+            for move in moves:
+                other = tuple(element[index] for index in move)
+                if other not in elements:
+                    elements.add(other)
+                    waiting.append(other)
+        wanted = {frozenset(element[index] for element in elements) for index in range(6)}
+        assert set(map(frozenset, classes(6, moves))) == wanted
 
 
 def test_too_many_units_are_refused_before_they_are_made(build: Build) -> None:
