@@ -1,38 +1,45 @@
-"""The graph of neurons: permutations of the units of wires whose weights have patterns.
+"""Permutations of neurons: of the units of wires whose weights have patterns.
 
-In: a typed graph, and a state where masks are drawn or values frozen. Out: `NeuronGroup`. Its graph has the units
-of every wire that a pattern touches as vertices, in the colour of the wire; where a weight's entries fall into
-classes, those that are not of the most common class are edges. Axes of a weight along which nothing may be
-permuted enter the classes, position by position. Units of wires that no pattern touches are not in it: they are
-permuted at will, and counted with their wires.
+In: a typed graph, and a state where masks are drawn or values frozen. Out: `NeuronGroup`, the automorphisms of the
+graph of neurons. Units of wires that no pattern touches are not in it: they are permuted at will, and counted
+with their wires.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from itertools import product
 from math import lgamma, log, prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.kinds import kinds
 from nnspec.compiler.symmetry.maps import action_of
-from nnspec.compiler.symmetry.patterns import Array, Pattern, patterns
+from nnspec.compiler.symmetry.neuron_graph import NeuronGraph, neuron_graph
+from nnspec.compiler.symmetry.patterns import Pattern, patterns
 from nnspec.compiler.symmetry.relate import Related, relate_graph
-from nnspec.compiler.symmetry.spaces import Atom, Spaces
+from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces
 from nnspec.compiler.symmetry.strands import strands
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.symmetry.refinement import ColouredGraph
 
-Orders = dict[Atom, tuple[int, ...]]  # for each space that moves: new unit i is the old one at place i
+class Shuffle(Node):
+    """Units permuted and their signs flipped: new unit i of a space is the old one at place `orders[space][i]`.
+
+    `flips` are 1 or -1 for each new unit. Spaces that are not named stay as they are.
+    """
+
+    orders: dict[Atom, tuple[int, ...]]
+    flips: dict[Atom, tuple[int, ...]]
 
 
 class NeuronGroup(Node):
-    """The permutations that keep all patterns, between two bounds: log10 of their number.
+    """The permutations (with flips, where asked for) that keep all patterns, between two bounds: log10 of their number.
 
     `generators` generate what the lower bound counts. `spaces` are those of `all_spaces` whose units it permutes.
     """
@@ -43,15 +50,9 @@ class NeuronGroup(Node):
     order: int | None  # None when large, or not known
     exact: bool
     how: str
-    generators: tuple[Orders, ...]
+    generators: tuple[Shuffle, ...]
     all_spaces: Spaces
-
-
-class NeuronGraph(Node):
-    """A coloured graph whose first vertices are units: those of a space from `begins` on."""
-
-    graph: ColouredGraph
-    begins: dict[Atom, int]
+    flipping: dict[Atom, frozenset[Atom]]  # by space, where a flip of a unit acts
 
 
 def neuron_group(
@@ -70,7 +71,8 @@ def neuron_group(
     from nnspec.compiler.symmetry.automorphisms import BUDGET, automorphisms
 
     spaces = Spaces(_let_through(relate_graph(graph), known))
-    made = neuron_graph(spaces, known)
+    flipping = flips_of(spaces) if values else {}
+    made = neuron_graph(spaces, known, frozenset(flipping) if values else None)
     found = automorphisms(made.graph, BUDGET if budget is None else budget)
     wider = _acting_apart(spaces, made.begins)
     return NeuronGroup(
@@ -80,133 +82,49 @@ def neuron_group(
         order=None if wider else found.order,
         exact=found.exact and not wider,
         how=found.how,
-        generators=tuple(_orders(moved, made.begins, spaces) for moved in found.generators),
+        generators=tuple(_shuffle(moved, made, spaces) for moved in found.generators),
         all_spaces=spaces,
+        flipping=flipping,
     )
 
 
-def act(group: NeuronGroup, orders: Orders, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state with the units of wires permuted; the network computes the same with it."""
+def act(group: NeuronGroup, shuffle: Shuffle, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state with the units of wires permuted and flipped; the network computes the same with it."""
     from nnspec.compiler.symmetry.moves import key_of
 
-    spaces, changed = group.all_spaces, dict(state)
-    for carrier in spaces.related.carriers.values():
+    changed = dict(state)
+    for carrier in group.all_spaces.related.carriers.values():
         key = key_of(carrier.name)
         if carrier.kind in ("weight", "buffer") and key in changed:
             for axis in range(len(carrier.shape)):
-                changed[key] = _permuted(spaces, carrier.name, axis, orders, changed[key])
+                changed[key] = _moved(group, shuffle, (carrier.name, axis), changed[key])
     return changed
 
 
-def _permuted(spaces: Spaces, name: str, axis: int, orders: Orders, tensor: Tensor) -> Tensor:
+def _moved(group: NeuronGroup, shuffle: Shuffle, node: AxisOf, tensor: Tensor) -> Tensor:
+    """Permute and flip a tensor along one axis."""
     import torch
 
-    start, index = 0, list[int]()
-    for segment in spaces.atoms((name, axis)):
+    spaces, start = group.all_spaces, 0
+    index, signs = list[int](), list[int]()
+    for segment in spaces.atoms(node):
         sizes = [spaces.sizes[atom] for atom in segment]
-        ways = [orders.get(spaces.space(atom), tuple(range(spaces.sizes[atom]))) for atom in segment]
         strides = [prod(sizes[place + 1 :]) for place in range(len(sizes))]
-        for chosen in product(*ways):
-            index.append(start + sum(c * s for c, s in zip(chosen, strides, strict=True)))
+        for chosen in product(*map(range, sizes)):
+            place, sign = start, 1
+            for atom, unit, stride in zip(segment, chosen, strides, strict=True):
+                space = spaces.space(atom)
+                place += stride * (shuffle.orders[space][unit] if space in shuffle.orders else unit)
+                if atom in group.flipping.get(space, ()) and space in shuffle.flips:
+                    sign *= shuffle.flips[space][unit]
+            index.append(place)
+            signs.append(sign)
         start += prod(sizes)
-    return tensor.index_select(axis, torch.tensor(index, device=tensor.device))
-
-
-# ------------------------------------------------------------------------------------------------ the graph
-
-
-def neuron_graph(spaces: Spaces, known: Mapping[str, Pattern]) -> NeuronGraph:
-    """Return the coloured graph of the units that patterns touch."""
-    return _Builder(spaces, known).made()
-
-
-class _Builder:
-    def __init__(self, spaces: Spaces, known: Mapping[str, Pattern]) -> None:
-        import numpy
-
-        self.numpy: Any = numpy
-        self.spaces = spaces
-        self.kinds = kinds(spaces)
-        self.blocks = [
-            block for name, pattern in known.items() for block in self.split(name, pattern.classes)
-        ]
-        self.begins: dict[Atom, int] = {}
-        self.size = 0
-        for free, _ in self.blocks:
-            for space in free:
-                if space not in self.begins:
-                    self.begins[space] = self.size
-                    self.size += spaces.sizes[space]
-        self.marks: list[Array] = []  # of units, by weights that have one axis to permute
-        self.edges: list[Array] = []
-        self.entries: list[Array] = []  # colours of vertices that stand for entries
-        self.labels = 0
-
-    def made(self) -> NeuronGraph:
-        from nnspec.compiler.symmetry.refinement import ColouredGraph
-
-        numpy = self.numpy
-        for free, classes in self.blocks:
-            self.add(free, classes)
-        wires = numpy.concatenate(
-            [numpy.full(self.spaces.sizes[s], n) for n, s in enumerate(self.begins)] or [numpy.zeros(0, int)]
-        )
-        units = numpy.unique(numpy.stack((wires, *self.marks)), axis=1, return_inverse=True)[1].reshape(-1)
-        colours = numpy.concatenate((units, *(part + len(units) for part in self.entries)))
-        rows = numpy.concatenate((*self.edges, numpy.zeros((0, 3), dtype=numpy.int64)))
-        graph = ColouredGraph(colours, rows[:, 0], rows[:, 1], rows[:, 2])
-        return NeuronGraph(graph=graph, begins=self.begins)
-
-    def split(self, name: str, classes: Array) -> Iterator[tuple[tuple[Atom, ...], Array]]:
-        """Yield the spaces that may be permuted along a block of a weight, and classes along them."""
-        numpy = self.numpy
-        axes = [self.spaces.atoms((name, axis)) for axis in range(classes.ndim)]
-        for segments in product(*(range(len(axis)) for axis in axes)):
-            block = classes
-            for axis, number in enumerate(segments):
-                sizes = [prod(self.spaces.sizes[a] for a in segment) for segment in axes[axis]]
-                start = sum(sizes[:number])
-                block = block.take(range(start, start + sizes[number]), axis=axis)
-            atoms = [atom for axis, number in zip(axes, segments, strict=True) for atom in axis[number]]
-            block = block.reshape([self.spaces.sizes[atom] for atom in atoms])
-            free = [place for place, atom in enumerate(atoms) if self.is_free(self.spaces.space(atom))]
-            if not free:
-                continue
-            order = [*free, *(place for place in range(len(atoms)) if place not in free)]
-            shape = [block.shape[place] for place in free]
-            fibres = block.transpose(order).reshape(prod(shape), -1)
-            found = numpy.unique(fibres, axis=0, return_inverse=True)[1]
-            yield tuple(self.spaces.space(atoms[place]) for place in free), found.reshape(shape)
-
-    def is_free(self, space: Atom) -> bool:
-        """Return whether a space may be permuted."""
-        return (
-            space not in self.spaces.fixed
-            and self.spaces.sizes[space] > 1
-            and self.kinds[space].name != "complex"
-        )
-
-    def add(self, free: tuple[Atom, ...], classes: Array) -> None:
-        numpy = self.numpy
-        if len(free) == 1:
-            mark = numpy.zeros(self.size, dtype=numpy.int64)
-            begin = self.begins[free[0]]
-            mark[begin : begin + len(classes)] = classes
-            self.marks.append(mark)
-            return
-        places = numpy.nonzero(classes != numpy.bincount(classes.reshape(-1)).argmax())
-        units = [index + self.begins[space] for index, space in zip(places, free, strict=True)]
-        labels = classes[places] + self.labels
-        self.labels += int(classes.max()) + 1
-        if len(free) == 2:
-            self.edges.append(numpy.stack((*units, labels), axis=1))
-            return
-        first = self.size + sum(map(len, self.entries))
-        entry = numpy.arange(first, first + len(labels))
-        for unit in units:  # an edge for each axis, in a label of its own
-            self.edges.append(numpy.stack((entry, unit, numpy.full(len(entry), self.labels)), axis=1))
-            self.labels += 1
-        self.entries.append(labels)
+    moved = tensor.index_select(node[1], torch.tensor(index, device=tensor.device))
+    if all(sign == 1 for sign in signs):
+        return moved
+    shape = [-1 if axis == node[1] else 1 for axis in range(tensor.dim())]
+    return moved * torch.tensor(signs, device=tensor.device).to(tensor).reshape(shape)
 
 
 def _let_through(related: Related, known: Mapping[str, Pattern]) -> Related:
@@ -226,11 +144,44 @@ def _acting_apart(spaces: Spaces, begins: Mapping[Atom, int]) -> float | None:
     return sum(strand.copies * lgamma(strand.size + 1) / log(10) for strand in found)
 
 
-def _orders(moved: Mapping[int, int], begins: Mapping[Atom, int], spaces: Spaces) -> Orders:
-    found: Orders = {}
-    for space, begin in begins.items():
-        size = spaces.sizes[space]
-        order = [moved.get(begin + unit, begin + unit) - begin for unit in range(size)]
-        if order != list(range(size)):
-            found[space] = tuple(order)
+def _shuffle(moved: Mapping[int, int], made: NeuronGraph, spaces: Spaces) -> Shuffle:
+    orders: dict[Atom, tuple[int, ...]] = {}
+    flips: dict[Atom, tuple[int, ...]] = {}
+    for space, begin in made.begins.items():
+        units = range(begin, begin + spaces.sizes[space])
+        images = [moved.get(unit, unit) for unit in units]
+        order = tuple(image % made.size - begin for image in images)
+        signs = tuple(-1 if image >= made.size else 1 for image in images)
+        if order != tuple(range(len(order))):
+            orders[space] = order
+        if -1 in signs:
+            flips[space] = signs
+    return Shuffle(orders=orders, flips=flips)
+
+
+def flips_of(spaces: Spaces) -> dict[Atom, frozenset[Atom]]:
+    """Return the spaces of which any one unit may change sign, with the atoms along which that acts."""
+    system = signs(spaces)
+    joint = [frozenset(name for name, number in one.items() if number) for one in system.joint.basis()]
+    found: dict[Atom, frozenset[Atom]] = {}
+    for space, equations in system.vectors.items():
+        basis = equations.basis()
+        if len(basis) == 1 and space not in spaces.fixed:
+            atoms = frozenset(atom for atom in spaces.classes_of(space) if basis[0].get(atom))
+            # A flip of the whole space, too, must be one: then every unit may flip, the first like the others.
+            odd = Counter(atom.tensor for atom in atoms)
+            if _is_sum(frozenset(("k", name) for name, n in odd.items() if n % 2), joint):
+                found[space] = atoms
     return found
+
+
+def _is_sum(wanted: frozenset[Any], basis: list[frozenset[Any]]) -> bool:
+    """Return whether a set is a symmetric difference of some of these."""
+    rest = list(basis)
+    while rest:
+        first = rest.pop()
+        if first:
+            pivot = next(iter(first))
+            rest = [other ^ first if pivot in other else other for other in rest]
+            wanted = wanted ^ first if pivot in wanted else wanted
+    return not wanted

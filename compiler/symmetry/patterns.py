@@ -24,10 +24,14 @@ Array = Any  # a numpy array
 
 
 class Pattern(Node):
-    """A weight's classes of entries, and the weight without the constraints that state them."""
+    """A weight's classes of entries, and the weight without the constraints that state them.
+
+    Of values, entries of one size and opposite signs have opposite numbers; of masks, a flip of signs changes nothing.
+    """
 
     classes: Array
     weight: Weight
+    is_signed: bool = False
 
 
 def patterns(
@@ -50,9 +54,9 @@ def _pattern(weight: ConstrainedWeight, state: Mapping[str, Tensor] | None, valu
     kinds = {laid.rule.kind for laid in weight.rules}
     fixed = "frozen" in kinds or (values and "values" in kinds)
     if fixed:
-        return (
-            None if state is None else Pattern(classes=_values(weight, state), weight=_without(weight, True))
-        )
+        if state is None:
+            return None
+        return Pattern(classes=_values(weight, state), weight=_without(weight, True), is_signed=True)
     places = [place for place, laid in enumerate(weight.rules) if laid.rule.kind == "topology"]
     found: Array | None = None
     for place in places:
@@ -85,13 +89,14 @@ def _mask(weight: ConstrainedWeight, number: int, state: Mapping[str, Tensor] | 
 
 
 def _values(weight: ConstrainedWeight, state: Mapping[str, Tensor]) -> Array:
-    """Return the number of each entry's value among the values that there are."""
+    """Return for each entry the number of its size among the sizes that there are, with its sign."""
     import numpy
 
     from nnspec.compiler.runtime.constrained_state import WeightState
 
     effective: Array = WeightState(weight).effective(state).detach().cpu().numpy()
-    return numpy.unique(effective, return_inverse=True)[1].reshape(effective.shape)
+    number = numpy.unique(abs(effective), return_inverse=True)[1].reshape(effective.shape) + 1
+    return numpy.sign(effective).astype(numpy.int64) * number
 
 
 def _without(weight: ConstrainedWeight, values: bool) -> Weight:

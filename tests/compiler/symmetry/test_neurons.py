@@ -9,9 +9,11 @@ from math import factorial
 import pytest
 import torch
 
-from nnspec.compiler.emit.load import initial_state, module
-from nnspec.compiler.ir import Graph
-from nnspec.compiler.symmetry.neurons import NeuronGroup, act, neuron_group
+from nnspec.compiler.emit.load import initial_state, map_function, module
+from nnspec.compiler.ir import Graph, Weight, instances
+from nnspec.compiler.symmetry.automorphisms import automorphisms
+from nnspec.compiler.symmetry.neuron_graph import neuron_graph
+from nnspec.compiler.symmetry.neurons import NeuronGroup, act, flips_of, neuron_group
 from nnspec.compiler.symmetry.patterns import patterns
 
 Build = Callable[..., Graph]
@@ -98,8 +100,8 @@ def check_outputs(graph: Graph, group: NeuronGroup, state: dict[str, torch.Tenso
     x = torch.randn(5, *graph.root.types[0][1].shape, dtype=torch.float64)
     with torch.no_grad():
         wanted = net(x)
-        for orders in group.generators:
-            moved = act(group, orders, state)
+        for shuffle in group.generators:
+            moved = act(group, shuffle, state)
             assert any(not torch.equal(moved[name], state[name]) for name in state)
             net.load_state_dict(moved)
             torch.testing.assert_close(net(x), wanted, rtol=1e-10, atol=1e-12)
@@ -146,17 +148,60 @@ def test_drawn_masks_are_read_from_a_state(build: Build) -> None:
     check_outputs(graph, group, state)
 
 
-def test_trained_binary_weights_are_a_pattern_where_asked(build: Build) -> None:
-    graph = build(NET.format("dense(4) -> tanh -> dense(3)", "constrain every dense.weight: binary"))
+@pytest.mark.parametrize(
+    ("word", "seed"), [("binary", 0), ("binary", 1), ("ternary", 2), ("ternary", 3), ("ternary", 4)]
+)
+def test_trained_discrete_weights_are_a_pattern_where_asked(build: Build, word: str, seed: int) -> None:
+    """All permutations and flips of three units that keep the weights in use."""
+    threshold = "(threshold = 0.3)" if word == "ternary" else ""
+    net = NET.format("dense(3) -> tanh -> dense(2)", f"constrain every dense.weight: {word}{threshold}")
+    graph = build(net.replace("real[4]", "real[1]"))
+    state = state_of(graph, seed)
+    assert neuron_group(graph, state) is None
+    maps = {name: map_function(weight.maps[0]) for name, weight in weights_of(graph)}
+    first, second = (maps[n](state[f"{n}.weight"]) for n in ("dense", "dense_2"))
+    count = 0
+    for order in permutations(range(3)):
+        for flips in product((1.0, -1.0), repeat=3):
+            signs = torch.tensor(flips, dtype=torch.float64)
+            moved = signs[:, None] * first[list(order)], second[:, list(order)] * signs
+            count += torch.equal(moved[0], first) and torch.equal(moved[1], second)
+    group = neuron_group(graph, state, values=True)
+    assert group is not None and group.exact and group.order == count
+    check_outputs(graph, group, state)
+
+
+def weights_of(graph: Graph) -> list[tuple[str, Weight]]:
+    return [(i.path, w) for i in instances(graph.root) for w in i.primitive.weights if w.name == "weight"]
+
+
+def test_the_double_cover_counts_flips(build: Build) -> None:
+    """Weights of unknown signs: every unit of 4-8-8-3 may flip."""
+    masks = "\n  ".join(
+        f"constrain {n}.weight: mask((i, j) => i >= 0)" for n in ("dense", "dense_2", "dense_3")
+    )
+    graph = build(NET.format(CHAIN.format(8, 8), masks))
+    known = patterns(graph)
+    group = neuron_group(graph)
+    assert group is not None and group.order == factorial(8) ** 2
+    flipped = frozenset(flips_of(group.all_spaces))
+    assert set(group.spaces) <= flipped
+    cover = automorphisms(neuron_graph(group.all_spaces, known, flipped).graph)
+    assert cover.order == factorial(8) ** 2 * 2**16 and cover.log10_lower == pytest.approx(14.0275, abs=1e-4)
+
+
+def test_functions_that_are_not_odd_flip_nothing(build: Build) -> None:
+    net = NET.format("dense(4) -> relu -> dense(3)", "constrain every dense.weight: binary")
+    graph = build(net)
     state = state_of(graph)
     state["dense.weight"][1], state["dense_2.weight"][:, 1] = (
         state["dense.weight"][0],
         state["dense_2.weight"][:, 0],
     )
-    assert neuron_group(graph, state) is None
     group = neuron_group(graph, state, values=True)
-    assert group is not None and group.order == 2
-    assert group.generators[0][group.spaces[0]] == (1, 0, 2, 3)
+    assert group is not None and not group.flipping
+    assert group.order == 2 and group.generators[0].orders[group.spaces[0]] == (1, 0, 2, 3)
+    check_outputs(graph, group, state)
 
 
 def test_units_are_permuted_alike_wherever_their_wire_goes(build: Build) -> None:
