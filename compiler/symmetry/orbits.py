@@ -21,7 +21,8 @@ def orbits(group: SymmetryGroup, neurons: NeuronGroup | None = None) -> dict[Ato
         size = d.spaces.sizes[space]
         patterned = None if neurons is None else _among(neurons, group, space)
         if patterned is not None and neurons is not None:
-            moves = [orders[patterned] for orders in neurons.generators if patterned in orders]
+            all_orders = [shuffle.orders for shuffle in neurons.generators]
+            moves = [orders[patterned] for orders in all_orders if patterned in orders]
             found[space] = classes(size, moves)
         elif d.by_space[space].is_fixed or d.groups[space] == "fixed":
             found[space] = [[index] for index in range(size)]
