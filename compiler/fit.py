@@ -30,6 +30,7 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.laid import Laid
 from nnspec.compiler.objective_fit import check_depends, settle_all
 from nnspec.compiler.parameters import bind_parameters
+from nnspec.compiler.passes.registry import find as find_pass
 from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
@@ -357,6 +358,12 @@ class Fitter:
         experiment = experiments.get(item.target)
         graph = experiment.graph if experiment is not None else self.analysed(item)
         if graph is None or len(self.bag) > before:
+            return None
+        for choice in passes:
+            trained = experiment is not None
+            for error in find_pass(choice.name).refusals(graph, choice.options, trained, choice.span):
+                self.bag.add(error)
+        if len(self.bag) > before:
             return None
         return Analysis(
             target=item.target, passes=tuple(passes), graph=graph, experiment=experiment, span=item.span

@@ -6,13 +6,15 @@ returns a `Result`; it changes nothing. What it computes is JSON; tables and plo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.ir import Graph
 from nnspec.dsl.catalog import Argument, Entry
+from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.node import Node
+from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.runtime.plan import Plan
@@ -89,6 +91,12 @@ class Pass:
     name: ClassVar[str]
     doc: ClassVar[str]
     arguments: ClassVar[tuple[Argument, ...]] = ()
+
+    def refusals(
+        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+    ) -> Iterator[Error]:
+        """Yield what is wrong with complete options on a network, before anything is trained or computed."""
+        yield from ()
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         """Analyse a subject. `options` are complete and validated. Raises SpecError on what it refuses."""

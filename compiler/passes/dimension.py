@@ -17,8 +17,9 @@ from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument, validate
-from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.diagnostics import Error, SpecError
 from nnspec.dsl.errors.fibres import RankPrecision, TooManyParameters, UnfitAnalysis, WeightsNotFinite
+from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.emit.load import State
@@ -62,9 +63,28 @@ class Dimension(Pass):
         ),
     )
 
+    def refusals(
+        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+    ) -> Iterator[Error]:
+        from nnspec.compiler.fibres.rank import PARAMETER_LIMIT
+
+        if options["precision"] != "float64":
+            yield RankPrecision(span, pass_name=self.name, precision=options["precision"])
+        count = cost_table(graph).parameters
+        if count > PARAMETER_LIMIT:
+            yield TooManyParameters(
+                span,
+                pass_name=self.name,
+                does="counts ranks of",
+                limit=PARAMETER_LIMIT,
+                network=graph.name,
+                parameters=count,
+                advice="analyse the same network with smaller widths",
+            )
+        yield from fixed(graph, self.name, span)
+
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
-        given, _ = validate(self.entry(), dict(options))
-        self.refuse(subject, given)
+        given = complete(self, subject, options)
         found = _points(subject, given)
         return Result(
             data=_data(subject, found, given),
@@ -73,41 +93,29 @@ class Dimension(Pass):
             plots=(Plot(name="spectrum", draw=lambda axes: _draw(axes, found, given["tolerance"])),),
         )
 
-    def refuse(self, subject: Subject, options: Mapping[str, Any]) -> None:
-        """Raise SpecError where no rank can be had."""
-        from nnspec.compiler.fibres.rank import PARAMETER_LIMIT
 
-        span = subject.graph.root.span
-        if options["precision"] != "float64":
-            raise SpecError((RankPrecision(span, pass_name=self.name, precision=options["precision"]),))
-        count = cost_table(subject.graph).parameters
-        if count > PARAMETER_LIMIT:
-            error = TooManyParameters(
-                span,
-                pass_name=self.name,
-                does="counts ranks of",
-                limit=PARAMETER_LIMIT,
-                network=subject.graph.name,
-                parameters=count,
-            )
-            raise SpecError((error,))
-        refuse_fixed(subject.graph, self.name)
-        refuse_infinite(subject, self.name)
+def complete(one: Pass, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a pass; raise SpecError for what it refuses, in them or in the states."""
+    given, _ = validate(one.entry(), dict(options))
+    errors = tuple(one.refusals(subject.graph, given, bool(subject.states), subject.graph.root.span))
+    if errors:
+        raise SpecError(errors)
+    refuse_infinite(subject, one.name)
+    return given
 
 
-def refuse_fixed(graph: Graph, pass_name: str) -> None:
-    """Raise SpecError if no weight may move."""
+def fixed(graph: Graph, pass_name: str, span: Span | None) -> Iterator[Error]:
+    """Yield an error if no weight may move."""
     from nnspec.compiler.fibres.chart import movable_keys
 
     if not movable_keys(graph):
-        error = UnfitAnalysis(
-            graph.root.span,
+        yield UnfitAnalysis(
+            span,
             pass_name=pass_name,
             network=graph.name,
             why="it has no weights that may move by small steps",
             advice="give it a layer with learned weights that no straight-through constraint rounds",
         )
-        raise SpecError((error,))
 
 
 def refuse_infinite(subject: Subject, pass_name: str) -> None:

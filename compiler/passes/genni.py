@@ -8,7 +8,7 @@ the fibre. See `compiler/fibres/genni.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ from nnspec.compiler.fibres.probe import DEFAULT, is_real
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.passes.dimension import group_of, not_finite, refuse_fixed, refuse_infinite
-from nnspec.dsl.catalog import Argument, validate
-from nnspec.dsl.diagnostics import SpecError
+from nnspec.compiler.passes.dimension import complete, fixed, group_of, not_finite
+from nnspec.dsl.catalog import Argument
+from nnspec.dsl.diagnostics import Error, SpecError
 from nnspec.dsl.errors.command_line import NeedsPackage
 from nnspec.dsl.errors.fibres import (
     DeadTeacher,
@@ -30,6 +30,7 @@ from nnspec.dsl.errors.fibres import (
     TooManyParameters,
     UnfitAnalysis,
 )
+from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.fibres.genni import Equivalents, Student
@@ -89,8 +90,7 @@ class Genni(Pass):
         from nnspec.compiler.fibres.pictures import plots, scenes
         from nnspec.compiler.fibres.rank import NotFinite
 
-        given, _ = validate(self.entry(), dict(options))
-        self.refuse(subject, given)
+        given = complete(self, subject, options)
         graph, removed = before_output(subject.graph)
         state = subject.states[0] if subject.states else None
         try:
@@ -115,65 +115,59 @@ class Genni(Pass):
 
     # ------------------------------------------------------------------------------------------- refusals
 
-    def refuse(self, subject: Subject, options: Mapping[str, Any]) -> None:
-        """Raise SpecError for what cannot be computed."""
-        span = subject.graph.root.span
+    def refusals(
+        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+    ) -> Iterator[Error]:
         dims, grid, students = options["dims"], options["grid"], options["students"]
         if students < dims + 1:
             advice = f"`students = {dims + 1}` or more"
-            error = TooFewStudents(span, dims=dims, needed=dims + 1, found=students, advice=advice)
-            raise SpecError((error,))
+            yield TooFewStudents(span, dims=dims, needed=dims + 1, found=students, advice=advice)
         if grid**dims > _POINT_LIMIT:
             most = int(_POINT_LIMIT ** (1 / dims) + 1e-9)
-            error = GridTooLarge(span, grid=grid, dims=dims, points=grid**dims, limit=_POINT_LIMIT, most=most)
-            raise SpecError((error,))
+            yield GridTooLarge(span, grid=grid, dims=dims, points=grid**dims, limit=_POINT_LIMIT, most=most)
         bounds = options["bounds"]
         if bounds is not None and (len(bounds) != 2 or bounds[0] >= bounds[1]):
-            raise SpecError(
-                (self.unfit(subject.graph, "`bounds` are two numbers that rise", "`bounds = [-2, 2]`"),)
-            )
+            yield self.unfit(graph, span, "`bounds` are two numbers that rise", "`bounds = [-2, 2]`")
         project = options["project"]
         if project is not None and project.name == "umap" and find_spec("umap") is None:
-            missing = NeedsPackage(None, what="`project = umap`", package="umap-learn", extra="umap")
-            raise SpecError((missing,))
-        refuse_fixed(subject.graph, self.name)
-        refuse_infinite(subject, self.name)
-        self.refuse_large(subject, options)
+            yield NeedsPackage(span, what="`project = umap`", package="umap-learn", extra="umap")
+        yield from fixed(graph, self.name, span)
+        yield from self.too_large(graph, options, span)
         if options["seed_mode"] == "torch":
-            self.refuse_torch(subject, options)
+            yield from self.not_as_the_paper(graph, options, trained, span)
 
-    def refuse_large(self, subject: Subject, options: Mapping[str, Any]) -> None:
+    def too_large(self, graph: Graph, options: Mapping[str, Any], span: Span | None) -> Iterator[Error]:
         from nnspec.compiler.fibres.polish import PARAMETER_LIMIT
 
-        count = cost_table(subject.graph).parameters
+        count = cost_table(graph).parameters
         if count > PARAMETER_LIMIT and (options["polish"] or options["search"].name == "lm"):
-            error = TooManyParameters(
-                subject.graph.root.span,
+            yield TooManyParameters(
+                span,
                 pass_name=self.name,
                 does="uses Levenberg-Marquardt on",
                 limit=PARAMETER_LIMIT,
-                network=subject.graph.name,
+                network=graph.name,
                 parameters=count,
-                help="write `search = adam` and `polish = false`, or use smaller widths",
+                advice="write `search = adam` and `polish = false`, or use smaller widths",
             )
-            raise SpecError((error,))
 
-    def refuse_torch(self, subject: Subject, options: Mapping[str, Any]) -> None:
+    def not_as_the_paper(
+        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+    ) -> Iterator[Error]:
         """The paper's code draws one tensor of normal inputs, and knows no trained teacher."""
-        graph = subject.graph
         types = [dict(graph.root.types)[port.value] for port in graph.root.inputs]
         why = None
         if len(types) != 1 or not is_real(graph) or any(not isinstance(n, int) for n in types[0].shape):
             why = '`seed_mode = "torch"` draws one input of real numbers of known size'
-        elif subject.states:
+        elif trained:
             why = '`seed_mode = "torch"` draws its teacher, and this one is trained'
         elif options["search"].name == "lm":
             why = '`seed_mode = "torch"` repeats a search by `sgd` or `adam`'
         if why is not None:
-            raise SpecError((self.unfit(graph, why, "leave `seed_mode` out"),))
+            yield self.unfit(graph, span, why, "leave `seed_mode` out")
 
-    def unfit(self, graph: Graph, why: str, advice: str) -> UnfitAnalysis:
-        return UnfitAnalysis(graph.root.span, pass_name=self.name, network=graph.name, why=why, advice=advice)
+    def unfit(self, graph: Graph, span: Span | None, why: str, advice: str) -> UnfitAnalysis:
+        return UnfitAnalysis(span, pass_name=self.name, network=graph.name, why=why, advice=advice)
 
     def no_slice(self, graph: Graph, options: Mapping[str, Any], found: Equivalents) -> TooFewStudents:
         """Some students diverged, or they lie on a line."""

@@ -32,7 +32,7 @@ class TooManyParameters(Error):
     message = (
         "`{pass_name}` {does} networks of at most {limit:,} parameters, and {network} has {parameters:,}"
     )
-    help = "analyse the same network with smaller widths"
+    help = "{advice}"
     explain = """Ranks and Levenberg-Marquardt steps factor matrices with a row for each parameter: their cost grows with the
 cube of that number. GENNI itself, as the paper has it, does not need them: `search = adam(...)` or `sgd(...)` with
 `polish = false` searches networks of any size."""
