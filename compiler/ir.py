@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from nnspec.compiler.naming import attribute
+from nnspec.compiler.relations import Relation
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -121,6 +122,7 @@ class WeightMap(Node):
     clip: float | None = None
     gradient: Block | None = None
     keeps: tuple[str, ...] = ()  # see `Constraint.keeps`; of a block it is derived
+    relations: tuple[Relation, ...] = ()  # how the stored tensors, by name, make "weight"
     span: Span | None = None
 
     @property

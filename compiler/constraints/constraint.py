@@ -107,7 +107,8 @@ class Constraint:
     # Other constraints or kinds that cannot stand on the same weight, each with the reason.
     refuses: ClassVar[Mapping[str, str]] = {}
     # What may act on rows and on columns, each side by itself, and lead from the set to itself:
-    # "permutations", "signs" (one a row or column), "scales" (positive), "matrices" (invertible).
+    # "permutations", "signs" (one a row or column), "scales" (positive), "matrices" (invertible); "mirrored":
+    # if the same acts on both sides.
     keeps: ClassVar[tuple[str, ...]] = ()
 
     def entry(self) -> Entry:

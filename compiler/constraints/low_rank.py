@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nnspec.compiler.constraints.constraint import Constraint, Misfit, WeightSite
 from nnspec.compiler.ir import Code, Tensor, WeightMap
+from nnspec.compiler.relations import Contract, Relation, Term, axes_of
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
@@ -50,8 +51,16 @@ class LowRank(Constraint):
             replaces=True,
             start=Code(file="low_rank", name=f"{name}_factors", options=(("rank", rank),)),
             keeps=self.keeps,
+            relations=(self._product(site),),
             span=span,
         )
+
+    def _product(self, site: WeightSite) -> Relation:
+        """State that the weight is the product of its factors."""
+        places = axes_of(len(site.shape) - 1)
+        left = Term(tensor=site.stored("left"), labels=("o", "r"))
+        right = Term(tensor=site.stored("right"), labels=("r", *places))
+        return Contract(terms=(left, right), output=Term(tensor="weight", labels=("o", *places)))
 
     def project(
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]

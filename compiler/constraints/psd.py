@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nnspec.compiler.constraints.constraint import Constraint, Misfit, WeightSite
 from nnspec.compiler.ir import Code, Tensor, WeightMap
+from nnspec.compiler.relations import Contract, Relation, Term
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
@@ -53,8 +54,15 @@ class Psd(Constraint):
             stored=(Tensor(name=site.stored("factor"), shape=(site.square, rank)),),
             replaces=True,
             start=Code(file="structure", name="psd_factor", options=(("rank", rank),)),
+            relations=(self._product(site),),
             span=span,
         )
+
+    def _product(self, site: WeightSite) -> Relation:
+        """State that the weight is the product of the factor and its transpose."""
+        factor = site.stored("factor")
+        terms = (Term(tensor=factor, labels=("i", "r")), Term(tensor=factor, labels=("j", "r")))
+        return Contract(terms=terms, output=Term(tensor="weight", labels=("i", "j")))
 
     def project(
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]

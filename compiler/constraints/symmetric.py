@@ -33,6 +33,7 @@ class Symmetric(Constraint):
     doc = "The weight equals its transpose."
     kind = "structure"
     refuses: ClassVar[Mapping[str, str]] = _MIRRORED
+    keeps = ("mirrored", "permutations", "signs", "scales")
     example = "constrain recurrent.weight: symmetric"
 
     def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:
@@ -44,7 +45,9 @@ class Symmetric(Constraint):
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the mirrored triangle."""
         _ = site.square
-        return WeightMap(name=self.name, code=Code(file="structure", name=self.name), span=span)
+        return WeightMap(
+            name=self.name, code=Code(file="structure", name=self.name), keeps=self.keeps, span=span
+        )
 
     def project(
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]

@@ -34,6 +34,7 @@ class Derivation:
     """All that was derived from the relations of a network."""
 
     def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         folded = fold_gains(relate_graph(graph))
         self.spaces: Spaces = folded.spaces
         self.related: Related = self.spaces.related
@@ -118,7 +119,7 @@ class Derivation:
     def without_matrices(self, system: Unknowns) -> Unknowns:
         """Close what is part of a group of matrices: scales or signs of a system that no live tensor has there."""
         for strand in self.of_group(*MATRICES):
-            for atoms, outer in strand.places:
-                if self.related.carriers[atoms[0].tensor].live:
-                    system.close(atoms[0].tensor, (*atoms, *outer))
+            live = [place for place in strand.places if self.related.carriers[place[0][0].tensor].live]
+            for atoms, outer in live or strand.places[:1]:
+                system.close(atoms[0].tensor, (*atoms, *outer))
         return system

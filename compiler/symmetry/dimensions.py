@@ -1,7 +1,8 @@
 """How many flat directions there are, by family.
 
 Families: linear (GL, and complex numbers on planes), orthogonal, scale, shift, kernel (seen by narrow readers
-only) and unused (no output depends on it). Directions are counted on the weights: one that moves none does not
+only), fibre (what is stored moves, and the weight that a constraint makes of it does not) and unused (no
+output depends on it). Directions are counted on the weights: one that moves none does not
 count. Of a small network the tangents at random weights are counted one by one, which is exact whatever
 overlaps; of a large one the families are counted by their equations, and only what certainly moves weights.
 """
@@ -10,12 +11,13 @@ from __future__ import annotations
 
 from math import prod
 
+from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.symmetry.actions import scales
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import orthogonal_dimension, pinned_strands
 
-FAMILIES = ("linear", "orthogonal", "scale", "shift", "kernel", "unused")
+FAMILIES = ("linear", "orthogonal", "scale", "shift", "kernel", "fibre", "unused")
 SMALL = 2500  # parameters; the tangents of a network of so many are counted one by one
 
 
@@ -31,7 +33,21 @@ def dimensions(derivation: Derivation) -> dict[str, int]:
         prod(size for size in held.weight.shape if isinstance(size, int))
         for held in derivation.related.unused
     )
-    return {name: found.get(name, 0) if name != "unused" else unused for name in FAMILIES}
+    found |= {"unused": unused, "fibre": _fibre(derivation)}
+    return {name: found.get(name, 0) for name in FAMILIES}
+
+
+def _fibre(derivation: Derivation) -> int:
+    """Count the stored numbers of constrained weights beyond those that say which weight it is."""
+    return sum(
+        weight.stored - weight.free
+        for weight in constrained_weights(derivation.graph)
+        if (carrier := derivation.related.carriers.get(weight.path)) is not None
+        and carrier.weight is not None
+        and carrier.weight.maps
+        and carrier.action is not None
+        and carrier.action.moves
+    )
 
 
 def movable_parameters(derivation: Derivation) -> int:

@@ -17,6 +17,7 @@ from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 TINY = 1e-60  # an epsilon that is lost beside any variance
@@ -74,7 +75,30 @@ def random_state(graph: Graph, group: SymmetryGroup, seed: int, *, calm: bool = 
         drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
         fan_in = prod(value.shape[1:]) if calm else 1
         made[name] = drawn.abs() + 0.5 if name in variances else drawn / fan_in**0.5
+    made.update(_buffers_of_constraints(graph, random))
     return made
+
+
+def _buffers_of_constraints(graph: Graph, random: torch.Generator) -> dict[str, Tensor]:
+    """Return the real buffers that constraints make of a weight, such as the base of an orthogonal one."""
+    import torch
+
+    from nnspec.compiler.emit.load import code_function
+
+    found: dict[str, Tensor] = {}
+    for located in instances(graph.root):
+        for weight in located.primitive.weights:
+            for item in weight.maps:
+                held = [t for t in item.stored if t.kind == "buffer" and t.dtype == "real"]
+                if not held or item.start is None:
+                    continue
+                sizes = [size for size in weight.shape if isinstance(size, int)]
+                drawn = torch.randn(sizes, generator=random, dtype=torch.float64)
+                given: Any = code_function(item.start)(drawn)
+                parts = cast("tuple[Tensor, ...]", given if isinstance(given, tuple) else (given,))
+                made = dict(zip((t.name for t in item.stored), parts, strict=True))
+                found.update({state_key(located.path, t.name): made[t.name] for t in held})
+    return found
 
 
 def random_inputs(graph: Graph, group: SymmetryGroup, count: int, seed: int) -> tuple[Tensor, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.moves import (
     Add,
     Amounts,
+    AnyMove,
     Multiply,
     Permute,
     Shift,
@@ -21,6 +22,7 @@ from nnspec.compiler.symmetry.moves import (
     Transform,
     amounts,
     amounts_of,
+    applied,
     key_of,
 )
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -32,8 +34,6 @@ from nnspec.dsl.node import Node
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add"
 
 
 class Element(Node):
@@ -59,9 +59,7 @@ class Element(Node):
 
 def act(derivation: Derivation, element: Element, state: State) -> State:
     """Return the state that an element makes of a state; the network computes the same with both."""
-    for move in element.moves:
-        state = move.apply(derivation, state)
-    return state
+    return applied(derivation, element.moves, state)
 
 
 # ------------------------------------------------------------------------------------------- one-parameter

@@ -12,9 +12,20 @@ from itertools import product
 from typing import Any
 
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
-from nnspec.compiler.symmetry.elements import AnyMove, directions, unit
+from nnspec.compiler.symmetry.elements import directions, unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
-from nnspec.compiler.symmetry.moves import Add, Amounts, Multiply, Permute, Shift, State, Transform, key_of
+from nnspec.compiler.symmetry.moves import (
+    Add,
+    Amounts,
+    AnyMove,
+    Multiply,
+    Permute,
+    Shift,
+    State,
+    Transform,
+    applied,
+    key_of,
+)
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -39,7 +50,7 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
     d = group.derivation
 
     def made(family: str, wire: str | None, move: Callable[[float], AnyMove]) -> Generator:
-        return Generator(family=family, wire=wire, apply=lambda state, t: move(t).apply(d, state))
+        return Generator(family=family, wire=wire, apply=lambda state, t: applied(d, (move(t),), state))
 
     for wire in group.wires:
         if wire.size > 1 and d.groups[wire.space] == "monomial":

@@ -1,8 +1,9 @@
 """What a constraint lets through: which actions on a weight its map carries along.
 
 In: the maps of a weight, whose blocks are typed. A map that works entry by entry lets every permutation
-through, sign flips if it is odd, and scales if it is homogeneous; any other lets nothing through. The
-answer speaks of the effective weight. It is composed from the relations of the map's own operations.
+through, sign flips if it is odd, and scales if it is homogeneous; one with a mask scales and flips alone. The
+answer speaks of the effective weight. It is composed from the relations of the map's own operations; maps of
+the library say it themselves.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ class Action(Node):
     degree: float | None = 1.0  # f(a w) = a^degree f(w) for a > 0
     is_free: bool = True  # there is no map at all
     is_held: bool = False  # a straight-through map: the effective weight takes few values
+    is_lifted: bool = False  # it acts on the effective weight; what is stored follows by the right inverse
+    mirrored: bool = False  # what acts on rows acts on columns
+    is_masked: bool = False  # nothing but which entries there are keeps permutations out
     names: tuple[str, ...] = ()
 
     @property
     def flips(self) -> bool:
         """Whether every sign pattern of the effective weight can be reached."""
-        return self.entrywise and self.parity == "odd"
+        return self.parity == "odd"
 
     @property
     def scales(self) -> bool:
-        return self.entrywise and self.degree is not None and self.moves
+        return self.degree is not None and self.moves
 
     @property
     def moves(self) -> bool:
@@ -66,13 +70,26 @@ def action_of_maps(maps: tuple[WeightMap, ...]) -> Action:
 
 
 def _code(item: WeightMap, given: Action) -> Action:
-    """A map of the library says itself what it lets through; one that stores tensors of its own holds all."""
-    return _keeping(() if item.stored or item.replaces else item.keeps, given)
+    """A map of the library says itself what it lets through.
+
+    Where it stores learned tensors or mirrors entries, the effective weight moves, and what is stored is
+    made from it anew; that is known of a map that stands alone.
+    """
+    remade = item.replaces or any(tensor.kind == "learned" for tensor in item.stored)
+    lifted = remade or "mirrored" in item.keeps
+    if remade and (item.start is None or not given.is_free):
+        return _keeping((), given)
+    patterned = bool(item.stored) and not remade and {"signs", "scales"} <= set(item.keeps)
+    return _keeping(item.keeps, given).replace(
+        is_lifted=lifted or given.is_lifted,
+        is_masked=(given.entrywise or given.is_masked) and patterned and "permutations" not in item.keeps,
+    )
 
 
 def _keeping(keeps: tuple[str, ...], given: Action) -> Action:
     return given.replace(
         entrywise=given.entrywise and "permutations" in keeps,
+        mirrored=given.mirrored or "mirrored" in keeps,
         parity=given.parity if "signs" in keeps else "none",
         degree=given.degree if "scales" in keeps else None,
     )
@@ -80,6 +97,8 @@ def _keeping(keeps: tuple[str, ...], given: Action) -> Action:
 
 def _block(block: Block, given: Action) -> Action:
     opaque = given.replace(entrywise=False, parity="none", degree=None)
+    if given.is_lifted:
+        return opaque
     if block.children or len(block.inputs) != 1 or len(block.outputs) != 1:
         return opaque
     known = {block.inputs[0].value: given}

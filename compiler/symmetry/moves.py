@@ -8,9 +8,9 @@ moves as derived. torch is imported by the functions that touch tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.relations import Contract, Move, Term
@@ -102,6 +102,50 @@ def atoms_of(unknown: Hashable) -> tuple[Atom, ...]:
     if isinstance(unknown, Atom):
         return (unknown,)
     return tuple(sorted(cast("frozenset[Atom]", unknown))) if isinstance(unknown, frozenset) else ()
+
+
+def applied(d: Derivation, moves: Iterable[AnyMove], state: State) -> State:
+    """Return the state after moves, the first of which acts first.
+
+    A weight that a constraint makes of other tensors moves itself; what is stored is then made from it anew.
+    """
+    moved = given = {**state, **_lifted(d, state)}
+    for move in moves:
+        moved = move.apply(d, moved)
+    return _lowered(d, state, given, moved)
+
+
+def _lifted(d: Derivation, state: State) -> State:
+    """Return the effective weights that are made of other tensors, or whose stored tensor is not all in use."""
+    from nnspec.compiler.emit.load import effective_weight
+
+    return {
+        key_of(carrier.name): effective_weight(carrier.weight, carrier.name.rpartition(".")[0], state)
+        for carrier in d.related.carriers.values()
+        if carrier.weight is not None and carrier.action is not None and carrier.action.is_lifted
+    }
+
+
+def _lowered(d: Derivation, state: State, given: State, moved: State) -> State:
+    from nnspec.compiler.emit.load import code_function
+
+    found = {key: moved[key] for key in state}
+    for carrier in d.related.carriers.values():
+        if carrier.weight is None or carrier.action is None or not carrier.action.is_lifted:
+            continue
+        key = key_of(carrier.name)
+        if moved[key] is given[key]:
+            found.update({name: state[name] for name in (key,) if name in state})
+            continue
+        (first, *_) = carrier.weight.maps
+        made: Any = moved[key] if first.start is None else code_function(first.start)(moved[key])
+        parts = cast("tuple[Tensor, ...]", made if isinstance(made, tuple) else (made,))
+        path = carrier.name.rpartition(".")[0]
+        names = [tensor.name for tensor in first.stored] or [carrier.weight.name]
+        if not first.replaces and first.stored:
+            names = [carrier.weight.name, *names]
+        found.update({state_key(path, name): part for name, part in zip(names, parts, strict=True)})
+    return found
 
 
 # ----------------------------------------------------------------------------------------------- the moves
@@ -230,6 +274,9 @@ class Add(Node):
 
     def inverse(self) -> Add:
         return self.replace(added=-self.added)
+
+
+AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add"
 
 
 # ------------------------------------------------------------------------------------- on tensors and spaces
@@ -409,17 +456,33 @@ def _image(d: Derivation, state: State, relation: Contract, live: Term, before: 
     return torch.einsum(f"{','.join(subscripts)}->{out}", *operands)
 
 
+def _contracted(d: Derivation, state: State, relation: Contract, effective: bool) -> Any:
+    """Return the product of weights that a relation makes."""
+    import torch
+
+    letters = {
+        label: chr(97 + i)
+        for i, label in enumerate(dict.fromkeys(x for t in relation.terms for x in t.labels))
+    }
+    terms = ["".join(letters[label] for label in term.labels) for term in (*relation.terms, relation.output)]
+    operands = [_viewed(d, state, term.tensor, effective) for term in relation.terms]
+    return torch.einsum(f"{','.join(terms[:-1])}->{terms[-1]}", *operands)
+
+
 def _viewed(d: Derivation, state: State, tensor: str, effective: bool) -> Any:
     """Return an effective weight, or the view of one that a use declares."""
     from nnspec.compiler.emit.load import effective_weight
 
     carrier = d.related.carriers[tensor]
-    if effective and key_of(tensor) in state:
+    lifted = carrier.action is not None and carrier.action.is_lifted
+    if key_of(tensor) in state and (effective or lifted or carrier.weight is None):
         return state[key_of(tensor)]
     if carrier.weight is not None:
         return effective_weight(carrier.weight, tensor.rpartition(".")[0], state)
     for stated in d.related.stated:
         relation = stated.relation
+        if isinstance(relation, Contract) and relation.output.tensor == tensor:
+            return _contracted(d, state, relation, effective)
         if isinstance(relation, Move) and relation.output == tensor:
             given = _viewed(d, state, relation.input, effective)
             if all(len(ins) == 1 and len(outs) == 1 for ins, outs in relation.groups):

@@ -59,7 +59,7 @@ class Maps:
     def columns(self, weight: str) -> int:
         """Return how many numbers of a weight may move."""
         carrier = self.carriers[weight]
-        if carrier.action is None or not carrier.action.moves:
+        if not carrier.is_free:
             return 0
         sizes = [size for size in carrier.shape if isinstance(size, int)]
         return prod(sizes)
@@ -109,6 +109,8 @@ class Maps:
         """Remember transposed weights."""
         if not isinstance(relation, Move) or self.carriers[relation.input].kind != "weight":
             return False
+        if relation.output == relation.input:
+            return True  # a weight that is its own mirror image
         turned = relation.groups == (((0,), (1,)), ((1,), (0,)))
         if turned:
             self.views[relation.output] = (relation.input, True)

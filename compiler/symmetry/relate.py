@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnspec.compiler.flat import Flat, Held, Use, flatten
-from nnspec.compiler.ir import Graph, Primitive, Weight
+from nnspec.compiler.ir import Graph, Primitive, Weight, weight_path
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
@@ -28,7 +28,7 @@ from nnspec.compiler.relations import (
     Term,
     renamed,
 )
-from nnspec.compiler.symmetry.maps import Action, action_of
+from nnspec.compiler.symmetry.maps import FREE, STILL, Action, action_of
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.passes import NoRule
@@ -170,8 +170,10 @@ class _Collector:
 
     def weight(self, use: Use, held: Held) -> str:
         name = held.key
-        if name not in self.carriers:
-            weight = held.weight
+        weight = held.weight
+        if name not in self.carriers and len(weight.maps) == 1 and weight.maps[0].relations:
+            self.composed(use, held)
+        elif name not in self.carriers:
             is_weight = _is_weight(held)
             self.carriers[name] = Carrier(
                 name=name,
@@ -183,12 +185,33 @@ class _Collector:
                 weight=weight,
                 span=use.span,
             )
+            if action_of(weight).mirrored:
+                mirror = Move(input=name, output=name, groups=(((0,), (1,)), ((1,), (0,))))
+                self.stated.append(Stated(relation=mirror, use=use))
         if not held.transposed:
             return name
         turned = self.middle(f"{name}^T", held.weight.shape[::-1], use)
         move = Move(input=name, output=turned, groups=(((0,), (1,)), ((1,), (0,))))
         self.stated.append(Stated(relation=move, use=use))
         return turned
+
+    def composed(self, use: Use, held: Held) -> None:
+        """State how stored tensors make a weight; then they are the weights, and it is between them."""
+        names = {"weight": self.middle(held.key, held.weight.shape, use)}
+        for tensor in held.weight.stored:
+            key = weight_path(held.path, tensor.name)
+            names[tensor.name] = key
+            self.carriers[key] = Carrier(
+                name=key,
+                shape=tensor.shape,
+                kind="weight" if tensor.kind == "learned" else "buffer",
+                shown=key,
+                live=False,
+                action=FREE if tensor.kind == "learned" else STILL,
+                span=use.span,
+            )
+        for relation in held.weight.maps[0].relations:
+            self.stated.append(Stated(relation=renamed(relation, names), use=use))
 
 
 def _is_weight(held: Held) -> bool:

@@ -66,6 +66,8 @@ class Spaces:
         self._cells: dict[str, list[Cell]] = {}
         self.sizes: dict[Atom, int] = {}
         self.fixed: dict[Atom, Why] = {}  # by class
+        self.masked: dict[Atom, Why] = {}  # the classes of these that nothing but masks fixes
+        self._masks: dict[AxisOf, Why] = {}
         self._collect()
         self._refine()
         self._unite()
@@ -152,6 +154,8 @@ class Spaces:
                 if not isinstance(size, int):
                     self.symbolic.add(node)
                     self._fix(node, None, "its size is not known yet")
+                elif carrier.action is not None and carrier.action.is_masked:
+                    self._masks[node] = Why(stated=None, text=f"the constraint {carrier.action.names[-1]}")
                 elif carrier.action is not None and not carrier.action.entrywise:
                     self._fix(node, None, f"the constraint {carrier.action.names[-1]}")
         for names, text in ((self.related.inputs, "an input"), (self.related.outputs, "an output")):
@@ -324,6 +328,12 @@ class Spaces:
             for segment in self.atoms(node):
                 for atom in segment:
                     self.fixed.setdefault(self.space(atom), why)
+        for node, why in self._masks.items():
+            for segment in self.atoms(node):
+                for atom in segment:
+                    if self.space(atom) not in self.fixed:
+                        self.masked.setdefault(self.space(atom), why)
+        self.fixed.update(self.masked)
 
     def matched(self, constraint: Together) -> list[tuple[Atom, Atom]]:
         """Return the pairs of atoms that a constraint makes one."""

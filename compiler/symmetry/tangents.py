@@ -9,6 +9,7 @@ weights) and are counted last, as the kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.composites import kernel_vectors
@@ -16,6 +17,7 @@ from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.moves import Shift, State, key_of, on_strand, orientations
+from nnspec.compiler.symmetry.relate import Carrier
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
@@ -53,11 +55,34 @@ class _Weights:
         for name, carrier in derivation.related.carriers.items():
             if carrier.kind in ("weight", "buffer"):
                 sizes = [size if isinstance(size, int) else 1 for size in carrier.shape]
-                self.state[key_of(name)] = torch.randn(sizes, generator=random, dtype=torch.float64)
+                drawn = torch.randn(sizes, generator=random, dtype=torch.float64)
+                self.state[key_of(name)] = self._member(carrier, drawn)
             if carrier.kind == "weight" and carrier.action is not None and carrier.action.moves:
                 self.moving.append(name)
         self.total = sum(self.state[key_of(name)].numel() for name in self.moving)
         self.span = torch.zeros(0, self.total, dtype=torch.float64)
+
+    def _member(self, carrier: Carrier, drawn: Tensor) -> Tensor:
+        """Return what the maps of a constraint make of random numbers, with the buffers that it begins with."""
+        from nnspec.compiler.emit.load import effective_weight
+
+        weight = carrier.weight
+        if weight is None or not weight.maps:
+            return drawn
+        path = carrier.name.rpartition(".")[0]
+        begun = {key: value for key, value in self._begun.items() if key.startswith(path)}
+        real = {
+            key: value.double() if value.dtype.is_floating_point else value for key, value in begun.items()
+        }
+        if key_of(carrier.name) in real:
+            real[key_of(carrier.name)] = drawn
+        return effective_weight(weight, path, real).double()
+
+    @cached_property
+    def _begun(self) -> State:
+        from nnspec.compiler.emit.load import initial_state
+
+        return initial_state(self.derivation.graph, 0)
 
     def add(self, found: list[Tensor]) -> int:
         """Add directions to the span; return how many were independent of it and of each other."""
