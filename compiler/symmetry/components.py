@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from math import factorial, lgamma, log, log10
 
-from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.record import Factor
 from nnspec.compiler.symmetry.spaces import Atom
@@ -42,7 +41,7 @@ class _Flips:
     """The sign flips, shared out among strands; those of GL and O are in their determinants."""
 
     def __init__(self, derivation: Derivation) -> None:
-        system = derivation.without_matrices(signs(derivation.spaces))
+        system = derivation.without_matrices(derivation.signs)
         self.common = derivation.joint_rank(system)
         self.counts: dict[frozenset[Atom], int] = {}
         sizes = derivation.spaces.sizes

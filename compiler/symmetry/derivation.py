@@ -117,7 +117,8 @@ class Derivation:
         return system.joint.rank(names)
 
     def without_matrices(self, system: Unknowns) -> Unknowns:
-        """Close what is part of a group of matrices: scales or signs of a system that no live tensor has there."""
+        """Return a system of scales or signs without those that are part of a group of matrices."""
+        system = system.copy()
         for strand in self.of_group(*MATRICES):
             live = [place for place in strand.places if self.related.carriers[place[0][0].tensor].live]
             for atoms, outer in live or strand.places[:1]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from math import prod
 
 from nnspec.compiler.constrained import constrained_weights
-from nnspec.compiler.symmetry.actions import scales
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import orthogonal_dimension, pinned_strands
@@ -76,7 +75,7 @@ def _by_equations(derivation: Derivation) -> dict[str, int]:
     for strand in derivation.of_group("orthogonal", "centred"):
         acting = strand.size - (derivation.groups[strand.space] == "centred")
         orthogonal += strand.copies * orthogonal_dimension(derivation, strand, acting, pinned)
-    system = derivation.without_matrices(scales(derivation.spaces))
+    system = derivation.without_matrices(derivation.scales)
     shift = derivation.shifts.total_rank(shiftable(derivation))
     return {
         "linear": linear,

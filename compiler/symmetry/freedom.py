@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 
 from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.layout import total
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.dsl.node import Node
@@ -60,18 +61,20 @@ def _vectors(derivation: Derivation, strand: Strand) -> list[_Vectors]:
     found: list[_Vectors] = []
     for atoms, outer in strand.places:
         carrier = derivation.related.carriers[atoms[0].tensor]
-        whole = all(len(derivation.spaces.layouts[a.tensor, a.axis]) == 1 for a in atoms)
-        if carrier.kind != "weight" or not whole:
+        if carrier.kind != "weight":
             continue
         own = {*atoms, *outer}
-        axes = range(len(carrier.shape))
-        all_atoms = (
-            a for axis in axes for segment in derivation.spaces.atoms((carrier.name, axis)) for a in segment
-        )
-        rest = [atom for atom in all_atoms if atom not in own]
+        segments = {atom.axis: atom.segment for atom in own}  # a part of a packed weight
+        rest: list[Atom] = []
+        count = 1
+        for axis in range(len(carrier.shape)):
+            layout = derivation.spaces.layouts[carrier.name, axis]
+            for index, segment in enumerate(derivation.spaces.atoms((carrier.name, axis))):
+                if segments.get(axis, index) == index:
+                    rest += [atom for atom in segment if atom not in own]
+            count *= prod(layout[segments[axis]]) if axis in segments else total(layout)
         others = frozenset(derivation.by_space[derivation.spaces.space(atom)].space for atom in rest)
         if strand.space in others:
             continue
-        sizes = [size for size in carrier.shape if isinstance(size, int)]
-        found.append(_Vectors(count=prod(sizes) // (strand.size * strand.copies), others=others))
+        found.append(_Vectors(count=count // (strand.size * strand.copies), others=others))
     return found

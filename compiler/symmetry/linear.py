@@ -1,8 +1,8 @@
 """Homogeneous linear equations in sparse form, over the rationals or over GF(2).
 
 In: equations as {unknown: coefficient}. Out: which unknowns stay free, what the others are in terms of
-them, and ranks of unknowns over the solutions. Chains of equalities, which is what networks give, cost
-linear time: solved unknowns are looked up with path compression.
+them, and ranks of unknowns over the solutions. Equalities, which is most of what networks give, unite
+unknowns; chains of other equations are looked up with path compression. Both cost about linear time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ class Equations:
 
     def __init__(self, modulus: int | None = None) -> None:
         self.modulus = modulus
-        self._solved: dict[Hashable, Row] = {}
+        self._solved: dict[Hashable, Row] = {}  # of those that stand for others
         self._unknowns: dict[Hashable, None] = {}
+        self._stands_for: dict[Hashable, Hashable] = {}  # the unknown that is equal to one
+
+    def copy(self) -> Equations:
+        """Return the same equations, to which others may be added."""
+        made = Equations(self.modulus)
+        made._solved = dict(self._solved)
+        made._unknowns = dict(self._unknowns)
+        made._stands_for = dict(self._stands_for)
+        return made
 
     def unknown(self, *names: Hashable) -> None:
         """Announce unknowns, so that those in no equation count as free."""
@@ -31,6 +40,8 @@ class Equations:
     def add(self, row: Mapping[Hashable, Number]) -> None:
         """Add the equation that the sum of coefficient * unknown is zero."""
         self.unknown(*row)
+        if len(row) == 2 and self._united(*row.items()):
+            return
         left = self.value(row)
         if not left:
             return
@@ -48,7 +59,7 @@ class Equations:
 
     def free(self) -> list[Hashable]:
         """Return the unknowns that may take any value."""
-        return [name for name in self._unknowns if name not in self._solved]
+        return [name for name in self._unknowns if name not in self._stands_for and name not in self._solved]
 
     def value(self, row: Mapping[Hashable, Number]) -> Row:
         """Return a sum in terms of the free unknowns alone."""
@@ -60,12 +71,13 @@ class Equations:
 
     def of(self, name: Hashable) -> Row:
         """Return an unknown in terms of the free ones."""
+        name = self._root(name)
         if name not in self._solved:
             return {name: 1}
         waiting = [name]
         while waiting:
             current = waiting[-1]
-            open_ = [inner for inner in self._solved[current] if self._unfinished(inner)]
+            open_ = [root for inner in self._solved[current] if self._unfinished(root := self._root(inner))]
             if open_:
                 waiting.extend(open_)
                 continue
@@ -85,16 +97,47 @@ class Equations:
                 found[free][name] = factor
         return [solution for solution in found.values() if solution]
 
+    def _root(self, name: Hashable) -> Hashable:
+        """Return the unknown that stands for one."""
+        above = self._stands_for.get(name, name)
+        if above is name:
+            return name
+        root = above
+        while root in self._stands_for:
+            root = self._stands_for[root]
+        while above is not root:
+            self._stands_for[name] = root
+            name, above = above, self._stands_for[above]
+        return root
+
+    def _united(self, left: tuple[Hashable, Number], right: tuple[Hashable, Number]) -> bool:
+        """Unite two unknowns that an equation makes equal, if nothing is solved for either yet."""
+        both = left[1] + right[1]
+        if not left[1] or (both % self.modulus if self.modulus else both):
+            return False
+        one, other = self._root(left[0]), self._root(right[0])
+        if one == other:
+            return True
+        if one in self._solved or other in self._solved:
+            return False
+        self._stands_for[other] = one
+        return True
+
     def _unfinished(self, name: Hashable) -> bool:
         row = self._solved.get(name)
-        return row is not None and any(inner in self._solved for inner in row)
+        return row is not None and any(self._is_known(inner) for inner in row)
+
+    def _is_known(self, name: Hashable) -> bool:
+        """Whether an unknown is equal to another or solved."""
+        return name in self._stands_for or name in self._solved
 
     def _substituted(self, row: Row) -> Row:
-        if not any(name in self._solved for name in row):
+        if not any(self._is_known(name) for name in row):
             return row
         found: Row = {}
         for name, number in row.items():
-            for free, factor in self._solved.get(name, {name: 1}).items():
+            root = self._root(name)
+            for free, factor in self._solved.get(root, {root: 1}).items():
                 self._accumulate(found, free, number * factor)
         return found
 

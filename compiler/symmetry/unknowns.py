@@ -12,6 +12,7 @@ those that are left get equations.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 from math import prod
 
@@ -39,6 +40,15 @@ class Unknowns:
                 self.joint.unknown(*self.offsets((name, axis)))
                 for atom in self.wide_atoms((name, axis)):
                     self.vector(atom).unknown(atom)
+
+    def copy(self) -> Unknowns:
+        """Return the same system, to which equations may be added."""
+        made = copy(self)
+        made.joint = self.joint.copy()
+        made.vectors = {space: equations.copy() for space, equations in self.vectors.items()}
+        made._rows, made._dead = list(self._rows), set(self._dead)
+        made.__dict__.pop("compounds", None)
+        return made
 
     # --------------------------------------------------------------------------------------------- unknowns
 
@@ -92,26 +102,44 @@ class Unknowns:
     @cached_property
     def compounds(self) -> dict[Combination, Equations]:
         """The systems of the combinations of spaces; equations about cells are stated before this is asked."""
-        rows = [self._without_zeros(row) for row in self._rows]
-        while True:
-            rows = [{c: n for c, n in row.items() if c not in self._dead} for row in rows]
-            alone = {next(iter(row)) for row in rows if len(row) == 1}
-            if not alone:
-                break
-            self._dead |= alone
+        rows = self._living_rows()
         found: dict[Combination, Equations] = {}
         for tensor in self.spaces.related.carriers:
             for cell in self.spaces.cells(tensor):
                 if cell not in self._dead:
                     found.setdefault(self.combination(cell), Equations(self.modulus)).unknown(cell)
         for row in rows:
-            if row:
-                added: dict[Hashable, Number] = {**row}
-                found[self.combination(next(iter(row)))].add(added)
+            added: dict[Hashable, Number] = {**row}
+            found[self.combination(next(iter(row)))].add(added)
         return found
 
-    def _without_zeros(self, row: dict[Cell, Number]) -> dict[Cell, Number]:
-        return {cell: n for cell, n in row.items() if (n % self.modulus if self.modulus else n)}
+    def _living_rows(self) -> list[dict[Cell, Number]]:
+        """Return the rows between cells that are not 0, after what follows from rows of a single cell."""
+        rows = [{c: n for c, n in row.items() if c not in self._dead} for row in self._rows]
+        where: dict[Cell, list[int]] = {}
+        for index, row in enumerate(rows):
+            for cell in row:
+                where.setdefault(cell, []).append(index)
+        waiting = [next(iter(row)) for row in rows if len(row) == 1]
+        while waiting:
+            cell = waiting.pop()
+            if cell in self._dead:
+                continue
+            self._dead.add(cell)
+            for index in where[cell]:
+                rows[index].pop(cell, None)
+                if len(rows[index]) == 1:
+                    waiting.append(next(iter(rows[index])))
+        return [row for row in rows if row]
+
+    def _add_row(self, row: dict[Cell, Number]) -> None:
+        left = {
+            c: n for c, n in row.items() if c not in self._dead and (n % self.modulus if self.modulus else n)
+        }
+        if len(left) == 1:
+            self._dead.update(left)
+        elif left:
+            self._rows.append(left)
 
     def combination(self, cell: Cell) -> Combination:
         """Return the spaces of a cell."""
@@ -191,7 +219,8 @@ class Unknowns:
                 key = frozenset((labels[atom.axis], atom.segment, atom.factor) for atom in cell)
                 row = rows.setdefault(key, {})
                 row[cell] = row.get(cell, 0) + number
-        self._rows += rows.values()
+        for row in rows.values():
+            self._add_row(row)
 
     def mapped_cells(self, left: str, right: str, atoms: Mapping[Atom, Atom], within: bool = False) -> None:
         """Each cell of `left` is that of `right` on the atoms that `atoms` names, and 0 if there is none.
@@ -203,7 +232,7 @@ class Unknowns:
             image = frozenset(atoms[atom] for atom in cell if atom in atoms)
             if len(image) == len(cell) and image in images:
                 images.discard(image)
-                self._rows.append({cell: 1, image: -1})
+                self._add_row({cell: 1, image: -1})
             elif not within:
                 self._dead.add(cell)
         self._dead |= images
