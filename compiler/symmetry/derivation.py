@@ -16,6 +16,7 @@ from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
 from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
 from nnspec.compiler.symmetry.kinds import Kind
+from nnspec.compiler.symmetry.orientation import Orientations
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.shifts import shifts
 from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
@@ -60,6 +61,11 @@ class Derivation:
     @cached_property
     def forgotten(self) -> tuple[Forgotten, ...]:
         return forgotten_directions(self.related, self.unseen.alone)
+
+    @cached_property
+    def orientations(self) -> Orientations:
+        """Which tensors move with a wire, and which dually."""
+        return Orientations(self.spaces)
 
     @cached_property
     def by_space(self) -> dict[Atom, Strand]:

@@ -202,10 +202,7 @@ def _forgotten(d: Derivation, random: torch.Generator, spread: float) -> Iterato
     import torch
 
     for item in d.forgotten:
-        shape = [int(str(size)) for size in d.related.carriers[item.weight].shape]
-        if item.axis is not None:
-            shape[item.axis] = 1
-        drawn = torch.randn(shape, generator=random, dtype=torch.float64)
+        drawn = torch.randn(item.shape, generator=random, dtype=torch.float64)
         yield Add(item=item, added=spread * drawn)
 
 

@@ -9,22 +9,31 @@ W + b 1': one for each number that W makes; its bias takes up the constant, whic
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
-from nnspec.compiler.relations import Contract, Move, Normalize, Relation, Softmax, Sum, Term
+from nnspec.compiler.relations import Contract, Move, Normalize, Part, Relation, Softmax, Sum, Term
 from nnspec.compiler.symmetry.relate import Related, terms_of
 from nnspec.compiler.symmetry.spaces import AxisOf
 from nnspec.dsl.node import Node
 
 
 class Forgotten(Node):
-    """Directions of one weight: what is added is the same for every index of `axis`, or (None) is anything."""
+    """Directions of one weight: what is added is the same for every index of `axis`, or (None) is anything.
+
+    `shape` is that of what is added, 1 along the axis; of a part of a bias, which begins at `start`.
+    """
 
     weight: str
     axis: int | None
-    dimension: int
+    shape: tuple[int, ...]
+    start: int = 0
     bias: str | None = None  # takes up total * (what is added), None if nothing is to be taken up
     total: float = 0.0
+
+    @property
+    def dimension(self) -> int:
+        return prod(self.shape)
 
 
 def forgotten_directions(related: Related, alone: frozenset[str]) -> tuple[Forgotten, ...]:
@@ -56,18 +65,29 @@ class _Forgetting:
         self.uses: dict[str, int] = {}
         self.readers: dict[str, list[Relation]] = {}
         self.totals: dict[AxisOf, float] = {}
+        self.made = set(related.inputs)
         for stated in related.stated:
             self._note(stated.relation)
 
     def _note(self, relation: Relation) -> None:
         for term in terms_of(relation):
             self.uses[term.tensor] = self.uses.get(term.tensor, 0) + 1
-        for tensor in _read(relation):
+        for tensor in self._read(relation):
             self.readers.setdefault(tensor, []).append(relation)
         if isinstance(relation, Softmax) and relation.total is not None:
             self.totals[relation.output, relation.axis] = relation.total
         elif isinstance(relation, Normalize) and relation.group == "centred":
             self.totals[relation.output, relation.axes[0]] = 0.0
+
+    def _read(self, relation: Relation) -> tuple[str, ...]:
+        """Return what a relation reads; of a whole and its part it makes what nothing has made yet."""
+        read = _read(relation)
+        if isinstance(relation, Part):
+            read = (relation.whole,) if relation.whole in self.made else (relation.part,)
+            self.made.update((relation.whole, relation.part))
+        output = getattr(relation, "output", None)
+        self.made.add(output.tensor if isinstance(output, Term) else str(output))
+        return read
 
     def run(self) -> tuple[Forgotten, ...]:
         found: list[Forgotten] = []
@@ -82,10 +102,29 @@ class _Forgetting:
         bias = relation.bias
         if bias is None or not self._is_own(bias.tensor):
             return []
-        places = [axis for axis, label in enumerate(relation.output.labels) if label not in bias.labels]
-        if not any(self._is_forgotten((relation.output.tensor, place)) for place in places):
+        out = relation.output
+        places = [axis for axis, label in enumerate(out.labels) if label not in bias.labels]
+        if any(self._is_forgotten((out.tensor, place)) for place in places):
+            return [Forgotten(weight=bias.tensor, axis=None, shape=self._shape(bias, ""))]
+        if len(bias.labels) != 1 or bias.labels[0] not in out.labels:
             return []
-        return [Forgotten(weight=bias.tensor, axis=None, dimension=self._others(bias, ""))]
+        return self._parts(bias, out, places)
+
+    def _parts(self, bias: Term, out: Term, places: list[int]) -> list[Forgotten]:
+        """Return the parts of a bias that are forgotten, where all that reads its output takes a part of it."""
+        cut = out.labels.index(bias.labels[0])
+        found: list[Forgotten] = []
+        for reader in self.readers.get(out.tensor, []):
+            if not isinstance(reader, Part) or reader.whole != out.tensor or reader.axis != cut:
+                return []
+            if reader.part_axis != cut or not isinstance(reader.start, int):
+                return []
+            size = self.related.carriers[reader.part].shape[cut]
+            if any(self._is_forgotten((reader.part, place)) for place in places) and isinstance(size, int):
+                found.append(Forgotten(weight=bias.tensor, axis=None, shape=(size,), start=reader.start))
+        spans = sorted((item.start, item.start + item.dimension) for item in found)
+        overlap = any(end > start for (_, end), (start, _) in pairwise(spans))
+        return [] if overlap or out.tensor in self.related.outputs else found
 
     def _weight(self, relation: Contract) -> tuple[Term, Term] | None:
         """Return (live term, weight term) of a map whose weight is free and used once."""
@@ -97,12 +136,12 @@ class _Forgetting:
             return None
         return live[0], weights[0]
 
-    def _others(self, weight: Term, label: str) -> int:
+    def _shape(self, weight: Term, label: str) -> tuple[int, ...]:
+        """Return the sizes of a weight, 1 along a label."""
         shape = self.related.carriers[weight.tensor].shape
-        return prod(
-            size
+        return tuple(
+            1 if own == label or not isinstance(size, int) else size
             for size, own in zip(shape, weight.labels, strict=True)
-            if own != label and isinstance(size, int)
         )
 
     def _before(self, relation: Contract) -> list[Forgotten]:
@@ -114,7 +153,7 @@ class _Forgetting:
             if label in relation.output.labels and label not in given.labels:
                 place = relation.output.labels.index(label)
                 if self._is_forgotten((relation.output.tensor, place)):
-                    return [Forgotten(weight=weight.tensor, axis=axis, dimension=self._others(weight, label))]
+                    return [Forgotten(weight=weight.tensor, axis=axis, shape=self._shape(weight, label))]
         return []
 
     def _behind(self, relation: Contract) -> list[Forgotten]:
@@ -134,7 +173,7 @@ class _Forgetting:
                     Forgotten(
                         weight=weight.tensor,
                         axis=weight.labels.index(label),
-                        dimension=self._others(weight, label),
+                        shape=self._shape(weight, label),
                         bias=bias.tensor if bias is not None and total else None,
                         total=total,
                     )
@@ -193,4 +232,4 @@ def _read(relation: Relation) -> tuple[str, ...]:
     terms = getattr(relation, "terms", None)
     if terms is not None:
         return tuple(term.tensor for term in terms)
-    return tuple(name for field in ("input", "whole", "part") if (name := getattr(relation, field, None)))
+    return tuple(name for field in ("input",) if (name := getattr(relation, field, None)))

@@ -67,7 +67,7 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
     for name, given in _single(d, d.shifts):
         yield made("shift", name, lambda t, given=given: Shift(given=given.times(t)))
     for item in d.forgotten:
-        yield made("shift", item.weight, _forgetting(d, item, seed))
+        yield made("shift", item.weight, _forgetting(item, seed))
 
 
 def _permutation(wire: Wire, copy: int | None = None) -> Callable[[float], Permute]:
@@ -123,15 +123,12 @@ def _single(d: Derivation, system: Unknowns) -> Iterator[tuple[str | None, Amoun
             yield direction.spaces[0].tensor, unit(d, direction, indices)
 
 
-def _forgetting(d: Derivation, item: Forgotten, seed: int) -> Callable[[float], Add]:
+def _forgetting(item: Forgotten, seed: int) -> Callable[[float], Add]:
     def move(t: float) -> Add:
         import torch
 
         random = torch.Generator().manual_seed(seed)
-        shape = [int(str(size)) for size in d.related.carriers[item.weight].shape]
-        if item.axis is not None:
-            shape[item.axis] = 1
-        added = t * torch.randn(shape, generator=random, dtype=torch.float64)
+        added = t * torch.randn(item.shape, generator=random, dtype=torch.float64)
         return Add(item=item, added=added)
 
     return move

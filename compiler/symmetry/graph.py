@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.moves import orientations
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.relate import Carrier, terms_of
 from nnspec.compiler.symmetry.spaces import Atom
@@ -88,11 +87,11 @@ def _add_weights(made: Any, group: SymmetryGroup) -> None:
             made.add_node(f"weight {carrier.name}", **_weight_attributes(carrier))
     for wire in group.wires:
         strand = _strand(group, wire)
-        duals = orientations(d, strand) if d.groups[strand.space] in _MATRICES else {}
+        is_dual = d.groups[strand.space] in ("linear", "complex")
         for atoms, _ in strand.places:
             carrier = d.related.carriers[atoms[0].tensor]
             if carrier.kind in ("weight", "buffer"):
-                action = _action(d, wire, strand, atoms[0], duals.get(atoms[0], 1))
+                action = _action(d, wire, strand, atoms[0], d.orientations.of(atoms[0]) if is_dual else 1)
                 axes = sorted({atom.axis for atom in atoms})
                 made.add_edge(
                     _name(wire),

@@ -264,8 +264,13 @@ class Add(Node):
     added: Tensor
 
     def apply(self, d: Derivation, state: State) -> State:
+        import torch
+
         key = key_of(self.item.weight)
         added = self.added.to(state[key])
+        if self.item.axis is None and added.shape != state[key].shape:  # a part of a bias
+            part, added = added, torch.zeros_like(state[key])
+            added.narrow(0, self.item.start, len(part)).copy_(part)
         changed = {**state, key: state[key] + added}
         if self.item.bias is not None:
             bias = key_of(self.item.bias)
@@ -313,34 +318,6 @@ def shape_of(d: Derivation, tensor: str) -> list[int]:
     return [size if isinstance(size, int) else 1 for size in d.related.carriers[tensor].shape]
 
 
-def orientations(d: Derivation, strand: Strand) -> dict[Atom, int]:
-    """Return for the first atom of each place of a strand whether it moves with the wire (1) or dually (-1).
-
-    Rotations are their own duals.
-    """
-    if d.groups[strand.space] in ("orthogonal", "centred", "monomial"):
-        return {}
-    wide = frozenset((*strand.spaces, *strand.outer))
-    unknowns = {frozenset((*atoms, *outer)): atoms[0] for atoms, outer in strand.places}
-    if d.groups[strand.space] == "complex":  # a complex number scales along its copies
-        wide, unknowns = wide - {strand.space}, {frozenset(outer): atoms[0] for atoms, outer in strand.places}
-    solution = _scaled(d, wide)
-    found = {unknowns[atoms]: number for atoms, number in solution.items() if atoms in unknowns}
-    live = [atom for atom in found if d.related.carriers[atom.tensor].live]
-    forward = found[live[0]] if live else 1
-    return {atom: 1 if number * forward > 0 else -1 for atom, number in found.items()}
-
-
-def _scaled(d: Derivation, wide: frozenset[Atom]) -> dict[frozenset[Atom], Number]:
-    """Return how a scale at single indices of these spaces acts, by the atoms along which it does."""
-    wide = frozenset(space for space in wide if d.spaces.sizes[space] > 1)
-    if not wide:
-        return {}
-    system = d.scales.vectors[next(iter(wide))] if len(wide) == 1 else d.scales.compounds[wide]
-    basis = system.basis()
-    return {frozenset(atoms_of(name)): number for name, number in basis[0].items()} if basis else {}
-
-
 def act_on_strand(
     d: Derivation,
     strand: Strand,
@@ -354,11 +331,10 @@ def act_on_strand(
     """
     changed = dict(state)
     held = set(stored(d, state)) - {besides}
-    signs = orientations(d, strand)
     for atoms, outer in strand.places:
         if atoms[0].tensor in held:
             key = key_of(atoms[0].tensor)
-            sign = signs.get(atoms[0], 1)
+            sign = d.orientations.of(atoms[0])
             changed[key] = on_strand(d, strand, changed[key], (*outer, *atoms), lambda x, s=sign: act(x, s))
     return changed
 

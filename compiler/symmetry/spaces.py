@@ -268,9 +268,9 @@ class Spaces:
 
     def _agree(self, constraint: Together) -> list[tuple[AxisOf, Layout]] | None:
         """Return refined layouts of the axes of a constraint, None if they cannot agree."""
-        if len(constraint.left) == 1 == len(constraint.right) and constraint.start is None:
-            if self.layouts[constraint.left[0]] == self.layouts[constraint.right[0]]:
-                return []
+        alone = len(constraint.left) == 1 == len(constraint.right) and constraint.start is None
+        if alone and self.layouts[constraint.left[0]] == self.layouts[constraint.right[0]]:
+            return []
         nodes = (*constraint.left, *constraint.right)
         if any(node in self.symbolic for node in nodes):
             return [] if len(constraint.left) == len(constraint.right) == 1 else None

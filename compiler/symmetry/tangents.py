@@ -16,7 +16,7 @@ from nnspec.compiler.symmetry.composites import kernel_vectors
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
-from nnspec.compiler.symmetry.moves import Shift, State, key_of, on_strand, orientations
+from nnspec.compiler.symmetry.moves import Add, Shift, State, key_of, on_strand
 from nnspec.compiler.symmetry.relate import Carrier
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -143,12 +143,11 @@ class _Weights:
     ) -> None:
         import torch
 
-        signs = orientations(self.derivation, strand)
         for atoms, outer in strand.places:
             name = atoms[0].tensor
             if name not in self.moving or name == besides:
                 continue
-            acting = generator if signs.get(atoms[0], 1) > 0 else -generator.T
+            acting = generator if self.derivation.orientations.of(atoms[0]) > 0 else -generator.T
 
             def act(given: Tensor, acting: Tensor = acting) -> Tensor:
                 moved = torch.zeros_like(given)
@@ -185,14 +184,10 @@ class _Weights:
     def _forgotten(self, item: Forgotten) -> Iterator[Tensor]:
         import torch
 
-        own = self.state[key_of(item.weight)]
-        shape = [1 if axis == item.axis else size for axis, size in enumerate(own.shape)]
         for unit in torch.eye(item.dimension, dtype=torch.float64):
-            added = unit.reshape(own.shape if item.axis is None else shape)
-            changes = {item.weight: added.expand(own.shape)}
-            if item.bias is not None:
-                changes[item.bias] = -item.total * added.reshape(self.state[key_of(item.bias)].shape)
-            yield self.vector(changes)
+            yield self._difference(
+                Add(item=item, added=unit.reshape(item.shape)).apply(self.derivation, self.state)
+            )
 
     def kernels(self) -> Iterator[Tensor]:
         import torch
