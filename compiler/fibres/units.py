@@ -154,11 +154,6 @@ def _entries(
     return tuple(map(tuple, made)), tuple(map(tuple, read))
 
 
-def made_entries(group: SymmetryGroup, chart: Chart, wire: Wire) -> tuple[tuple[int, ...], ...]:
-    """Return for each unit of a wire the entries of a vector that make it."""
-    return _entries(group, chart, wire)[0]
-
-
 def _of_atom(group: SymmetryGroup, chart: Chart, atom: Atom, size: int) -> list[list[int]]:
     """Return which entries of a vector stand at each index of a factor of an axis of a weight."""
     import torch
