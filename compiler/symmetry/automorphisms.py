@@ -21,7 +21,7 @@ from nnspec.compiler.symmetry.search import search
 from nnspec.compiler.symmetry.twins import twins
 from nnspec.dsl.node import Node
 
-BUDGET = 20_000  # refinements of a search
+VISITS = 10**8  # of vertices and edges, about as many seconds as there are tens of millions
 DIGITS = 300  # of orders that are given as whole numbers
 
 Moved = dict[int, int]  # vertices that a permutation moves, with their images
@@ -51,8 +51,13 @@ class Automorphisms(Node):
         return prod(map(factorial, self.factors)) * prod(self.orbits)
 
 
-def automorphisms(graph: ColouredGraph, budget: int = BUDGET, engine: str | None = None) -> Automorphisms:
-    """Return the group; `engine` names one that settles what is left, in place of the search."""
+def automorphisms(
+    graph: ColouredGraph, budget: int | None = None, engine: str | None = None
+) -> Automorphisms:
+    """Return the group; `engine` names one that settles what is left, in place of the search.
+
+    `budget` is how many refinements the search may make; None leaves it to the size of what is left.
+    """
     return _Reduction(graph).run(budget, engine)
 
 
@@ -66,7 +71,7 @@ class _Reduction:
         self.generators: list[Moved] = []
         self.steps: list[str] = []
 
-    def run(self, budget: int, engine: str | None) -> Automorphisms:
+    def run(self, budget: int | None, engine: str | None) -> Automorphisms:
         hashes, count = refined_and_counted(self.graph)
         self.steps.append("refinement")
         if count == self.graph.size:
@@ -82,11 +87,12 @@ class _Reduction:
         return self.settled(hashes, known, min(upper, known + _young(hashes)), budget, engine)
 
     def settled(
-        self, hashes: Array, known: float, upper: float, budget: int, engine: str | None
+        self, hashes: Array, known: float, upper: float, budget: int | None, engine: str | None
     ) -> Automorphisms:
         """Settle what no step has made smaller."""
         if engine is None:
-            found = search(self.graph, hashes, budget)
+            least = VISITS // (self.graph.size + len(self.graph.sources))
+            found = search(self.graph, hashes, max(100, least) if budget is None else budget)
             self.generators += [self.lifted(image) for image in found.generators]
             self.steps.append("search")
             value = known + sum(map(log10, found.orbits))

@@ -28,10 +28,14 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
             found.append(_factor(0, 1, strand.copies, text, called[space]))
             continue
         bits = flips.of(strand)
-        permuted = strand.size if group == "monomial" else 0
+        permuted = strand.size if group == "monomial" and not derivation.patterned & {*strand.spaces} else 0
         if permuted > 1 or bits:
             text = _finite_label(permuted, strand.copies, bits)
             found.append(_factor(permuted, strand.copies, bits, text, called[space]))
+    neurons = derivation.neurons
+    if neurons is not None and neurons.log10_lower:
+        text = f"keeping masks: {neurons.label}"
+        found.append(Factor(group=text, wire=None, order=neurons.order, log10_order=neurons.log10_lower))
     if flips.left:
         found.append(_factor(0, 1, flips.left, _finite_label(0, 1, flips.left), None))
     return tuple(found)

@@ -16,6 +16,7 @@ from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
 from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
 from nnspec.compiler.symmetry.kinds import Kind
+from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orientation import Orientations
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.shifts import shifts
@@ -35,6 +36,7 @@ class Derivation:
     """All that was derived from the relations of a network."""
 
     def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.graph = graph
         folded = fold_gains(relate_graph(graph))
         self.spaces: Spaces = folded.spaces
@@ -66,6 +68,25 @@ class Derivation:
     def orientations(self) -> Orientations:
         """Which tensors move with a wire, and which dually."""
         return Orientations(self.spaces)
+
+    @cached_property
+    def neurons(self) -> NeuronGroup | None:
+        """What masks leave of the permutations of the wires that they touch; None where no mask is known."""
+        return neuron_group(self.graph)
+
+    @cached_property
+    def patterned(self) -> frozenset[Atom]:
+        """The spaces whose permutations are counted among those of neurons."""
+        if self.neurons is None:
+            return frozenset()
+        every = self.neurons.all_spaces
+        atoms = [atom for space in self.neurons.spaces for atom in every.classes_of(space)]
+        known = self.spaces.layouts
+        return frozenset(
+            self.spaces.space(atom)
+            for atom in atoms
+            if known.get((atom.tensor, atom.axis)) == every.layouts[atom.tensor, atom.axis]
+        )
 
     @cached_property
     def by_space(self) -> dict[Atom, Strand]:

@@ -26,6 +26,7 @@ from nnspec.compiler.symmetry.moves import (
     applied,
     key_of,
 )
+from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -60,6 +61,8 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             family = "linear" if d.groups[wire.space] in ("linear", "complex") else "orthogonal"
             yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
+    for move in _rearrangements(d):
+        yield made("permutation", None, lambda t, move=move: move)
     for name, given in _single(d, d.signs):
         yield made("sign", name, lambda t, given=given: Multiply(given=given.times(round(t)), sign=True))
     for name, given in _single(d, d.scales):
@@ -68,6 +71,13 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         yield made("shift", name, lambda t, given=given: Shift(given=given.times(t)))
     for item in d.forgotten:
         yield made("shift", item.weight, _forgetting(item, seed))
+
+
+def _rearrangements(d: Derivation) -> Iterator[Rearrange]:
+    """Yield permutations of units that keep masks."""
+    if d.neurons is not None:
+        for shuffle in d.neurons.generators:
+            yield Rearrange(group=d.neurons, shuffle=shuffle)
 
 
 def _permutation(wire: Wire, copy: int | None = None) -> Callable[[float], Permute]:

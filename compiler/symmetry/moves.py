@@ -17,6 +17,7 @@ from nnspec.compiler.relations import Contract, Move, Term
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.linear import Number
+from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf
 from nnspec.compiler.symmetry.strands import Strand
@@ -281,7 +282,7 @@ class Add(Node):
         return self.replace(added=-self.added)
 
 
-AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add"
+AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add | Rearrange"
 
 
 # ------------------------------------------------------------------------------------- on tensors and spaces

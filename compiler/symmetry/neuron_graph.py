@@ -100,7 +100,7 @@ class _Builder:
 
     def split(self, name: str, pattern: Pattern) -> Iterator[_Block]:
         """Yield the blocks of a weight along which something may be permuted."""
-        numpy, classes = self.numpy, pattern.classes
+        classes = pattern.classes
         axes = [self.spaces.atoms((name, axis)) for axis in range(classes.ndim)]
         for segments in product(*(range(len(axis)) for axis in axes)):
             block = classes
@@ -115,12 +115,26 @@ class _Builder:
                 continue
             order = [*free, *(place for place in range(len(atoms)) if place not in free)]
             shape = [block.shape[place] for place in free]
-            fibres = block.transpose(order).reshape(prod(shape), -1)
-            opposite = -fibres if pattern.is_signed else fibres
-            both = numpy.unique(numpy.concatenate((fibres, opposite)), axis=0, return_inverse=True)[1]
-            own, negative = both.reshape(2, *shape)
+            own, negative = self.told_apart(
+                block.transpose(order).reshape(prod(shape), -1), pattern.is_signed
+            )
             spaces = tuple(self.spaces.space(atoms[place]) for place in free)
-            yield _Block(free=spaces, classes=own, negative=negative)
+            yield _Block(free=spaces, classes=own.reshape(shape), negative=negative.reshape(shape))
+
+    def told_apart(self, fibres: Array, is_signed: bool) -> tuple[Array, Array]:
+        """Return a number for each row, and for its negative: rows that are the same have the same."""
+        numpy = self.numpy
+        if fibres.shape[1] == 1:
+            own = fibres[:, 0]
+            negative = -own if is_signed else own
+            least = min(int(own.min()), int(negative.min()))
+            return own - least, negative - least
+        if not is_signed:
+            own = numpy.unique(fibres, axis=0, return_inverse=True)[1].reshape(-1)
+            return own, own
+        both = numpy.concatenate((fibres, -fibres))
+        own, negative = numpy.unique(both, axis=0, return_inverse=True)[1].reshape(2, -1)
+        return own, negative
 
     def is_free(self, space: Atom) -> bool:
         """Return whether a space may be permuted."""

@@ -53,6 +53,7 @@ class NeuronGroup(Node):
     generators: tuple[Shuffle, ...]
     all_spaces: Spaces
     flipping: dict[Atom, frozenset[Atom]]  # by space, where a flip of a unit acts
+    label: str  # "S_16^33", "S_4^2 . 6"; 1 where nothing moves
 
 
 def neuron_group(
@@ -68,12 +69,12 @@ def neuron_group(
     known = patterns(graph, state, values)
     if not known:
         return None
-    from nnspec.compiler.symmetry.automorphisms import BUDGET, automorphisms
+    from nnspec.compiler.symmetry.automorphisms import automorphisms
 
     spaces = Spaces(_let_through(relate_graph(graph), known))
     flipping = flips_of(spaces) if values else {}
     made = neuron_graph(spaces, known, frozenset(flipping) if values else None)
-    found = automorphisms(made.graph, BUDGET if budget is None else budget)
+    found = automorphisms(made.graph, budget)
     wider = _acting_apart(spaces, made.begins)
     return NeuronGroup(
         spaces=tuple(made.begins),
@@ -85,7 +86,24 @@ def neuron_group(
         generators=tuple(_shuffle(moved, made, spaces) for moved in found.generators),
         all_spaces=spaces,
         flipping=flipping,
+        label=_label(found.factors, prod(found.orbits)),
     )
+
+
+class Rearrange(Node):
+    """A move of an element: units permuted so that patterns stay."""
+
+    group: NeuronGroup
+    shuffle: Shuffle
+
+    def apply(self, d: object, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return act(self.group, self.shuffle, state)
+
+    def inverse(self) -> Rearrange:
+        orders, flips = self.shuffle.orders, self.shuffle.flips
+        back = {s: tuple(sorted(range(len(o)), key=o.__getitem__)) for s, o in orders.items()}
+        undone = {s: tuple(own[i] for i in back.get(s, range(len(own)))) for s, own in flips.items()}
+        return self.replace(shuffle=Shuffle(orders=back, flips=undone))
 
 
 def act(group: NeuronGroup, shuffle: Shuffle, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,6 +175,13 @@ def _shuffle(moved: Mapping[int, int], made: NeuronGraph, spaces: Spaces) -> Shu
         if -1 in signs:
             flips[space] = signs
     return Shuffle(orders=orders, flips=flips)
+
+
+def _label(factors: tuple[int, ...], rest: int) -> str:
+    """Write symmetric groups and the order of what is beside them; the product need not be direct."""
+    counted = Counter(factors)
+    parts = [f"S_{n}" if count == 1 else f"S_{n}^{count}" for n, count in counted.items()]
+    return " . ".join([*parts, *([str(rest)] if rest > 1 else [])]) or "1"
 
 
 def flips_of(spaces: Spaces) -> dict[Atom, frozenset[Atom]]:

@@ -46,7 +46,7 @@ def _wire(derivation: Derivation, strand: Strand, name: str) -> Wire:
         copies=strand.copies,
         group=label(derivation, strand),
         multiplicity=max(_multiplicity(derivation, strand, atom) for atom in derivation.weight_atoms[space]),
-        reason=_reason(why),
+        reason=_reason(why) + _kept(derivation, strand),
         line=_line(derivation, space, why),
         is_fixed=strand.is_fixed,
         tensors=tuple(dict.fromkeys(atom.tensor for atom in derivation.classes[space])),
@@ -95,6 +95,16 @@ def _scalar_rank(derivation: Derivation, system: Unknowns, strand: Strand) -> in
     places = derivation.classes[strand.space]
     live = [atom for atom in places if derivation.related.carriers[atom.tensor].live]
     return system.joint.rank([("k", atom.tensor) for atom in live])
+
+
+def _kept(derivation: Derivation, strand: Strand) -> str:
+    """Say what a mask leaves of the permutations of a wire."""
+    neurons = derivation.neurons
+    if neurons is None or not derivation.patterned.intersection(strand.spaces):
+        return ""
+    among = "" if len(neurons.spaces) == 1 else " in all masked wires"
+    bound = "" if neurons.exact else "at least "
+    return f"; permutations that keep it{among}: {bound}{neurons.label} (by {neurons.how})"
 
 
 def _reason(why: Why | None) -> str:

@@ -12,8 +12,10 @@ import torch
 from nnspec.compiler.emit.load import initial_state, map_function, module
 from nnspec.compiler.ir import Graph, Weight, instances
 from nnspec.compiler.symmetry.automorphisms import automorphisms
+from nnspec.compiler.symmetry.generators import generators
+from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.neuron_graph import neuron_graph
-from nnspec.compiler.symmetry.neurons import NeuronGroup, act, flips_of, neuron_group
+from nnspec.compiler.symmetry.neurons import NeuronGroup, Rearrange, act, flips_of, neuron_group
 from nnspec.compiler.symmetry.patterns import patterns
 
 Build = Callable[..., Graph]
@@ -219,3 +221,34 @@ def test_units_are_permuted_alike_wherever_their_wire_goes(build: Build) -> None
     assert group is not None and group.exact and group.order == 2**3 * factorial(3)
     assert len(group.spaces) == 1
     check_outputs(graph, group, state_of(graph))
+
+
+@pytest.mark.parametrize(
+    ("mask", "order"),
+    [("(i - j) % 8 <= 2", 16 * 2**16), ("i // 4 == j // 4", 24**4 * 2 * 2**16), ("i > j", 2**16)],
+)
+def test_the_group_of_a_network_counts_them_beside_signs(build: Build, mask: str, order: int) -> None:
+    graph = build(NET.format(CHAIN.format(8, 8), f"constrain dense_2.weight: mask((i, j) => {mask})"))
+    group = symmetry_group(graph)
+    state = state_of(graph)
+    net = module(graph).double().eval()
+    net.load_state_dict(state)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = net(x)
+        for generator in generators(group):
+            net.load_state_dict(generator(state))
+            torch.testing.assert_close(net(x), wanted, rtol=1e-10, atol=1e-12)
+    assert group.order == order
+
+
+def test_moves_that_keep_masks_are_undone_by_their_inverses(build: Build) -> None:
+    graph = build(
+        NET.format(CHAIN.format(6, 6), "constrain dense_2.weight: mask((i, j) => i // 2 == j // 2)")
+    )
+    group, state = neuron_group(graph), state_of(graph)
+    assert group is not None
+    for shuffle in group.generators:
+        move = Rearrange(group=group, shuffle=shuffle)
+        back = move.inverse().apply(None, move.apply(None, state))
+        assert all(torch.equal(back[name], state[name]) for name in state)
