@@ -44,7 +44,6 @@ from nnspec.compiler.symmetry.moves import (
     Transform,
     atoms_of,
     key_of,
-    orientations,
     stored,
 )
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -279,12 +278,12 @@ class _Matcher:
         self.solvers.setdefault(strand.space, "rotation")
         yield (Transform(space=strand.space, matrix=torch.from_numpy(basis @ turned @ basis.T)),)
         if group == "linear":
-            signs = orientations(self.d, strand)
+            sense = self.d.orientations.of
             mapped = np.stack(
                 [
                     two_sided_map(
-                        [(a[copy], b[copy]) for atom, a, b in sides if signs.get(atom, 1) > 0],
-                        [(a[copy], b[copy]) for atom, a, b in sides if signs.get(atom, 1) < 0],
+                        [(a[copy], b[copy]) for atom, a, b in sides if sense(atom) > 0],
+                        [(a[copy], b[copy]) for atom, a, b in sides if sense(atom) < 0],
                     )
                     for copy in range(strand.copies)
                 ]

@@ -23,7 +23,6 @@ from nnspec.compiler.symmetry.moves import (
     State,
     Transform,
     key_of,
-    orientations,
     stored,
 )
 from nnspec.compiler.symmetry.strands import Strand
@@ -118,11 +117,11 @@ class _Balancer:
         """Return the sums of products along a wire [copies, n, n], of what moves with it and of what moves dually."""
         import torch
 
-        signs = orientations(self.d, strand)
+        turned = self.d.groups[strand.space] in ("linear", "complex")  # rotations are their own duals
         shape = (strand.copies, strand.size, strand.size)
         found = {sign: torch.zeros(shape, dtype=torch.float64) for sign in (1, -1)}
         for atom, rows in places(self.d, strand, self.state, self.names):
-            found[-1 if signs.get(atom, 1) < 0 else 1] += rows @ rows.mT
+            found[self.d.orientations.of(atom) if turned else 1] += rows @ rows.mT
         return found[1], found[-1]
 
     def regular(self, strand: Strand) -> bool:
