@@ -62,7 +62,9 @@ class Chart:
         """Return the outputs [samples, m] at weights [p]."""
         import torch
 
-        with torch.random.fork_rng(devices=[]):
+        from nnspec.compiler.emit.load import plain_attention
+
+        with torch.random.fork_rng(devices=[]), plain_attention():
             torch.default_generator.manual_seed(self.seed)
             return flat_outputs(self._forward(self.state(vector), *inputs))
 

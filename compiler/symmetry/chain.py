@@ -62,6 +62,8 @@ def chain_of(related: Related) -> Chain | str:
         relation = stated.relation
         if isinstance(relation, Move) and relation.input == current and not layers:
             current = relation.output  # inputs laid out anew
+        elif isinstance(relation, Move) and not related.carriers[relation.input].live:
+            continue  # a weight read another way, which the layer that reads it will be refused for
         elif isinstance(relation, Contract):
             layer = _layer(related, stated, relation, current)
             if isinstance(layer, str):

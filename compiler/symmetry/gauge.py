@@ -22,15 +22,17 @@ _RANK = 1e-9  # of the largest singular value
 
 
 def gauge_wires(group: SymmetryGroup) -> tuple[str, ...]:
-    """Return the names of the wires of attention on which GL, or complex scales, act."""
+    """Return the names of the wires of attention on which GL, or complex scales, act, and of their heads."""
     d = group.derivation
     spaces = set(_inner(group))
-    return tuple(
-        wire.name
+    inner = [
+        d.by_space[wire.space]
         for wire in group.wires
         if d.groups[wire.space] in ("linear", "complex")
         and spaces.intersection(d.by_space[wire.space].spaces)
-    )
+    ]
+    covered = {space for strand in inner for space in (*strand.spaces, *map(d.spaces.space, strand.outer))}
+    return tuple(wire.name for wire in group.wires if covered.intersection(d.by_space[wire.space].spaces))
 
 
 def _inner(group: SymmetryGroup) -> Iterator[Atom]:

@@ -90,7 +90,8 @@ class Sussmann(Hyperbolic):
     read = "summary"
 
     def lacks(self, chain: Chain) -> str | None:
-        return "it has more than one hidden layer" if len(chain.hidden) > 1 else super().lacks(chain)
+        lacking = super().lacks(chain)
+        return lacking or ("it has more than one hidden layer" if len(chain.hidden) > 1 else None)
 
 
 class VlacicBolcskei(Hyperbolic):
@@ -232,6 +233,7 @@ class Applied(Node):
     wires: tuple[str, ...]
     is_all: bool  # the group is as large as the theorem allows
     everywhere: bool
+    is_whole: bool = True  # it speaks of all that was derived, once it covers every wire
     holds: bool | None = None
     violated: tuple[str, ...] = ()
 
@@ -305,6 +307,8 @@ def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ..
         wires=wires,
         is_all=True,
         everywhere=True,
+        is_whole=group.continuous_dimension
+        == group.families["linear"],  # it says nothing of shifts by biases
         holds=False if violated else None,
         violated=violated,
     )
@@ -312,7 +316,7 @@ def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ..
 
 def _text(group: SymmetryGroup, applied: list[Applied], reasons: list[str]) -> str:
     moving = {wire.name for wire in group.wires if not wire.is_fixed}
-    whole = [one for one in applied if one.is_all and moving <= set(one.wires)]
+    whole = [one for one in applied if one.is_all and one.is_whole and moving <= set(one.wires)]
     if not moving and not whole:
         return "lower bound only: no wire has symmetries, and no theorem says that there are no others"
     for one in (*(o for o in whole if o.holds is not False), *whole):

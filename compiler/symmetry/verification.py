@@ -148,7 +148,9 @@ def as_double(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     bad = [name for name, own in state.items() if own.is_floating_point() and not torch.isfinite(own).all()]
     if bad:
         where = ", ".join(f"`{name}`" for name in bad)
-        raise SpecError((WeightsNotFinite(graph.root.span, pass_name="symmetry", where=where),))
+        raise SpecError(
+            (WeightsNotFinite(graph.root.span, pass_name="symmetry", what="weights", where=where),)
+        )
     return {
         name: own.detach().cpu().double() if own.is_floating_point() else own.detach().cpu()
         for name, own in state.items()

@@ -146,12 +146,24 @@ def test_the_text_names_the_theorem_or_the_reason(build: Build) -> None:
     opposite(state)
     assert text_of(build, DEEP, state).startswith("lower bound on these weights: Vlačić and Bölcskei 2020")
     assert "some weights" in text_of(build, SHRINKING)
-    other = text_of(build, SHALLOW.replace("tanh", "gelu"))
+    tied = net(
+        "output y = x -> dense(4) as a -> tanh -> dense(4) as b\n  constrain b.weight: tied(a.weight, transpose = true)"
+    )
+    assert "`a.weight^T` is not free" in text_of(build, tied)
+    other = text_of(build, DEEP.replace("tanh", "gelu"))
     assert other.startswith("lower bound only: no theorem here speaks of its functions")
     residual = net("h = x -> dense(5)\n  output y = h + (h -> dense(6) -> tanh -> dense(5)) -> dense(2)")
     assert text_of(build, residual).startswith("lower bound only: ")
     binary = SHALLOW.replace("as b\n", "as b\n  constrain a.weight: binary\n")
     assert "`a.weight` is not free (binary)" in text_of(build, binary)
+
+
+def test_attention_without_biases_is_covered_whole(build: Build) -> None:
+    plain = ATTENTION.replace("dense(4)", "dense(4, bias = false)").replace(
+        "dense(2)", "dense(2, bias = false)"
+    )
+    assert text_of(build, plain).startswith("complete by transformer gauge 2025")
+    assert text_of(build, ATTENTION).startswith("lower bound only: ")
 
 
 def test_more_than_a_theorem_allows_is_a_bug(build: Build) -> None:

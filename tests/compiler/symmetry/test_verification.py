@@ -160,3 +160,14 @@ def test_networks_of_millions_are_refused(build: Build) -> None:
         find("symmetry").run(Subject(graph=graph), {"verify": True, "seed": 0})
     assert [error.code for error in refusal.value.errors] == ["N0961"]
     assert "20,000,000" in refusal.value.errors[0].message
+
+
+def test_entries_that_a_mask_removes_are_a_family(build: Build) -> None:
+    """Three blocks of two by two among six by six: 24 of 36 entries are no weights, and any change of them is flat."""
+    text = net("output y = x -> dense(6) -> tanh -> dense(6) as b -> tanh -> dense(2)")
+    graph = build(
+        text.replace("dense(2)", "dense(2)\n  constrain b.weight: mask((i, j) => i // 2 == j // 2)")
+    )
+    group = symmetry_group(graph)
+    found = verification.verify(graph, group)
+    assert group.families["fibre"] == found.nullity == 24 and found.surplus == 0
