@@ -1,0 +1,71 @@
+"""`canonical`: one and the same member for all weights that the group makes of each other, as a hash.
+
+In: a network at initialisation, or the trained weights of an experiment. Out: by seed the hash of the canonical member
+and what could not be told apart; the distances between seeds modulo symmetry. With `enumerate`, the size of each
+orbit of the component group, counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
+from nnspec.dsl.catalog import Argument
+
+_MOST_PAIRS = 10  # seeds whose distances are taken
+
+
+class CanonicalForm(Pass):
+    name = "canonical"
+    doc = """The canonical member of the orbit of given weights: scales and GL balanced to the least sum of squares, rotations
+    to principal axes, units sorted, signs fixed. Its hash is that of all weights that symmetries make of each other; of
+    several seeds the distances modulo symmetry are given too. `enumerate` counts the orbit of the component group element
+    by element, for small networks."""
+    arguments = (
+        Argument(name="enumerate", kind="bool", doc="count the orbit element by element", default=False),
+        Argument(
+            name="limit", kind="int", doc="elements that are counted at most", default=20000, at_least=1
+        ),
+    )
+
+    def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
+        from nnspec.compiler.emit.load import initial_state
+        from nnspec.compiler.symmetry.align import align
+        from nnspec.compiler.symmetry.canonical import canonical
+        from nnspec.compiler.symmetry.enumeration import orbit_size
+        from nnspec.compiler.symmetry.group import symmetry_group
+        from nnspec.compiler.symmetry.weights import checked, in_use
+
+        group = symmetry_group(subject.graph)
+        seeds = (0,) if subject.experiment is None else subject.experiment.seeds
+        given = subject.states or (initial_state(subject.graph, 0),)
+        states = [
+            in_use(subject.graph, checked(subject.graph, state, f"seed {seed}"))
+            for seed, state in zip(seeds, given, strict=True)
+        ]
+        members: list[dict[str, Any]] = []
+        for seed, state in zip(seeds, states, strict=True):
+            found = canonical(group, state)
+            size = orbit_size(group, state, options.get("limit", 20000)) if options.get("enumerate") else None
+            members.append({"seed": seed, "hash": found.hash, "notes": list(found.notes), "orbit": size})
+        near = states[:_MOST_PAIRS]
+        distances: list[dict[str, Any]] = [
+            {"seeds": [seeds[i], seeds[j]], "distance": align(group, near[i], near[j]).after}
+            for i in range(len(near))
+            for j in range(i)
+        ]
+        data = {"members": members, "distances": distances}
+        rows = tuple((m["seed"], m["hash"], m["orbit"], "; ".join(m["notes"])) for m in members)
+        tables = [Table(title="Canonical members", columns=("seed", "hash", "orbit", "left"), rows=rows)]
+        if distances:
+            pairs = tuple((f"{d['seeds'][0]} and {d['seeds'][1]}", d["distance"]) for d in distances)
+            tables.append(
+                Table(title="Distances modulo symmetry", columns=("seeds", "over the norm"), rows=pairs)
+            )
+        count = len({member["hash"] for member in members})
+        what = "one network" if count == 1 else f"{count} networks that no symmetry makes of each other"
+        return Result(data=data, summary=f"{subject.graph.name}: {what}.", tables=tuple(tables))
+
+
+PASSES = (CanonicalForm(),)

@@ -1,0 +1,71 @@
+"""Equivariance: the families that commute with known optimizers and rules, measured on the experiment's own steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nnspec.compiler.passes.analysis import Subject
+from nnspec.compiler.passes.registry import find
+from nnspec.compiler.runtime.plan import prepare
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.spec import load
+
+SPEC = """
+network small {{
+  input  x: real[2]
+  output y = x -> dense(5) -> {activation} -> dense(4) -> dense(4) -> {activation} -> dense(2)
+}}
+
+experiment run {{
+  network   = small
+  data      = circles(samples = 60, noise = 0.1)
+  loss      = cross_entropy
+  learn     = {rule}
+  optimizer = {optimizer}
+  epochs    = 4
+  batch     = 16
+}}
+"""
+ISOMETRIES = {"permutations", "signs", "rotations"}  # a linear wire has a sign as a whole
+
+
+def commuting(activation: str, optimizer: str, rule: str = "backprop") -> tuple[set[str], set[str]]:
+    text = SPEC.format(activation=activation, optimizer=optimizer, rule=rule)
+    plan = prepare(load(text).experiment().fitted, Path())
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    data = find("equivariance").run(subject, {"steps": 3, "seed": 0}).data
+    kept = {one["family"] for one in data["families"] if one["commutes"]}
+    return kept, {one["family"] for one in data["families"]} - kept
+
+
+@pytest.mark.parametrize(
+    ("activation", "optimizer", "kept"),
+    [
+        ("relu", "sgd(lr = 0.1)", ISOMETRIES),
+        ("tanh", "sgd(lr = 0.1)", ISOMETRIES),
+        ("tanh", "sgd(lr = 0.1, momentum = 0.9)", ISOMETRIES),
+        ("tanh", "sgd(lr = 0.1, weight_decay = 0.1)", ISOMETRIES),
+        ("tanh", "adam(lr = 0.01)", {"permutations", "signs"}),
+        ("relu", "adam(lr = 0.01)", {"permutations", "signs"}),
+        ("relu", "lion(lr = 0.01)", {"permutations", "signs"}),
+    ],
+)
+def test_what_optimizers_commute_with(activation: str, optimizer: str, kept: set[str]) -> None:
+    found, broken = commuting(activation, optimizer)
+    assert found == kept
+    assert {"stretches", "shifts", "scales"} <= broken
+
+
+def test_a_rule_that_draws_directions_commutes_with_nothing() -> None:
+    """The directions of weight perturbation are drawn for each weight, and do not move with the units."""
+    found, broken = commuting("tanh", "sgd(lr = 0.1)", "weight_perturbation(sigma = 0.001)")
+    assert not found and {"permutations", "signs", "rotations"} <= broken
+
+
+def test_a_network_alone_has_no_steps() -> None:
+    graph = load(SPEC.format(activation="relu", optimizer="sgd(lr = 0.1)", rule="backprop")).network().graph
+    with pytest.raises(SpecError) as refusal:
+        find("equivariance").run(Subject(graph=graph), {})
+    assert refusal.value.errors[0].code == "N0967"
