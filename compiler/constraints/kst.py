@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from nnspec.compiler.constraints.conditions import Condition
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
-from nnspec.compiler.constraints.topology import Topology
+from nnspec.compiler.constraints.topology import MOST_ENTRIES, Topology
 from nnspec.compiler.ir import Code
 from nnspec.dsl.catalog import Argument
 
@@ -47,26 +47,32 @@ class Kst(Topology):
 
     def begin(self, site: WeightSite) -> Code:
         """Return the call that makes the mask."""
-        return Code(file="masks", name="where", options=(("condition", _condition(site)),))
+        units, inputs = _matrix(site)
+        terms = _terms(site)
+        if site["role"] == "inner":
+            text = f"i // {units // (terms * inputs)} % {inputs} == j"
+        else:
+            text = f"i // {units // terms} == j // {inputs // terms}"
+        made = Condition(names=("i", "j"), text=text, plain=text, exact=True)
+        return Code(file="masks", name="where", options=(("condition", made),))
 
-    def entries(self, site: WeightSite) -> tuple[bytes, ...]:
-        """Return which entries exist."""
-        return tuple(_condition(site).rows(site.sizes))
+    def entries(self, site: WeightSite) -> tuple[bytes, ...] | None:
+        """Return which entries exist; None of a weight too large to be listed."""
+        units, inputs = _matrix(site)
+        terms = _terms(site)
+        if units * inputs > MOST_ENTRIES:
+            return None
+        if site["role"] == "inner":
+            width, starts = 1, [i // (units // (terms * inputs)) % inputs for i in range(units)]
+        else:
+            width = inputs // terms
+            starts = [i // (units // terms) * width for i in range(units)]
+        return tuple(bytes(n) + b"\1" * width + bytes(inputs - n - width) for n in starts)
 
     def free(self, site: WeightSite) -> int:
         """Return how many entries exist."""
         units, inputs = _matrix(site)
         return units if site["role"] == "inner" else units * inputs // _terms(site)
-
-
-def _condition(site: WeightSite) -> Condition:
-    units, inputs = _matrix(site)
-    terms = _terms(site)
-    if site["role"] == "inner":
-        text = f"i // {units // (terms * inputs)} % {inputs} == j"
-    else:
-        text = f"i // {units // terms} == j // {inputs // terms}"
-    return Condition(names=("i", "j"), text=text, plain=text, exact=True)
 
 
 def _terms(site: WeightSite) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import prod
 
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
-from nnspec.compiler.constraints.topology import Topology
+from nnspec.compiler.constraints.topology import MOST_ENTRIES, Topology
 from nnspec.compiler.ir import Code
 from nnspec.dsl.catalog import Argument
 
@@ -47,9 +47,11 @@ class LocallyConnected(Topology):
         options = (("inputs", inputs), ("outputs", outputs), ("kernel", kernel))
         return Code(file="masks", name="neighbourhood", options=options)
 
-    def entries(self, site: WeightSite) -> tuple[bytes, ...]:
-        """Return which entries exist."""
+    def entries(self, site: WeightSite) -> tuple[bytes, ...] | None:
+        """Return which entries exist; None of a weight too large to be listed."""
         inputs, outputs, kernel = _grids(site)
+        if prod(site.sizes) > MOST_ENTRIES:
+            return None
         near: tuple[bytes, ...] = (b"\1",)
         for n, m, k in zip(inputs, outputs, kernel, strict=True):
             windows = [_window(n, m, k, o) for o in range(m)]

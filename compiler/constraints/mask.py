@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.constraints.conditions import Condition, condition
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
 from nnspec.compiler.constraints.npy import BadMask, packed, read_mask
-from nnspec.compiler.constraints.topology import Topology
+from nnspec.compiler.constraints.topology import MOST_ENTRIES, Topology
 from nnspec.compiler.ir import Code
 from nnspec.compiler.values import Given, Refused
 from nnspec.dsl.catalog import Argument
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from nnspec.compiler.evaluate import Evaluator
 
 _HELP = "write `mask((i, j) => abs(i - j) <= 2)`, or the path of a file in quotes"
-MOST_ENTRIES = 2**24  # of a mask that is looked at while a spec is checked
 
 
 class MaskFile(Node):

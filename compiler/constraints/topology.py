@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 
+MOST_ENTRIES = 2**24  # of a mask that is looked at while a spec is checked
+
+
 class Topology(Constraint):
     """Base of the constraints that keep some entries of a weight and hold the others at zero."""
 

@@ -307,3 +307,31 @@ def test_masks_on_one_weight_multiply() -> None:
     net = module(layer("mask((i, j) => i >= j) & mask((i, j) => i <= j)"))
     weight = net.fc.weight * net.fc.weight_mask * net.fc.weight_mask_2
     assert torch.equal(weight, torch.nn.functional.pad(torch.diag(net.fc.weight.diagonal()), (0, 0, 0, 4)))
+
+
+# -------------------------------------------------------------------------------- known without torch
+
+
+@pytest.mark.parametrize(
+    ("rule", "shape", "given"),
+    [
+        (Kst(), (60, 4), {"role": "inner", "terms": 5}),
+        (Kst(), (36, 4), {"role": "inner"}),
+        (Kst(), (10, 20), {"role": "outer", "terms": 5}),
+        (LocallyConnected(), (9, 9), {"kernel": 3}),
+        (LocallyConnected(), (12, 18), {"kernel": (1, 2), "inputs": (3, 3), "outputs": (2, 3)}),
+        (LocallyConnected(), (7, 5), {"kernel": 2}),
+    ],
+)
+def test_entries_are_those_of_the_mask(rule: Topology, shape: tuple[int, ...], given: dict[str, Any]) -> None:
+    where = site(rule, shape, **given)
+    found = rule.entries(where)
+    assert found is not None
+    rows = torch.tensor([list(row) for row in found], dtype=torch.bool)
+    assert torch.equal(rows, rule.mask(where, {}))
+    assert rows.sum() == rule.free(where)
+
+
+def test_entries_of_huge_weights_are_not_listed() -> None:
+    assert Kst().entries(site(Kst(), (2**15, 2**12), role="outer", terms=2)) is None
+    assert LocallyConnected().entries(site(LocallyConnected(), (2**15, 2**12), kernel=2)) is None
