@@ -190,7 +190,10 @@ def test_circulants_keep_their_turns() -> None:
 
 
 @pytest.mark.parametrize("q", [2, 3, 5, 13])
-def test_refinement_does_not_see_projective_planes_but_the_search_does(q: int) -> None:
+def test_refinement_does_not_see_projective_planes_but_the_search_does(
+    q: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "NAMES", ())
     graph = between_dense(projective_plane(q))
     assert sorted(map(len, cells(refined(graph))))[-2:] == [q * q + q + 1] * 2
     found = settled(graph)
@@ -200,6 +203,15 @@ def test_refinement_does_not_see_projective_planes_but_the_search_does(q: int) -
         short = settled(graph, budget=2)
         assert not short.exact and short.order is None
         assert short.log10_lower < found.log10_lower < short.log10_upper
+
+
+@pytest.mark.parametrize("engine", engines.NAMES)
+def test_engines_settle_what_the_search_leaves_open(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    monkeypatch.setattr(engines, "NAMES", (engine,))
+    found = settled(between_dense(projective_plane(5)), budget=2)
+    assert found.exact and found.how.endswith(engine) and found.order == 372000
 
 
 def test_a_complete_directed_network_keeps_all_permutations() -> None:
