@@ -112,7 +112,7 @@ class _SymmetryDrawing(Drawing):
 
     def row(self, wire: Wire, copies: int) -> str:
         name = f"{_numberless(wire.name)} × {copies}" if copies > 1 else wire.name
-        where = "" if wire.line is None else f", line {wire.line}"
+        where = ", line " + wire.place if wire.file is None and wire.place else f", {wire.place}"
         mark = f'<td bgcolor="{self.colours[wire.name]}" width="26"></td>'
         return self.cells(mark, name, wire.group, wire.reason + where)
 

@@ -45,8 +45,14 @@ THEMES = {
 }
 
 WIRES = {  # colours of classes that are told apart
-    "light": ("#2f6fb5", "#d9731a", "#3f8f4f", "#b8457f", "#7458b5", "#a8830f", "#17969b", "#c23b31"),
-    "dark": ("#6aa9ea", "#f39a4d", "#74c483", "#e687b4", "#ac94ea", "#d6b54a", "#53c9cd", "#f0857c"),
+    "light": (
+        *("#2f6fb5", "#d9731a", "#3f8f4f", "#b8457f", "#7458b5", "#a8830f"),
+        *("#17969b", "#c23b31", "#5d6f83", "#8a5a3c", "#6f8f1f", "#d16bb0"),
+    ),
+    "dark": (
+        *("#6aa9ea", "#f39a4d", "#74c483", "#e687b4", "#ac94ea", "#d6b54a"),
+        *("#53c9cd", "#f0857c", "#9fb2c6", "#c99b7c", "#b3d060", "#f0a8da"),
+    ),
 }
 
 FONT = "Helvetica"  # renderers know its widths; a list of fonts would be measured as Times

@@ -77,7 +77,10 @@ def _pictures(subject: Subject, group: SymmetryGroup) -> Iterator[Picture]:
 
 
 def _wires(group: SymmetryGroup) -> Table:
-    rows = tuple((w.name, w.size, w.group, w.multiplicity, w.reason, w.line) for w in group.wires)
+    rows = tuple(
+        (w.name, w.size, w.group, w.multiplicity, w.reason, w.line if w.file is None else w.place)
+        for w in group.wires
+    )
     return Table(title="Wires", columns=("wire", "size", "group", "times", "because", "line"), rows=rows)
 
 

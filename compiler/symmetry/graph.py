@@ -44,7 +44,8 @@ def graphml(group: SymmetryGroup) -> str:
     """Return the symmetry graph as GraphML, which `networkx.read_graphml` reads back whole."""
     import networkx as nx
 
-    return "\n".join(nx.generate_graphml(symmetry_graph(group))) + "\n"
+    library: Any = nx
+    return "\n".join(library.generate_graphml(symmetry_graph(group))) + "\n"
 
 
 def node_link(group: SymmetryGroup) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def _wire_attributes(group: SymmetryGroup, wire: Wire) -> dict[str, Any]:
         "multiplicity": wire.multiplicity,
         "reason": wire.reason,
         "line": 0 if wire.line is None else wire.line,
+        "file": wire.file or "",
         "fixed": wire.is_fixed,
     }
 

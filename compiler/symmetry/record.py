@@ -24,6 +24,14 @@ class Wire(Node):
     tensors: tuple[str, ...]
     weights: tuple[str, ...]
     space: Atom
+    file: str | None = None  # where `line` is, if not in the spec itself
+
+    @property
+    def place(self) -> str:
+        """Write where it was decided: `12`, or `transformers.nnspec:12`."""
+        return (
+            "" if self.line is None else str(self.line) if self.file is None else f"{self.file}:{self.line}"
+        )
 
     def json(self) -> dict[str, Any]:
         return {
@@ -34,6 +42,7 @@ class Wire(Node):
             "multiplicity": self.multiplicity,
             "reason": self.reason,
             "line": self.line,
+            "file": self.file,
             "fixed": self.is_fixed,
             "weights": list(self.weights),
         }

@@ -9,6 +9,7 @@ from nnspec.compiler.symmetry.record import Wire
 from nnspec.compiler.symmetry.spaces import Atom, Why
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
+from nnspec.dsl.source import Span
 
 
 def names(derivation: Derivation) -> dict[Atom, str]:
@@ -40,6 +41,7 @@ def _is_shown(derivation: Derivation, space: Atom) -> bool:
 def _wire(derivation: Derivation, strand: Strand, name: str) -> Wire:
     space = strand.space
     why = derivation.spaces.fixed.get(space) or strand.kind.why
+    span = _place(derivation, space, why)
     return Wire(
         name=name,
         size=strand.size,
@@ -47,7 +49,8 @@ def _wire(derivation: Derivation, strand: Strand, name: str) -> Wire:
         group=label(derivation, strand),
         multiplicity=max(_multiplicity(derivation, strand, atom) for atom in derivation.weight_atoms[space]),
         reason=_reason(why) + _kept(derivation, strand),
-        line=_line(derivation, space, why),
+        line=None if span is None else span.line,
+        file=_file(derivation, span),
         is_fixed=strand.is_fixed,
         tensors=tuple(dict.fromkeys(atom.tensor for atom in derivation.classes[space])),
         weights=tuple(dict.fromkeys(atom.tensor for atom in derivation.weight_atoms[space])),
@@ -116,12 +119,20 @@ def _reason(why: Why | None) -> str:
     return f"{use.word} is {why.text}" if why.text.startswith("a") else f"{use.path}: {why.text}"
 
 
-def _line(derivation: Derivation, space: Atom, why: Why | None) -> int | None:
-    """Return the line of the use that decided, else that of the border or of the first value that has the space."""
+def _place(derivation: Derivation, space: Atom, why: Why | None) -> Span | None:
+    """Return where the use stands that decided, else the border or the first value that has the space."""
     if why is not None and why.stated is not None:
-        span = why.stated.use.span
-        return None if span is None else span.line
+        return why.stated.use.span
     carriers = [derivation.related.carriers[atom.tensor] for atom in derivation.classes[space]]
     border = {*derivation.related.inputs, *derivation.related.outputs}
     carriers.sort(key=lambda carrier: carrier.name not in border)
-    return next((carrier.span.line for carrier in carriers if carrier.span is not None), None)
+    return next((carrier.span for carrier in carriers if carrier.span is not None), None)
+
+
+def _file(derivation: Derivation, span: Span | None) -> str | None:
+    """Return the file of a place, None for the spec's own."""
+    carriers = derivation.related.carriers
+    own = next((carriers[name].span for name in derivation.related.inputs), None)
+    if span is None or own is None or span.source.name == own.source.name:
+        return None
+    return span.source.name
