@@ -8,9 +8,11 @@ sample, complex ones as pairs of reals. torch is imported by the functions that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
+from nnspec.compiler.flat import flatten
 from nnspec.compiler.ir import Graph, instances, state_key
 from nnspec.compiler.rewrites.hard import hard, hard_state
 
@@ -41,6 +43,14 @@ class Chart:
         self.rest: State = {name: value for name, value in full.items() if name not in self.keys}
         self.seed = seed
         self._forward: Callable[..., Any] = function(self.graph)
+
+    @cached_property
+    def widest(self) -> int:
+        """Return how many numbers of one sample the largest value in the network holds, inputs apart."""
+        flat = flatten(self.graph)
+        made = [value for number, value in enumerate(flat.values) if number not in flat.inputs]
+        sizes = [[size if isinstance(size, int) else 1 for size in value.type.shape] for value in made]
+        return max((prod(shape) for shape in sizes), default=1)
 
     def vector(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return the moving weights of a state as one vector."""

@@ -14,7 +14,7 @@ from nnspec.compiler.fibres.samples_last import samples_last
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NUMBERS_AT_ONCE = 1 << 17  # outputs of one chunk: what stands in between fits a cache
+_NUMBERS_AT_ONCE = 1 << 19  # of the widest value of one chunk
 
 
 class Distance:
@@ -38,7 +38,7 @@ class Distance:
         """Return J [K] at weights [K, p]."""
         import torch
 
-        chunk = max(1, _NUMBERS_AT_ONCE // max(1, self.targets.numel()))
+        chunk = max(1, _NUMBERS_AT_ONCE // (len(self.targets) * self.chart.widest))
         own: Any = torch.vmap(self._one, randomness="same")
         with torch.no_grad(), samples_last():
             return torch.cat([own(part) for part in vectors.split(chunk)])

@@ -36,6 +36,7 @@ TINY = 1e-8  # variance of a teacher's outputs, beside 1 + their mean square, th
 POLISHED_ON = 2000  # samples for Levenberg-Marquardt and for ranks, at most
 PLANE = 81  # points along each axis of the plane that is drawn beside a space, at least
 _WALKS = 3
+_IMAGES = 100  # random elements of the group whose images of the origin are drawn
 _STRIDE = 0.04  # of the length of the weights
 
 
@@ -135,7 +136,9 @@ def find_equivalents(
         cuts=_cuts(cut, students, chosen, distance, options),
         walks=_walks(chart, students, chosen, distance, options),
         curves=() if group is None else tuple(curves(group, chart, origin)),
-        images=origin.unsqueeze(0) if group is None else images(group, chart, origin, 200, options["seed"]),
+        images=origin.unsqueeze(0)
+        if group is None
+        else images(group, chart, origin, _IMAGES, options["seed"]),
         common=most_common_share(distance.targets),
     )
 

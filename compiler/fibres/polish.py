@@ -21,7 +21,7 @@ EXACT = 1e-12  # of the variance: what counts as the same function
 _DONE = 1e-28  # of the variance: nothing is left to gain
 _LEAST, _MOST = 1e-15, 1e8  # damping
 _TRIES = 8  # dampings tried with one Jacobian
-_NUMBERS_AT_ONCE = 1 << 22
+_NUMBERS_AT_ONCE = 1 << 24  # of the derivatives of the widest value
 
 
 class Polished(Node):
@@ -38,7 +38,7 @@ def polish(
     """Return the weights to which Levenberg-Marquardt leads from each of [K, p]."""
     import torch
 
-    chunk = max(1, _NUMBERS_AT_ONCE // (targets.numel() * max(1, chart.count)))
+    chunk = max(1, _NUMBERS_AT_ONCE // (len(targets) * chart.widest * max(1, chart.count)))
     parts = [_polish(chart, part, inputs, targets, steps) for part in vectors.split(chunk)]
     return Polished(
         vectors=torch.cat([part.vectors for part in parts]),

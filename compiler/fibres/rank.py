@@ -24,7 +24,7 @@ PARAMETER_LIMIT = 4000  # the cost grows with the cube
 _PATIENCE = 2  # doublings of the inputs that must add nothing
 _MOST_WORK = 2e10  # rows times columns squared; small networks see many inputs, large ones at least 2 p rows
 _ROWS_AT_ONCE = 4096
-_NUMBERS_AT_ONCE = 1 << 19
+_NUMBERS_AT_ONCE = 1 << 22  # of the derivatives of the widest value
 
 
 class NotFinite(Exception):
@@ -78,13 +78,15 @@ def _jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor
 
     rows = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1] * len(inputs[0])
     if chart.count > rows:
-        chunk = _chunk(rows, chart.count)
+        chunk = _chunk(rows, len(inputs[0]) * chart.widest)
         return torch.func.jacrev(outputs, chunk_size=chunk)(point).reshape(rows, chart.count)
 
     def derivative(direction: Tensor) -> Tensor:
         return torch.func.jvp(outputs, (point,), (direction,))[1]
 
-    columns = torch.vmap(derivative, randomness="same", chunk_size=_chunk(chart.count, rows))
+    columns = torch.vmap(
+        derivative, randomness="same", chunk_size=_chunk(chart.count, len(inputs[0]) * chart.widest)
+    )
     return columns(torch.eye(chart.count, dtype=point.dtype)).reshape(chart.count, rows).T
 
 
@@ -119,7 +121,7 @@ def fold(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...], triangle: Tens
 
     linear_algebra = torch.linalg
     width = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1]
-    step = max(1, max(_ROWS_AT_ONCE, chart.count) // max(1, width))
+    step = max(1, min(max(_ROWS_AT_ONCE, chart.count) // max(1, width), _NUMBERS_AT_ONCE // chart.widest))
     for start in range(0, len(inputs[0]), step):
         rows = jacobian(chart, point, tuple(item[start : start + step] for item in inputs))
         stacked = rows if triangle is None else torch.cat([triangle, rows])

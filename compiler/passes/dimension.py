@@ -125,7 +125,7 @@ def refuse_infinite(subject: Subject, pass_name: str) -> None:
     for number, state in enumerate(subject.states):
         bad = [n for n, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
         if bad:
-            where = f"{', '.join(f'`{name}`' for name in bad)} of {_label(subject, number)}"
+            where = f"{', '.join(f'`{name}`' for name in bad)} of {label_of(subject, number)}"
             raise SpecError((not_finite(subject.graph, pass_name, "weights", where),))
 
 
@@ -166,14 +166,15 @@ def _states(subject: Subject, options: Mapping[str, Any]) -> Iterator[tuple[str,
     from nnspec.compiler.fibres.chart import normal_state
 
     if subject.states:
-        yield from ((_label(subject, number), state) for number, state in enumerate(subject.states))
+        yield from ((label_of(subject, number), state) for number, state in enumerate(subject.states))
         return
     drawn = normal_state if options["weights"] == "normal" else initial_state
     for seed in range(options["seeds"]):
         yield f"seed {seed}", drawn(subject.graph, seed)
 
 
-def _label(subject: Subject, number: int) -> str:
+def label_of(subject: Subject, number: int) -> str:
+    """Return what a trained state is called."""
     seeds = () if subject.experiment is None else subject.experiment.seeds
     return f"trained seed {seeds[number]}" if number < len(seeds) else f"state {number}"
 

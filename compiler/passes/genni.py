@@ -19,7 +19,7 @@ from nnspec.compiler.fibres.probe import DEFAULT, is_real
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.passes.dimension import complete, fixed, group_of, not_finite
+from nnspec.compiler.passes.dimension import complete, fixed, group_of, label_of, not_finite
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import Error, SpecError
 from nnspec.dsl.errors.command_line import NeedsPackage
@@ -106,7 +106,7 @@ class Genni(Pass):
         if found.slice is None:
             raise SpecError((self.no_slice(graph, given, found),))
         return Result(
-            data=_data(graph, found, given, removed),
+            data=_data(graph, found, given, removed, _teacher(subject, given)),
             summary=_summary(graph, found, given, removed),
             tables=_tables(found, given),
             plots=plots(found, given),
@@ -193,13 +193,18 @@ def limit_of(found: Equivalents, options: Mapping[str, Any]) -> float:
     return options["epsilon"] * (found.distance.variance if relative else 1.0)
 
 
+def _teacher(subject: Subject, options: Mapping[str, Any]) -> str:
+    return label_of(subject, 0) if subject.states else f"random, seed {options['teacher']}"
+
+
 def _data(
-    graph: Graph, found: Equivalents, options: Mapping[str, Any], removed: tuple[str, ...]
+    graph: Graph, found: Equivalents, options: Mapping[str, Any], removed: tuple[str, ...], teacher: str
 ) -> dict[str, Any]:
     distance = found.distance
     as_found = options["seed_mode"] == "torch"
     return {
         "network": graph.name,
+        "teacher": teacher,
         "parameters": found.chart.count,
         "before": list(removed),
         "variance": distance.variance,
