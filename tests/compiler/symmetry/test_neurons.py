@@ -78,6 +78,21 @@ CASES: dict[str, tuple[str, int, bool]] = {
         2,
         False,
     ),
+    "two branches side by side": (
+        "network n {\n  input x: real[4]\n  h = x -> dense(4) -> tanh\n  g = x -> dense(6) -> tanh\n"
+        "  both = concat(h, g)\n  output y = both -> dense(5) -> tanh -> dense(2)\n"
+        "  constrain dense_3.weight: mask((i, j) => i != j % 5)\n}\n",
+        factorial(4) * 2,
+        False,
+    ),
+    "a tie leads back to the wire": (
+        "network n {\n  input x: real[6]\n"
+        "  output y = x -> dense(4, bias = false) as e -> tanh -> dense(4) as m -> tanh -> dense(6) as d\n"
+        "  constrain d.weight: tied(e.weight, transpose = true)\n"
+        "  constrain m.weight: mask((i, j) => i // 2 == j // 2)\n}\n",
+        2**2 * 2,
+        False,
+    ),
     "frozen": (
         NET.format(
             CHAIN.format(5, 5),
@@ -119,6 +134,21 @@ def test_the_order_is_known_and_outputs_stay(build: Build, name: str) -> None:
     group = neuron_group(graph, state if needs_state else None)
     assert group is not None and group.exact and group.order == order
     check_outputs(graph, group, state)
+
+
+def test_heads_that_could_be_permuted_apart_are_permuted_alike(build: Build) -> None:
+    """So the order is a lower bound: at least 2, and at most that of each head by itself."""
+    heads = " -> ".join(["{0} = x -> dense(8) as {0}", 'rearrange("t (h d) -> h t d", h = 2)\n  '])
+    graph = build(
+        "network n {\n  input x: real[5, 8]\n  "
+        + "".join(heads.format(name).replace(f"{name} = ", f"{name}s = ", 1) for name in "qkv")
+        + 'output y = attention(qs, ks, vs) -> rearrange("h t d -> t (h d)") -> dense(8) as o\n'
+        "  constrain o.weight: mask((i, j) => j % 4 != i % 3)\n}\n"
+    )
+    group = neuron_group(graph)
+    assert group is not None and not group.exact and group.order is None
+    assert 0 < group.log10_lower < group.log10_upper
+    check_outputs(graph, group, state_of(graph))
 
 
 @pytest.mark.parametrize("seed", range(12))
