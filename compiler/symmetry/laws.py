@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.symmetry.blocks import Coordinates, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions
-from nnspec.compiler.symmetry.moves import Shift, State, key_of, on_strand, orientations, shape_of, stored
+from nnspec.compiler.symmetry.moves import Shift, State, key_of, on_strand, shape_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.dsl.node import Node
@@ -101,11 +101,10 @@ def _trace(d: Derivation, strand: Strand, names: list[str]) -> Any:
     import numpy as np
     import torch
 
-    signs = orientations(d, strand)
     fields = {name: torch.zeros(shape_of(d, name), dtype=torch.float64) for name in names}
     for atoms, outer in strand.places:
         if (name := atoms[0].tensor) in fields:
-            sign = signs.get(atoms[0], 1)
+            sign = d.orientations.of(atoms[0])
             fields[name] = on_strand(d, strand, fields[name], (*outer, *atoms), lambda x, sign=sign: x + sign)
     return np.concatenate([field.numpy().reshape(-1, 1) for field in fields.values()])
 
@@ -154,14 +153,13 @@ def _scale(d: Derivation, wire: str, rows: dict[str, Any], names: list[str]) -> 
 def _linear(d: Derivation, strand: Strand, names: list[str]) -> Laws:
     import torch
 
-    signs = orientations(d, strand)
-    both = [(atom.tensor, signs.get(atom, 1)) for atom, _ in ((a[0], o) for a, o in strand.places)]
+    both = [(atoms[0].tensor, d.orientations.of(atoms[0])) for atoms, _ in strand.places]
     upper = torch.triu_indices(strand.size, strand.size)
 
     def gram(state: State, sign: float) -> Tensor:
         total = torch.zeros(strand.copies, strand.size, strand.size, dtype=torch.float64)
         for atom, rows in places(d, strand, state, names):
-            weight = 1.0 if signs.get(atom, 1) > 0 else sign
+            weight = 1.0 if d.orientations.of(atom) > 0 else sign
             total = total + weight * (rows.double() @ rows.double().mT)
         return total
 
