@@ -103,7 +103,11 @@ class VlacicBolcskei(Hyperbolic):
         "For hyperbolic tangents, and any connectivity, networks that compute the same function are turned into each "
         "other by the affine symmetries of the nonlinearity: here permutations and sign flips."
     )
-    condition = "no two units of a layer equal up to sign, none without incoming or outgoing weights"
+    condition = (
+        "no clones, and every unit reaches an output. The exact conditions were not read; tested is that no two units of "
+        "a layer are equal up to sign, and none is without incoming or outgoing weights"
+    )
+    settled = False
 
 
 class FeffermanMarkel(Hyperbolic):
@@ -219,6 +223,7 @@ class Gauge:
         "On the generic stratum the symmetries of standard attention are ((GL(d_k)^h x GL(d_v)^h) with S_h over it in each "
         "layer; with rotary positions GL(d_k) shrinks to what commutes with them, typically GL(1, C)^(d_k / 2)."
     )
+    settled = False
     condition = "the generic stratum, which the abstract does not define; tested is that each map along these wires has full rank"
     read = "abstract"
 
@@ -234,6 +239,7 @@ class Applied(Node):
     is_all: bool  # the group is as large as the theorem allows
     everywhere: bool
     is_whole: bool = True  # it speaks of all that was derived, once it covers every wire
+    tested: bool = False  # there were weights
     holds: bool | None = None
     violated: tuple[str, ...] = ()
 
@@ -295,6 +301,7 @@ def _applied(theorem: Theorem, group: SymmetryGroup, chain: Chain, states: tuple
         wires=tuple(wire.name for wire in group.wires if not wire.is_fixed),
         is_all=more[0] > -1e-6 and more[1] == 0,
         everywhere=theorem.everywhere,
+        tested=bool(states),
         holds=False if violated else True if states and theorem.settled else None,
         violated=violated,
     )
@@ -309,6 +316,7 @@ def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ..
         everywhere=True,
         is_whole=group.continuous_dimension
         == group.families["linear"],  # it says nothing of shifts by biases
+        tested=bool(states),
         holds=False if violated else None,
         violated=violated,
     )
@@ -316,8 +324,8 @@ def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ..
 
 def _text(group: SymmetryGroup, applied: list[Applied], reasons: list[str]) -> str:
     moving = {wire.name for wire in group.wires if not wire.is_fixed}
-    whole = [one for one in applied if one.is_all and one.is_whole and moving <= set(one.wires)]
-    if not moving and not whole:
+    whole = [o for o in applied if o.is_all and o.is_whole and moving and moving <= set(o.wires)]
+    if not group.factors and not group.continuous_dimension and not whole:
         return "lower bound only: no wire has symmetries, and no theorem says that there are no others"
     for one in (*(o for o in whole if o.holds is not False), *whole):
         return _covered(one)
@@ -343,6 +351,7 @@ def _covered(one: Applied) -> str:
         )
         return f"lower bound on these weights: {name} would make it complete, but {found}"
     if one.everywhere:
-        said = {True: "which hold on these weights", None: "not tested on weights"}[one.holds]
+        said = "which hold on these weights" if one.tested else "not tested on weights"
+        said += ", as far as they are known" if one.tested and not one.theorem.settled else ""
         return f"complete by {name}, under its conditions ({said})"
     return f"complete by {name}: at some weights there are no other symmetries, so none holds at all weights"

@@ -164,6 +164,14 @@ def test_attention_without_biases_is_covered_whole(build: Build) -> None:
     )
     assert text_of(build, plain).startswith("complete by transformer gauge 2025")
     assert text_of(build, ATTENTION).startswith("lower bound only: ")
+    graph = build(plain)
+    state = random_state(graph, symmetry_group(graph), 1)
+    assert "as far as they are known" in text_of(build, plain, state)
+
+
+def test_a_mask_is_the_reason_for_a_lower_bound(build: Build) -> None:
+    masked = DEEP.replace("as c\n", "as c\n  constrain b.weight: mask((i, j) => i >= j)\n")
+    assert text_of(build, masked).startswith("lower bound only: `b.weight` is not free (mask)")
 
 
 def test_more_than_a_theorem_allows_is_a_bug(build: Build) -> None:
