@@ -294,8 +294,10 @@ def _options(analysis: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a pass, complete; TypeError names the first that is wrong."""
     from nnspec.compiler.passes.registry import find
     from nnspec.dsl.catalog import validate
+    from nnspec.words import read_words
 
-    options, problems = validate(find(analysis).entry(), given)
+    entry = find(analysis).entry()
+    options, problems = validate(entry, read_words(entry, given))
     if problems:
         raise TypeError(f"{analysis}: {problems[0].why}")
     return options

@@ -104,6 +104,23 @@ def test_analyses() -> None:
         network.analyze("cost", al=True)
 
 
+def test_words_of_analyses_are_given_as_a_spec_writes_them() -> None:
+    network = nnspec.load(TEXT).network("second")
+    quick = {"students": 3, "grid": 3, "walk": 0, "samples": 50}
+    found = network.analyze(
+        "genni", search="adam(lr = 0.05, steps = 3, batch = none)", unit="absolute", **quick
+    )
+    assert found.data["unit"] == "absolute" and len(found.data["students"]) == 3
+    with pytest.raises(TypeError, match="lm, adam, sgd"):
+        network.analyze("genni", search="lbfgs", **quick)
+    with pytest.raises(TypeError, match="search: `lr` must be a number above 0"):
+        network.analyze("genni", search="sgd(lr = -1)", **quick)
+    with pytest.raises(TypeError, match="probe must be one of gaussian"):
+        network.analyze("dimension", probe=500)
+    with pytest.raises(TypeError, match="search must be one of"):
+        network.analyze("genni", search="__import__('os')")
+
+
 def test_symmetry_is_a_networkx_graph() -> None:
     import networkx
 
