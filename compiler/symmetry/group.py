@@ -6,6 +6,9 @@ order; the connected component has a dimension, counted on the parameters.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 from math import prod
 
 from nnspec.compiler.ir import Graph
@@ -19,14 +22,30 @@ from nnspec.compiler.symmetry.witness import completeness_notes
 
 def symmetry_group(graph: Graph) -> SymmetryGroup:
     """Derive the symmetry group of a typed graph."""
-    derivation = Derivation(graph)
+    with _uncollected():
+        return _derived(Derivation(graph))
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Keep Python from looking for cycles: a derivation makes many small records, which all live to its end."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _derived(derivation: Derivation) -> SymmetryGroup:
     notes = completeness_notes(derivation.related, derivation.spaces, derivation.unseen)
     found = factors(derivation)
     total = sum(factor.log10_order for factor in found)
     orders = [factor.order for factor in found]
     small = total < EXACT_BELOW and None not in orders
     return SymmetryGroup(
-        network=graph.name,
+        network=derivation.graph.name,
         wires=wires(derivation),
         factors=found,
         log10_order=total,

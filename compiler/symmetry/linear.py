@@ -39,7 +39,7 @@ class Equations:
 
     def add(self, row: Mapping[Hashable, Number]) -> None:
         """Add the equation that the sum of coefficient * unknown is zero."""
-        self.unknown(*row)
+        self._unknowns.update(dict.fromkeys(row))
         if len(row) == 2 and self._united(*row.items()):
             return
         left = self.value(row)
@@ -51,7 +51,11 @@ class Equations:
 
     def zero(self, name: Hashable) -> None:
         """Add the equation that an unknown is zero."""
-        self.add({name: 1})
+        if self._is_known(name):
+            self.add({name: 1})
+        else:
+            self._unknowns[name] = None
+            self._solved[name] = {}
 
     def equal(self, left: Hashable, right: Hashable, factor: Number = 1) -> None:
         """Add the equation left = factor * right."""
@@ -65,15 +69,21 @@ class Equations:
         """Return a sum in terms of the free unknowns alone."""
         found: Row = {}
         for name, number in row.items():
-            for free, factor in self.of(name).items():
-                self._accumulate(found, free, number * factor)
+            if name in self._stands_for or name in self._solved:
+                for free, factor in self.of(name).items():
+                    self._accumulate(found, free, number * factor)
+            else:
+                self._accumulate(found, name, number)
         return found
 
     def of(self, name: Hashable) -> Row:
         """Return an unknown in terms of the free ones."""
         name = self._root(name)
-        if name not in self._solved:
+        row = self._solved.get(name)
+        if row is None:
             return {name: 1}
+        if not row:
+            return row
         waiting = [name]
         while waiting:
             current = waiting[-1]

@@ -63,6 +63,7 @@ class Spaces:
         self.constraints: list[Together] = []
         self._parents: dict[Atom, Atom] = {}
         self._atoms: dict[AxisOf, list[list[Atom]]] = {}
+        self._wide: dict[AxisOf, list[Atom]] = {}
         self._cells: dict[str, list[Cell]] = {}
         self.sizes: dict[Atom, int] = {}
         self.fixed: dict[Atom, Why] = {}  # by class
@@ -79,6 +80,15 @@ class Spaces:
             found = self._atoms[axis] = [
                 [Atom(tensor=axis[0], axis=axis[1], segment=s, factor=f) for f in range(len(segment))]
                 for s, segment in enumerate(self.layouts[axis])
+            ]
+        return found
+
+    def wide_atoms(self, axis: AxisOf) -> list[Atom]:
+        """Return the atoms of an axis that have more than one index."""
+        found = self._wide.get(axis)
+        if found is None:
+            found = self._wide[axis] = [
+                a for segment in self.atoms(axis) for a in segment if self.sizes[a] > 1
             ]
         return found
 

@@ -61,13 +61,12 @@ class Unknowns:
 
     def offsets(self, axis: AxisOf) -> list[Hashable]:
         """Return the unknowns of the segments of an axis after the first."""
-        return [("e", *axis, segment) for segment in range(1, len(self.spaces.layouts[axis]))]
+        segments = len(self.spaces.layouts[axis])
+        return [("e", *axis, segment) for segment in range(1, segments)] if segments > 1 else []
 
     def wide_atoms(self, axis: AxisOf) -> list[Atom]:
         """Return the atoms of an axis that have more than one index."""
-        return [
-            atom for segment in self.spaces.atoms(axis) for atom in segment if self.spaces.sizes[atom] > 1
-        ]
+        return self.spaces.wide_atoms(axis)
 
     def axes(self, tensor: str) -> list[AxisOf]:
         return [(tensor, axis) for axis in range(len(self.spaces.related.carriers[tensor].shape))]
@@ -115,7 +114,11 @@ class Unknowns:
 
     def _living_rows(self) -> list[dict[Cell, Number]]:
         """Return the rows between cells that are not 0, after what follows from rows of a single cell."""
-        rows = [{c: n for c, n in row.items() if c not in self._dead} for row in self._rows]
+        dead, modulus = self._dead, self.modulus
+        rows = [
+            {c: n for c, n in row.items() if c not in dead and (n % modulus if modulus else n)}
+            for row in self._rows
+        ]
         where: dict[Cell, list[int]] = {}
         for index, row in enumerate(rows):
             for cell in row:
@@ -130,16 +133,8 @@ class Unknowns:
                 rows[index].pop(cell, None)
                 if len(rows[index]) == 1:
                     waiting.append(next(iter(rows[index])))
-        return [row for row in rows if row]
-
-    def _add_row(self, row: dict[Cell, Number]) -> None:
-        left = {
-            c: n for c, n in row.items() if c not in self._dead and (n % self.modulus if self.modulus else n)
-        }
-        if len(left) == 1:
-            self._dead.update(left)
-        elif left:
-            self._rows.append(left)
+        self._rows = [row for row in rows if row]
+        return self._rows
 
     def combination(self, cell: Cell) -> Combination:
         """Return the spaces of a cell."""
@@ -211,7 +206,7 @@ class Unknowns:
         rows: dict[frozenset[Hashable], dict[Cell, Number]] = {}
         for tensor, labels, number, free in sides:
             for cell in self.spaces.cells(tensor):
-                if any((tensor, atom.axis) == free for atom in cell):
+                if free is not None and any((tensor, atom.axis) == free for atom in cell):
                     continue
                 if any(atom.axis not in labels for atom in cell):
                     self._dead.add(cell)
@@ -219,8 +214,7 @@ class Unknowns:
                 key = frozenset((labels[atom.axis], atom.segment, atom.factor) for atom in cell)
                 row = rows.setdefault(key, {})
                 row[cell] = row.get(cell, 0) + number
-        for row in rows.values():
-            self._add_row(row)
+        self._rows.extend(rows.values())
 
     def mapped_cells(self, left: str, right: str, atoms: Mapping[Atom, Atom], within: bool = False) -> None:
         """Each cell of `left` is that of `right` on the atoms that `atoms` names, and 0 if there is none.
@@ -232,7 +226,7 @@ class Unknowns:
             image = frozenset(atoms[atom] for atom in cell if atom in atoms)
             if len(image) == len(cell) and image in images:
                 images.discard(image)
-                self._add_row({cell: 1, image: -1})
+                self._rows.append({cell: 1, image: -1})
             elif not within:
                 self._dead.add(cell)
         self._dead |= images
