@@ -94,13 +94,14 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
 
     from nnspec.compiler.symmetry.elements import Element, random_element
     from nnspec.compiler.symmetry.moves import Add, Multiply, Permute, Shift
+    from nnspec.compiler.symmetry.neurons import Rearrange
 
     linear_algebra: Any = torch.linalg
     sorted_: dict[str, list[Any]] = {
         name: [] for name in ("permutations", "signs", "rotations", "stretches", "scales", "shifts")
     }
     for move in random_element(group, seed).moves:
-        if isinstance(move, Permute):
+        if isinstance(move, Permute | Rearrange):
             sorted_["permutations"].append(move)
         elif isinstance(move, Multiply):
             sorted_["signs" if move.sign else "scales"].append(move)
@@ -129,6 +130,7 @@ def _draw(axes: Any, found: list[dict[str, Any]]) -> None:
     axes.scatter(sizes, range(len(names)), color=colours, s=28, zorder=3)
     axes.axvline(_COMMUTES, color="#999999", linewidth=0.8, linestyle=(0, (3, 2)))
     axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xscale("log")
     axes.set_xlim(1e-18, 10)
     axes.set_xlabel("difference over the way of the steps")

@@ -5,9 +5,10 @@ In: a plan. Steps are those of the experiment, in its own order of batches; torc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.runtime import objectives
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Plan
 from nnspec.compiler.runtime.streams import kept_generators
@@ -58,3 +59,17 @@ def course(
 def state_of(learner: Learner) -> State:
     """Return a copy of a learner's weights and buffers."""
     return {key: tensor.detach().clone() for key, tensor in learner.network.state_dict().items()}
+
+
+def loss_of(plan: Plan) -> Callable[[State], Tensor]:
+    """Return the mean loss over the training part as a function of a state that can be differentiated."""
+    from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
+
+    network = plan.make().to(device=plan.device, dtype=plan.dtype)
+    network.eval()
+    judge = objectives.mean(plan.experiment.loss, plan.sources)
+
+    def loss(state: State) -> Tensor:
+        return judge(functional_call(network, state, plan.train.inputs), plan.train, state)
+
+    return loss
