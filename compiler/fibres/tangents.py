@@ -23,13 +23,12 @@ Moved = Callable[[State, float], State]
 
 _STEP = 1e-4  # of the central difference
 _TOLERANCE = 1e-6  # below it a new direction lies in the span of the others
-_MOST_DRAWS = 300
 
 
 def tangents(group: SymmetryGroup, chart: Chart, point: Tensor) -> Tensor:
     """Return an orthonormal basis [p, k] of what the group moves the point along."""
     found = extended(None, [_tangent(chart, point, move) for move in flows(group)], chart.count)
-    for seed in range(_MOST_DRAWS):
+    for seed in range(chart.count + 1):
         drawn = [_tangent(chart, point, g) for g in generators(group, seed) if _is_drawn(g)]
         grown = extended(found, drawn, chart.count)
         if grown.shape[1] == found.shape[1]:

@@ -209,3 +209,14 @@ def test_every_kind_of_network_has_a_dimension(build: Build, text: str) -> None:
     point = data["points"][0]
     assert point["rank"] + point["nullity"] == data["parameters"]
     assert point["nullity"] - data["declared"] == point["hidden"] == sum(point["causes"].values())
+
+
+def test_a_dead_unit_beside_wires_of_matrices_is_told_from_what_these_move(build: Build) -> None:
+    """GL(10) acts on both linear wires; a unit between them has 10 + 1 weights before it and 3 behind, and a scale."""
+    graph = build(
+        net("output y = x -> dense(10) -> dense(8) as a -> relu -> dense(10) -> dense(3)", "real[10]")
+    )
+    state = double(initial_state(graph, 0))
+    assert causes(graph, state) == {}
+    state["a.weight"][0], state["a.bias"][0] = 0.0, -50.0
+    assert causes(graph, state) == {"dead unit": 10 + 1 + 3 - 1}
