@@ -62,7 +62,7 @@ class Derivation:
 
     @cached_property
     def forgotten(self) -> tuple[Forgotten, ...]:
-        return forgotten_directions(self.related, self.unseen.alone)
+        return forgotten_directions(self.related)
 
     @cached_property
     def orientations(self) -> Orientations:

@@ -81,5 +81,6 @@ def _by_equations(derivation: Derivation) -> dict[str, int]:
         "linear": linear,
         "orthogonal": orthogonal,
         "scale": system.total_rank(derivation.weights),
-        "shift": shift + forgotten_dimension(derivation.related, derivation.forgotten),
+        "shift": shift
+        + forgotten_dimension(derivation.related, derivation.forgotten, derivation.unseen.alone),
     }

@@ -36,17 +36,19 @@ class Forgotten(Node):
         return prod(self.shape)
 
 
-def forgotten_directions(related: Related, alone: frozenset[str]) -> tuple[Forgotten, ...]:
-    """Return the directions that norms and softmaxes forget, for weights that are used once.
+def forgotten_directions(related: Related) -> tuple[Forgotten, ...]:
+    """Return the directions that norms and softmaxes forget, for weights that are used once."""
+    search = _Forgetting(related)
+    return (*search.run(), *search.added())
 
-    `alone` are the weights between nonlinearities without another in their linear region: in a longer
-    region a direction could be one of those that its composites do not show.
+
+def forgotten_dimension(related: Related, found: tuple[Forgotten, ...], alone: frozenset[str]) -> int:
+    """Count directions that are certainly not among others.
+
+    `alone` are the weights between nonlinearities without another in their linear region: in a longer region a
+    direction could be one of its shifts. One weight between two that forget holds 1 b' and a 1', which share one.
     """
-    return tuple(item for item in _Forgetting(related).run() if item.weight in alone)
-
-
-def forgotten_dimension(related: Related, found: tuple[Forgotten, ...]) -> int:
-    """Count directions; one weight between two that forget holds 1 b' and a 1', which share a direction."""
+    found = tuple(item for item in found if item.axis is None or item.weight in alone)
     total = sum(item.dimension for item in found)
     axes: dict[str, list[int | None]] = {}
     for item in found:
@@ -97,6 +99,24 @@ class _Forgetting:
                 found += self._behind(stated.relation)
                 found += self._biases(stated.relation)
         return tuple(found)
+
+    def added(self) -> tuple[Forgotten, ...]:
+        """Return what is forgotten of weights that are added to values as they are, or looked up."""
+        found: list[Forgotten] = []
+        for stated in self.related.stated:
+            relation = stated.relation
+            for term in relation.terms if isinstance(relation, Sum) else ():
+                found += self._entries(term, relation.output)
+        return tuple(found)
+
+    def _entries(self, term: Term, out: Term) -> list[Forgotten]:
+        if not self.related.carriers[term.tensor].is_free or self.uses[term.tensor] != 1:
+            return []
+        for axis, label in enumerate(term.labels):
+            if label and not label.startswith("#") and label in out.labels:
+                if self._is_forgotten((out.tensor, out.labels.index(label))):
+                    return [Forgotten(weight=term.tensor, axis=axis, shape=self._shape(term, label))]
+        return []
 
     def _biases(self, relation: Contract) -> list[Forgotten]:
         bias = relation.bias
