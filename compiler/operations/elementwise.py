@@ -24,7 +24,7 @@ class Elementwise(Operation):
 
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
-    piece. `curve` is that of the relation. `complex` is the kind of number that it gives for a complex one, None
+    piece. `centre` and `curve` are those of the relation. `complex` is the kind of number that it gives for a complex one, None
     that it takes none. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
@@ -33,6 +33,7 @@ class Elementwise(Operation):
     degree: float | str | None
     work: int
     complete: bool
+    centre: float | None
     curve: str
     complex: str | None
     torch: str
@@ -51,6 +52,7 @@ class Elementwise(Operation):
         complete: bool = False,
         arguments: tuple[Argument, ...] = (),
         complex: str | None = None,
+        centre: float | None = None,
         curve: str = "",
     ) -> None:
         self.name = name  # type: ignore[misc]
@@ -62,6 +64,7 @@ class Elementwise(Operation):
         self.work = work
         self.complex = complex
         self.complete = complete
+        self.centre = centre
         self.curve = curve
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
@@ -97,6 +100,7 @@ class Elementwise(Operation):
                 parity=self.parity,
                 degree=degree,
                 complete=self.complete,
+                centre=self.centre,
                 curve=self.curve,
             ),
         )
@@ -169,6 +173,7 @@ OPERATIONS = (
         "The logistic function: y = 1 / (1 + exp(-x)).",
         work=4,
         complete=True,
+        centre=0.5,
         curve="hyperbolic",
     ),
     Elementwise(

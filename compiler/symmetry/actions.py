@@ -37,11 +37,14 @@ def scales(spaces: Spaces) -> Unknowns:
     return system
 
 
-def signs(spaces: Spaces) -> Unknowns:
-    """Return the system of sign flips."""
+def signs(spaces: Spaces, flipped: frozenset[str] = frozenset()) -> Unknowns:
+    """Return the system of sign flips; `flipped` are outputs of functions that are odd about a constant."""
     system = _start(spaces, 2, lambda action: action.flips)
     for stated in spaces.related.stated:
-        _multiplicative(system, stated, signs=True)
+        relation = stated.relation
+        if isinstance(relation, Elementwise) and relation.output.tensor in flipped:
+            relation = relation.replace(parity="odd")
+        _multiplicative(system, stated.replace(relation=relation), signs=True)
     return system
 
 

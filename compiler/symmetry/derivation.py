@@ -13,6 +13,7 @@ from typing import Any
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.actions import scales, signs
 from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
+from nnspec.compiler.symmetry.flips import centred
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
 from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
 from nnspec.compiler.symmetry.kinds import Kind
@@ -45,7 +46,8 @@ class Derivation:
         self.folds: tuple[Fold, ...] = folded.folds
         self.strands: tuple[Strand, ...] = strands(self.spaces, self.kinds)
         self.scales = scales(self.spaces)
-        self.signs = signs(self.spaces)
+        self.centred = centred(self.spaces)
+        self.signs = signs(self.spaces, frozenset(item.tensor for item in self.centred))
         self.shifts = shifts(self.spaces)
         self.weights = [c.name for c in self.related.carriers.values() if c.kind == "weight"]
         self.classes = self.spaces.classes

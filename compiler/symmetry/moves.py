@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.relations import Contract, Move, Term
 from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.flips import Centred
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.neurons import Rearrange
@@ -179,7 +180,10 @@ class Permute(Node):
 
 
 class Multiply(Node):
-    """Every tensor times exp(amounts), or with `sign` times -1 where they are odd."""
+    """Every tensor times exp(amounts), or with `sign` times -1 where they are odd.
+
+    Where that flips a function that is odd about a constant, biases take up the shift.
+    """
 
     given: Amounts
     sign: bool
@@ -192,7 +196,20 @@ class Multiply(Node):
                 own = changed[key_of(name)]
                 factor = 1 - 2 * (field % 2) if self.sign else (field / degree_of(d, name)).exp()
                 changed[key_of(name)] = own * factor.to(own)
+        if self.sign:
+            for item in d.centred:
+                changed = self._shifted(d, item, changed)
         return changed
+
+    def _shifted(self, d: Derivation, item: Centred, state: State) -> State:
+        field = self.given.field(d, item.tensor)
+        if field is None:
+            return state
+        along = (field % 2).movedim(item.atom.axis, 0).reshape(field.shape[item.atom.axis], -1)[:, 0]
+        arrays: dict[str, dict[tuple[Atom, ...], Tensor]] = {}
+        for atom, number in item.shifted:
+            arrays.setdefault(atom.tensor, {})[(atom,)] = 2 * item.centre * float(number) * along
+        return Shift(given=Amounts(joint={}, arrays=arrays)).apply(d, state)
 
     def inverse(self) -> Multiply:
         return self if self.sign else self.replace(given=self.given.times(-1))

@@ -6,7 +6,7 @@ values add, pass maps that have a bias of their own, and vanish under functions 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from nnspec.compiler.relations import (
     Contract,
@@ -28,15 +28,15 @@ from nnspec.compiler.symmetry.spaces import AxisOf, Spaces
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
 
-def shifts(spaces: Spaces, still: Iterable[str] = ()) -> Unknowns:
-    """Return the system of shifts that leave some tensors where they are.
+def shifts(spaces: Spaces, free: frozenset[str] = frozenset()) -> Unknowns:
+    """Return the system of shifts; those of `free`, outputs of functions, may be any.
 
     A shift x + c is undone by the bias behind each map that reads it. Where a map has no bias of its own
     for that, or its bias serves several uses, shifts could still pass as W c for some c, depending on the
     weights: the sound subgroup has none there.
     """
     system = Unknowns(spaces)
-    for name in (*spaces.related.inputs, *spaces.related.outputs, *still):
+    for name in (*spaces.related.inputs, *spaces.related.outputs):
         system.still(name)
     biases = Biases(spaces.related)
     looked_up = _lookups(spaces.related)
@@ -45,7 +45,12 @@ def shifts(spaces: Spaces, still: Iterable[str] = ()) -> Unknowns:
             system.still(name)
     totals = _totals(spaces.related)
     for stated in spaces.related.stated:
-        _additive(system, stated.relation, biases, totals)
+        relation = stated.relation
+        if isinstance(relation, Elementwise) and relation.output.tensor in free:
+            for term in relation.terms:
+                system.still(term.tensor)
+        else:
+            _additive(system, relation, biases, totals)
     biases.agree(system)
     return system
 

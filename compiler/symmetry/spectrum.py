@@ -2,7 +2,8 @@
 
 In: a typed graph, a state in double precision, and which entries of it move. Out: singular values, largest first, one
 for each entry. Inputs are added until the rank stands still: behind a kink few inputs see little. Weights with a
-straight-through constraint take few values; they stand still.
+straight-through constraint take few values; they stand still. Statistics that a norm keeps take part in symmetries:
+what they can make good counts as no movement.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.relations import Normalize
 from nnspec.compiler.rewrites.hard import hard, hard_state
 from nnspec.compiler.symmetry.draws import learned_keys, outputs_of, random_inputs, with_same_draws
+from nnspec.compiler.symmetry.moves import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
 
@@ -65,7 +68,8 @@ def jacobian_spectrum(
     count = sum(index.numel() for index in moving.values())
     if not count:
         return Spectrum(values=(), samples=0)
-    jacobian = _jacobian(graph, group, state, moving, seed)
+    kept = _statistics(group, state)
+    jacobian = _jacobian(graph, group, state, {**moving, **kept}, seed)
     samples = max(_FEWEST, ceil(2 * count / _outputs(graph, group, state, seed)))
     found = _reduced(jacobian(samples, 0), None)
     spectrum = _spectrum(found, count, samples)
@@ -86,6 +90,17 @@ def _entries(
     if entries is None:
         return {name: torch.arange(state[name].numel()) for name in learned}
     return {name: index for name, index in entries.items() if name in learned and index.numel()}
+
+
+def _statistics(group: SymmetryGroup, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of the means and variances that norms keep."""
+    import torch
+
+    norms = (s.relation for s in group.derivation.related.stated if isinstance(s.relation, Normalize))
+    names = dict.fromkeys(name for norm in norms for name in (norm.mean, norm.variance) if name is not None)
+    return {
+        key_of(name): torch.arange(state[key_of(name)].numel()) for name in names if key_of(name) in state
+    }
 
 
 def _outputs(graph: Graph, group: SymmetryGroup, state: Mapping[str, Tensor], seed: int) -> int:
@@ -143,5 +158,10 @@ def _spectrum(triangular: Tensor, count: int, samples: int) -> Spectrum:
     import torch
 
     linear_algebra: Any = torch.linalg
-    values: list[float] = linear_algebra.svdvals(triangular).tolist()
+    moving, kept = triangular[:, :count], triangular[:, count:]
+    if kept.shape[1]:
+        left, sizes, _ = linear_algebra.svd(kept, full_matrices=False)
+        inside = left[:, sizes > TOLERANCE * sizes[0]]
+        moving = moving - inside @ (inside.T @ moving)
+    values: list[float] = linear_algebra.svdvals(moving).tolist()
     return Spectrum(values=(*values, *(0.0,) * (count - len(values))), samples=samples)
