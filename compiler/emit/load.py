@@ -58,6 +58,30 @@ def plain_attention() -> Generator[None]:
         yield
 
 
+@contextmanager
+def plain_norms() -> Generator[None]:
+    """Let norms by kept statistics be arithmetic inside: torch's own has no derivative by the statistics."""
+    import torch.nn.functional as functional
+
+    own = functional.batch_norm
+
+    def plain(
+        x: Tensor, mean: Tensor, variance: Tensor, *rest: Any, eps: float = 1e-5, **options: Any
+    ) -> Any:
+        if options.get("training"):
+            return own(x, mean, variance, *rest, eps=eps, **options)
+        along = (-1, *[1] * (x.dim() - 2))
+        y = (x - mean.view(along)) * (variance.view(along) + eps).rsqrt()
+        gain, shift = (part.view(along) for part in rest) if rest else (1.0, 0.0)
+        return y * gain + shift
+
+    functional.batch_norm = plain
+    try:
+        yield
+    finally:
+        functional.batch_norm = own
+
+
 def map_function(item: WeightMap) -> Callable[..., Tensor]:
     """Return a constraint as a function of the weight before it (if it takes one) and what it stores."""
     maps = Maps(Names(EMITTED_WORDS))

@@ -147,13 +147,13 @@ def with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
     """Return the functional form, drawing the same numbers at every call; torch is left as it was."""
     import torch
 
-    from nnspec.compiler.emit.load import function, plain_attention
+    from nnspec.compiler.emit.load import function, plain_attention, plain_norms
 
     forward = function(graph)
 
     def seeded(*arguments: Any) -> Any:
         random: Any = torch.random
-        with random.fork_rng(devices=[]), plain_attention():
+        with random.fork_rng(devices=[]), plain_attention(), plain_norms():
             torch.default_generator.manual_seed(seed)
             return forward(*arguments)
 

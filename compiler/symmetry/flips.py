@@ -7,7 +7,6 @@ sign, and their biases the shift, if they can take up a shift of single entries 
 from __future__ import annotations
 
 from nnspec.compiler.relations import Elementwise
-from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.shifts import shifts
 from nnspec.compiler.symmetry.spaces import Atom, Spaces
 from nnspec.dsl.node import Node
@@ -19,7 +18,7 @@ class Centred(Node):
     tensor: str
     centre: float
     atom: Atom
-    shifted: tuple[tuple[Atom, Number], ...]  # how far each moves when entries of the tensor move by 1
+    shifted: tuple[tuple[Atom, float], ...]  # how far each moves when entries of the tensor move by 1
 
 
 def centred(spaces: Spaces) -> tuple[Centred, ...]:
@@ -43,7 +42,9 @@ def centred(spaces: Spaces) -> tuple[Centred, ...]:
             own = solution.get(atoms[0], 0)
             others = {name for name in solution if isinstance(name, Atom) and name.tensor in free - {tensor}}
             if own and not others:
-                shifted = tuple((a, n / own) for a, n in solution.items() if isinstance(a, Atom))
+                shifted = tuple(
+                    (a, float(n) / float(own)) for a, n in solution.items() if isinstance(a, Atom)
+                )
                 made = Centred(tensor=tensor, centre=relation.centre, atom=atoms[0], shifted=shifted)
                 found.append(made)
                 break

@@ -105,17 +105,18 @@ class _Forgetting:
         found: list[Forgotten] = []
         for stated in self.related.stated:
             relation = stated.relation
-            for term in relation.terms if isinstance(relation, Sum) else ():
-                found += self._entries(term, relation.output)
+            if isinstance(relation, Sum):
+                for term in relation.terms:
+                    found += self._entries(term, relation.output)
         return tuple(found)
 
     def _entries(self, term: Term, out: Term) -> list[Forgotten]:
         if not self.related.carriers[term.tensor].is_free or self.uses[term.tensor] != 1:
             return []
-        for axis, label in enumerate(term.labels):
-            if label and not label.startswith("#") and label in out.labels:
-                if self._is_forgotten((out.tensor, out.labels.index(label))):
-                    return [Forgotten(weight=term.tensor, axis=axis, shape=self._shape(term, label))]
+        axes = {label: axis for axis, label in enumerate(term.labels) if label and not label.startswith("#")}
+        for label, axis in axes.items():
+            if label in out.labels and self._is_forgotten((out.tensor, out.labels.index(label))):
+                return [Forgotten(weight=term.tensor, axis=axis, shape=self._shape(term, label))]
         return []
 
     def _biases(self, relation: Contract) -> list[Forgotten]:
