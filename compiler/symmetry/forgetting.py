@@ -72,8 +72,10 @@ class _Forgetting:
             self._note(stated.relation)
 
     def _note(self, relation: Relation) -> None:
-        for term in terms_of(relation):
-            self.uses[term.tensor] = self.uses.get(term.tensor, 0) + 1
+        seen = [term.tensor for term in terms_of(relation)]
+        seen += [getattr(relation, name) for name in ("input", "whole", "part") if hasattr(relation, name)]
+        for tensor in seen:
+            self.uses[tensor] = self.uses.get(tensor, 0) + 1
         for tensor in self._read(relation):
             self.readers.setdefault(tensor, []).append(relation)
         if isinstance(relation, Softmax) and relation.total is not None:
