@@ -1,8 +1,8 @@
 """How many flat directions there are, by family.
 
 Families: linear (GL, and complex numbers on planes), orthogonal, scale, shift, kernel (seen by narrow readers
-only), fibre (what is stored moves, and the weight that a constraint makes of it does not) and unused (no
-output depends on it). Directions are counted on the weights: one that moves none does not
+only) and unused (no output depends on it). What a constraint stores beyond the numbers that say which weight it
+is belongs to none of them, and is counted apart. Directions are counted on the weights: one that moves none does not
 count. Of a small network the tangents at random weights are counted one by one, which is exact whatever
 overlaps; of a large one the families are counted by their equations, and only what certainly moves weights.
 """
@@ -16,7 +16,7 @@ from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import orthogonal_dimension, pinned_strands
 
-FAMILIES = ("linear", "orthogonal", "scale", "shift", "kernel", "fibre", "unused")
+FAMILIES = ("linear", "orthogonal", "scale", "shift", "kernel", "unused")
 SMALL = 2500  # parameters; the tangents of a network of so many are counted one by one
 
 
@@ -32,11 +32,11 @@ def dimensions(derivation: Derivation) -> dict[str, int]:
         prod(size for size in held.weight.shape if isinstance(size, int))
         for held in derivation.related.unused
     )
-    found |= {"unused": unused, "fibre": _fibre(derivation)}
+    found["unused"] = unused
     return {name: found.get(name, 0) for name in FAMILIES}
 
 
-def _fibre(derivation: Derivation) -> int:
+def redundant_numbers(derivation: Derivation) -> int:
     """Count the stored numbers of constrained weights beyond those that say which weight it is."""
     return sum(
         weight.stored - weight.free

@@ -14,7 +14,7 @@ from math import prod
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.components import EXACT_BELOW, factors
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.dimensions import dimensions
+from nnspec.compiler.symmetry.dimensions import dimensions, redundant_numbers
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.wires import wires
 from nnspec.compiler.symmetry.witness import completeness_notes
@@ -51,6 +51,7 @@ def _derived(derivation: Derivation) -> SymmetryGroup:
         log10_order=total,
         order=prod(order for order in orders if order is not None) if small else None,
         families=dimensions(derivation),
+        redundant=redundant_numbers(derivation),
         is_exact=not notes,
         notes=notes,
         derivation=derivation,

@@ -78,8 +78,8 @@ def verify_group(graph: Graph, group: SymmetryGroup, seed: int = 0, state: State
     graph = idealised(graph)
     tried, worst, used = guarded_error(graph, group, seed, state)
     spectrum = jacobian_spectrum(sloped(graph), group, used, seed)
-    if group.continuous_dimension > spectrum.nullity:
-        claimed, found = group.continuous_dimension, spectrum.nullity
+    claimed, found = group.continuous_dimension + group.redundant, spectrum.nullity
+    if claimed > found:
         raise InternalError(f"{graph.name}: dimension {claimed} is above the Jacobian's nullity {found}")
     return Verified(seed=seed, generators=tried, max_output_error=worst, spectrum=spectrum)
 

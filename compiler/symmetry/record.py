@@ -66,12 +66,14 @@ class SymmetryGroup(Node):
     log10_order: float
     order: int | None  # None when large
     families: dict[str, int]
+    redundant: int  # stored numbers beyond those that say which weight a constraint makes of them
     is_exact: bool  # the dimension, at generic weights
     notes: tuple[str, ...]
     derivation: Derivation
 
     @property
     def continuous_dimension(self) -> int:
+        """Directions of the effective weights; `redundant` ones of what is stored are apart."""
         return sum(self.families.values())
 
     @property
@@ -98,6 +100,7 @@ class SymmetryGroup(Node):
             ],
             "continuous_dimension": self.continuous_dimension,
             "families": dict(self.families),
+            "redundant": self.redundant,
             "wires": [wire.json() for wire in self.wires],
             "completeness": known.text,
             "exact_dimension": self.is_exact,

@@ -108,13 +108,13 @@ def verify(
         tried, worst, _ = guarded_error(graph, group, seed, count=_affordable(parameters))
         sampled = sampled_nullity(graph, group, seed, PARAMETER_LIMIT)
         return Verification(
-            dimension=group.continuous_dimension,
+            dimension=group.continuous_dimension + group.redundant,
             parameters=parameters,
             sampled=sampled,
             tried=(tried, worst),
         )
     return Verification(
-        dimension=group.continuous_dimension,
+        dimension=group.continuous_dimension + group.redundant,
         parameters=parameters,
         trials=tuple(verify_group(graph, group, number) for number in range(seed, seed + SEEDS)),
         given=tuple(verify_group(graph, group, number, state) for number, state in given),

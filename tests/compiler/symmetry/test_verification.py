@@ -170,4 +170,4 @@ def test_entries_that_a_mask_removes_are_a_family(build: Build) -> None:
     )
     group = symmetry_group(graph)
     found = verification.verify(graph, group)
-    assert group.families["fibre"] == found.nullity == 24 and found.surplus == 0
+    assert group.redundant == found.nullity == 24 and found.surplus == 0
