@@ -69,6 +69,7 @@ PROMISED = {
     "on_circles": 0.93,
     "on_moons": 0.95,
     "named_and_drawn": 0.95,
+    "one_basin": 0.95,
     "orthogonal_digits": 0.95,
     "pruned_digits": 0.93,
     "pyramid_digits": 0.95,
