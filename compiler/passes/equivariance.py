@@ -93,7 +93,7 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
     import torch
 
     from nnspec.compiler.symmetry.elements import Element, random_element
-    from nnspec.compiler.symmetry.moves import Add, Multiply, Permute, Shift
+    from nnspec.compiler.symmetry.moves import Add, Exchange, Multiply, Permute, Shift
     from nnspec.compiler.symmetry.neurons import Rearrange
 
     linear_algebra: Any = torch.linalg
@@ -101,7 +101,7 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
         name: [] for name in ("permutations", "signs", "rotations", "stretches", "scales", "shifts")
     }
     for move in random_element(group, seed).moves:
-        if isinstance(move, Permute | Rearrange):
+        if isinstance(move, Permute | Rearrange | Exchange):
             sorted_["permutations"].append(move)
         elif isinstance(move, Multiply):
             sorted_["signs" if move.sign else "scales"].append(move)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import factorial, lgamma, log, log10
 
 from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.parallel import Parallel
 from nnspec.compiler.symmetry.record import Factor
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
@@ -21,11 +22,18 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
     found: list[Factor] = []
     called = names(derivation)
     flips = _Flips(derivation)
+    sets = {item.strands[0].space: item for item in derivation.parallel}
+    joined = {strand.space for item in sets.values() for strand in item.strands[1:]}
     for space in derivation.used:
         strand, group = derivation.by_space[space], derivation.groups[space]
         if group in ("linear", "orthogonal", "centred"):
             text = f"components of {label(derivation, strand)}"
             found.append(_factor(0, 1, strand.copies, text, called[space]))
+            continue
+        if space in joined:
+            continue
+        if space in sets:
+            found.append(_of_parallel(sets[space], flips, called))
             continue
         bits = flips.of(strand)
         permuted = strand.size if group == "monomial" and not derivation.patterned & {*strand.spaces} else 0
@@ -39,6 +47,12 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
     if flips.left:
         found.append(_factor(0, 1, flips.left, _finite_label(0, 1, flips.left), None))
     return tuple(found)
+
+
+def _of_parallel(item: Parallel, flips: _Flips, called: dict[Atom, str]) -> Factor:
+    bits = sum(flips.of(strand) for strand in item.strands)
+    wires = " and ".join(called[strand.space] for strand in item.strands)
+    return _factor(item.size, 1, bits, _finite_label(item.size, 1, bits), wires)
 
 
 class _Flips:

@@ -19,6 +19,7 @@ from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
 from nnspec.compiler.symmetry.kinds import Kind
 from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orientation import Orientations
+from nnspec.compiler.symmetry.parallel import Parallel, parallel_strands
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.shifts import shifts
 from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
@@ -89,6 +90,11 @@ class Derivation:
             for atom in atoms
             if known.get((atom.tensor, atom.axis)) == every.layouts[atom.tensor, atom.axis]
         )
+
+    @cached_property
+    def parallel(self) -> tuple[Parallel, ...]:
+        """Sets of strands between the same ends, whose units are one set."""
+        return parallel_strands(self)
 
     @cached_property
     def by_space(self) -> dict[Atom, Strand]:

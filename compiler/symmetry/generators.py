@@ -8,7 +8,7 @@ by the functions that touch tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
@@ -18,6 +18,7 @@ from nnspec.compiler.symmetry.moves import (
     Add,
     Amounts,
     AnyMove,
+    Exchange,
     Multiply,
     Permute,
     Shift,
@@ -61,6 +62,10 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             family = "linear" if d.groups[wire.space] in ("linear", "complex") else "orthogonal"
             yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
+    for item in d.parallel:
+        for ours, theirs in pairwise(item.places):
+            move = Exchange(places=tuple(zip(ours, theirs, strict=True)))
+            yield made("permutation", None, lambda t, move=move: move)
     for move in _rearrangements(d):
         yield made("permutation", None, lambda t, move=move: move)
     for name, given in _single(d, d.signs):

@@ -19,6 +19,7 @@ from nnspec.compiler.symmetry.flips import Centred
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.neurons import Rearrange
+from nnspec.compiler.symmetry.parallel import Twin
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf
 from nnspec.compiler.symmetry.strands import Strand
@@ -299,7 +300,47 @@ class Add(Node):
         return self.replace(added=-self.added)
 
 
-AnyMove: TypeAlias = "Permute | Multiply | Transform | Shift | Add | Rearrange"
+class Exchange(Node):
+    """The first unit of one strand and the first unit of a parallel one change places."""
+
+    places: tuple[tuple[Twin, Twin], ...]
+
+    def apply(self, d: Derivation, state: State) -> State:
+        changed = dict(state)
+        for one, other in self.places:
+            rows = [_unit(d, changed, twin.atom) for twin in (one, other)]
+            ratio = one.factor / other.factor
+            _set_unit(d, changed, other.atom, rows[0] * ratio)
+            _set_unit(d, changed, one.atom, rows[1] / ratio)
+        return changed
+
+    def inverse(self) -> Exchange:
+        return self
+
+
+def _unit(d: Derivation, state: State, atom: Atom) -> Tensor:
+    """Return the entries of the first index of an atom."""
+    found: list[Tensor] = []
+
+    def read(given: Tensor) -> Tensor:
+        found.append(given[0].clone())
+        return given
+
+    on_atoms(d, state[key_of(atom.tensor)], (atom,), read)
+    return found[0]
+
+
+def _set_unit(d: Derivation, state: State, atom: Atom, row: Tensor) -> None:
+    def write(given: Tensor) -> Tensor:
+        changed = given.clone()
+        changed[0] = row
+        return changed
+
+    key = key_of(atom.tensor)
+    state[key] = on_atoms(d, state[key], (atom,), write)
+
+
+AnyMove: TypeAlias = "Exchange | Permute | Multiply | Transform | Shift | Add | Rearrange"
 
 
 # ------------------------------------------------------------------------------------- on tensors and spaces

@@ -1,0 +1,211 @@
+"""Units of parallel branches: wires between the same ends, whose units are one set.
+
+Two branches x -> A -> f -> B that add up, or that are joined before one map reads them, compute what one branch
+with the units of both does: a unit of one may change places with a unit of the other. In: the strands of a
+derivation. Two strands are parallel if all relations about them are alike, tensor by tensor: equal ends, equal
+functions, free weights of their own. What adds up may be multiplied by constants, which the weights take up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.relations import Contract, Elementwise, Normalize, Part, Relation, Sum, Term
+from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
+from nnspec.compiler.symmetry.spaces import Atom, Spaces
+from nnspec.compiler.symmetry.strands import Strand
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from nnspec.compiler.symmetry.derivation import Derivation
+
+ROUNDS = 4  # of refinement; branches are a few relations long
+
+
+class Twin(Node):
+    """A place of a strand in a weight or buffer, and by what its entries are multiplied downstream."""
+
+    atom: Atom
+    factor: float = 1.0
+
+
+class Parallel(Node):
+    """Strands whose units are one set; `places` are matched from strand to strand."""
+
+    strands: tuple[Strand, ...]
+    places: tuple[tuple[Twin, ...], ...]  # by strand
+
+    @property
+    def size(self) -> int:
+        return sum(strand.size for strand in self.strands)
+
+
+def parallel_strands(derivation: Derivation) -> tuple[Parallel, ...]:
+    """Return the sets of parallel strands, in order of appearance."""
+    reader = _Branches(derivation.related, derivation.spaces)
+    alike: dict[object, list[tuple[Strand, Mapping[object, Twin]]]] = {}
+    for strand in derivation.of_group("monomial"):
+        if strand.copies > 1 or len(strand.spaces) > 1 or set(strand.spaces) & derivation.patterned:
+            continue
+        found = reader.branch(strand)
+        if found is not None:
+            alike.setdefault(found[0], []).append((strand, found[1]))
+    return tuple(
+        Parallel(
+            strands=tuple(strand for strand, _ in group),
+            places=tuple(tuple(places[key] for key in sorted(places, key=repr)) for _, places in group),
+        )
+        for group in alike.values()
+        if len(group) > 1
+    )
+
+
+class _Branches:
+    """Reads the relations about one strand as a signature, in which its own tensors have no names."""
+
+    def __init__(self, related: Related, spaces: Spaces) -> None:
+        self.related = related
+        self.spaces = spaces
+        self.about: dict[str, list[Stated]] = {}
+        for stated in related.stated:
+            for tensor in dict.fromkeys(_tensors(stated.relation)):
+                self.about.setdefault(tensor, []).append(stated)
+
+    def branch(self, strand: Strand) -> tuple[object, Mapping[object, Twin]] | None:
+        """Return the signature of a strand, and its places in weights by what they are in it."""
+        places: dict[str, Atom] = {}
+        for atoms, _ in strand.places:
+            if atoms[0].tensor in places:
+                return None  # the strand is on two axes of a tensor
+            places[atoms[0].tensor] = atoms[0]
+        if any(not self._is_plain(atom) for atom in places.values()):
+            return None
+        about = {id(s): s for tensor in places for s in self.about[tensor]}.values()
+        # Other parts of a tensor are of other strands.
+        stated = [s for s in about if not isinstance(s.relation, Part) or s.relation.part in places]
+        colours: dict[str, object] = {tensor: self._first(atom) for tensor, atom in places.items()}
+        for _ in range(ROUNDS):
+            seen: dict[str, Counter[object]] = {tensor: Counter() for tensor in places}
+            for item in stated:
+                signature = self._signature(item, places, colours)
+                for role, tensor in _roles(item.relation):
+                    if tensor in places:
+                        seen[tensor][role, signature] += 1
+            colours = {
+                tensor: hash((colours[tensor], frozenset(seen[tensor].items())))
+                if self._is_own(places[tensor])
+                else colours[tensor]
+                for tensor in places
+            }
+        whole = frozenset(Counter(self._signature(s, places, colours) for s in stated).items())
+        kept: dict[object, Twin] = {}
+        for tensor, atom in places.items():
+            if self.related.carriers[tensor].kind in ("weight", "buffer"):
+                if colours[tensor] in kept:
+                    return None  # two weights of the branch look alike: which is which is not known
+                kept[colours[tensor]] = Twin(atom=atom, factor=self._factor(tensor, places))
+        return whole, kept
+
+    def _is_plain(self, atom: Atom) -> bool:
+        carrier = self.related.carriers[atom.tensor]
+        layout = self.spaces.layouts[atom.tensor, atom.axis]
+        free = carrier.kind != "weight" or carrier.is_free
+        return free and len(layout[atom.segment]) == 1
+
+    def _is_own(self, atom: Atom) -> bool:
+        """Whether no other strand is on the same axis of the tensor."""
+        return len(self.spaces.layouts[atom.tensor, atom.axis]) == 1
+
+    def _first(self, atom: Atom) -> object:
+        """Return what a tensor is before its relations are looked at; one that strands share is known by name."""
+        if not self._is_own(atom):
+            return (atom.tensor, atom.axis)
+        carrier = self.related.carriers[atom.tensor]
+        others = tuple(str(size) for axis, size in enumerate(carrier.shape) if axis != atom.axis)
+        return (carrier.kind, carrier.live, atom.axis, others)
+
+    def _signature(self, stated: Stated, places: Mapping[str, Atom], colours: Mapping[str, object]) -> object:
+        relation = stated.relation
+        # What a map adds at the end of a branch is not its units'.
+        bias = relation.bias.tensor if isinstance(relation, Contract) and relation.bias is not None else None
+        made = tuple(
+            (role, colours[tensor] if tensor in places else self._end(tensor), _labels(relation, role))
+            for role, tensor in _roles(relation)
+            if tensor in places or tensor != bias
+        )
+        return (type(relation).__name__, self._function(stated), made)
+
+    def _function(self, stated: Stated) -> object:
+        relation = stated.relation
+        match relation:
+            case Elementwise() | Normalize():
+                return (stated.use.primitive.operation, repr(stated.use.primitive.arguments))
+            case Contract():
+                return (relation.powers, relation.uniform, relation.ones)
+            case Sum():
+                return relation.coefficients
+            case Part():
+                return ()
+            case _:
+                return repr(stated.relation.replace(**_without_names(stated.relation)))
+
+    def _end(self, tensor: str) -> str:
+        """Return the name of a tensor at an end of a branch, or of the sum that it goes into with others."""
+        return self._summed(tensor)[0]
+
+    def _summed(self, tensor: str) -> tuple[str, float]:
+        factor = 1.0
+        while self.related.carriers[tensor].live and tensor not in self.related.outputs:
+            readers = [s.relation for s in self.about[tensor] if tensor not in _made(s.relation)]
+            (reader,) = readers if len(readers) == 1 else (None,)
+            if not isinstance(reader, Sum) or any(t.labels != reader.output.labels for t in reader.terms):
+                break
+            factor *= sum(
+                c for t, c in zip(reader.terms, reader.coefficients, strict=True) if t.tensor == tensor
+            )
+            tensor = reader.output.tensor
+        return tensor, factor
+
+    def _factor(self, weight: str, places: Mapping[str, Atom]) -> float:
+        """Return by what the output of a map is multiplied where it ends the branch, for the map's weight."""
+        for stated in self.about[weight]:
+            relation = stated.relation
+            if isinstance(relation, Contract) and relation.output.tensor not in places:
+                return self._summed(relation.output.tensor)[1]
+        return 1.0
+
+
+def _roles(relation: Relation) -> list[tuple[object, str]]:
+    """Return the tensors of a relation with their places in it."""
+    listed: list[tuple[object, str]] = [(("term", i), t.tensor) for i, t in enumerate(terms_of(relation))]
+    for name in ("input", "output", "whole", "part", "mean", "variance", "tensor"):
+        value: Any = getattr(relation, name, None)
+        if isinstance(value, str):
+            listed.append((name, value))
+    return listed
+
+
+def _tensors(relation: Relation) -> list[str]:
+    return [tensor for _, tensor in _roles(relation)]
+
+
+def _made(relation: Relation) -> tuple[str, ...]:
+    output: Any = getattr(relation, "output", None)
+    return (output.tensor,) if isinstance(output, Term) else (str(output),)
+
+
+def _labels(relation: Relation, role: object) -> object:
+    """Return the labels of a term, numbered as they first appear in the relation."""
+    if not isinstance(role, tuple):
+        return getattr(relation, "axis", None) or getattr(relation, "axes", None)
+    terms = list(terms_of(relation))
+    names = list(dict.fromkeys(label for term in terms for label in term.labels))
+    return tuple(names.index(label) for label in terms[int(str(role[1]))].labels)
+
+
+def _without_names(relation: Relation) -> dict[str, Any]:
+    return {
+        name: "" for name in ("input", "output", "tensor") if isinstance(getattr(relation, name, None), str)
+    }
