@@ -12,7 +12,19 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.relations import Contract, Elementwise, Normalize, Part, Relation, Sum, Term
+from nnspec.compiler.relations import (
+    Contract,
+    Elementwise,
+    Fixed,
+    Move,
+    Normalize,
+    Part,
+    Planes,
+    Relation,
+    Softmax,
+    Sum,
+    Term,
+)
 from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
 from nnspec.compiler.symmetry.spaces import Atom, Spaces
 from nnspec.compiler.symmetry.strands import Strand
@@ -149,7 +161,7 @@ class _Branches:
             case Part():
                 return ()
             case _:
-                return repr(stated.relation.replace(**_without_names(stated.relation)))
+                return (stated.use.primitive.operation, repr(stated.use.primitive.arguments))
 
     def _end(self, tensor: str) -> str:
         """Return the name of a tensor at an end of a branch, or of the sum that it goes into with others."""
@@ -179,12 +191,20 @@ class _Branches:
 
 def _roles(relation: Relation) -> list[tuple[object, str]]:
     """Return the tensors of a relation with their places in it."""
-    listed: list[tuple[object, str]] = [(("term", i), t.tensor) for i, t in enumerate(terms_of(relation))]
-    for name in ("input", "output", "whole", "part", "mean", "variance", "tensor"):
-        value: Any = getattr(relation, name, None)
-        if isinstance(value, str):
-            listed.append((name, value))
-    return listed
+    found: list[tuple[object, str]] = [(("term", i), t.tensor) for i, t in enumerate(terms_of(relation))]
+    match relation:
+        case Normalize():
+            kept = (relation.mean, relation.variance)
+            found += [(i, name) for i, name in enumerate((relation.input, relation.output, *kept)) if name]
+        case Move() | Softmax() | Planes():
+            found += [(0, relation.input), (1, relation.output)]
+        case Part():
+            found += [(0, relation.whole), (1, relation.part)]
+        case Fixed():
+            found.append((0, relation.tensor))
+        case _:
+            pass
+    return found
 
 
 def _tensors(relation: Relation) -> list[str]:
@@ -200,12 +220,6 @@ def _labels(relation: Relation, role: object) -> object:
     """Return the labels of a term, numbered as they first appear in the relation."""
     if not isinstance(role, tuple):
         return getattr(relation, "axis", None) or getattr(relation, "axes", None)
-    terms = list(terms_of(relation))
-    names = list(dict.fromkeys(label for term in terms for label in term.labels))
-    return tuple(names.index(label) for label in terms[int(str(role[1]))].labels)
-
-
-def _without_names(relation: Relation) -> dict[str, Any]:
-    return {
-        name: "" for name in ("input", "output", "tensor") if isinstance(getattr(relation, name, None), str)
-    }
+    terms = {("term", i): term for i, term in enumerate(terms_of(relation))}
+    names = list(dict.fromkeys(label for term in terms.values() for label in term.labels))
+    return tuple(names.index(label) for key, term in terms.items() if key == role for label in term.labels)
