@@ -1,0 +1,92 @@
+"""Random graphs over all operations: what is derived is a subgroup, by an oracle that knows no relations.
+
+The derivation raises nothing but SpecError, and that for words without relations only; generators leave the outputs
+as they are; the dimension is at most that of the fibre at any weights, and equal to it at one of five where
+exactness is claimed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+from brute import Fibre, fibre, ideal, largest_change
+from random_graphs import STEPS, random_spec
+
+from nnspec.compiler.ir import Apply, Block, Graph, instances
+from nnspec.compiler.operations.registry import operations
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.dsl.diagnostics import SpecError
+
+Build = Callable[..., Graph]
+
+MOST_GENERATORS = 30
+WITHOUT = {"N0960"}  # words that state no relations, such as losses of labels
+
+
+def held(build: Build, seed: int) -> str:
+    """Return what was found of one network: "exact", "bound", "refused"."""
+    from nnspec.compiler.symmetry.generators import generators
+
+    text = random_spec(seed)
+    graph = build(text)
+    try:
+        group = symmetry_group(graph)
+    except SpecError as refusal:
+        assert {error.code for error in refusal.errors} <= WITHOUT, text
+        return "refused"
+    of = ideal(graph)
+    for generator in islice(generators(group, seed), MOST_GENERATORS):
+        t = 1.0 if generator.family in ("permutation", "sign") else 0.3
+        change = largest_change(of, lambda state, g=generator, t=t: g(state, t), seed)
+        assert change < 1e-10, (seed, generator.family, generator.wire, change, text)
+    found = [fibre(graph, seed, stable=False)]
+    assert group.continuous_dimension <= found[0].all, (seed, group.families, found, text)
+    while group.is_exact and not any(equal(group.continuous_dimension, group.families, f) for f in found):
+        assert len(found) < 5, (seed, group.families, found, text)
+        found.append(fibre(graph, seed + 1000 * len(found), stable=False))
+    return "exact" if group.is_exact else "bound"
+
+
+def equal(dimension: int, families: dict[str, int], found: Fibre) -> bool:
+    """Return whether a dimension is that of a fibre, counted with or without numbers that change nothing."""
+    return dimension == found.all or dimension - families["unused"] == found.live
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_what_is_derived_is_a_subgroup(build: Build, start: int) -> None:
+    found = [held(build, seed) for seed in range(start, start + 20)]
+    assert found.count("refused") <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(60, 500, 20))
+def test_what_is_derived_of_many_is_a_subgroup(build: Build, start: int) -> None:
+    found = [held(build, seed) for seed in range(start, start + 20)]
+    assert found.count("refused") <= 3
+
+
+def test_every_kind_of_step_and_every_word_has_its_turn(build: Build) -> None:
+    """Words that are inputs of others, or that the symmetry of a network cannot depend on, are left out."""
+    left_out = {"function", "progress", "binary_cross_entropy", "select", "slice"}
+    seen: set[str] = set()
+    for seed in range(500):
+        seen |= set(words_of(build(random_spec(seed)).root))
+    assert set(operations()) - seen <= left_out
+    assert len(STEPS) > 30
+
+
+def words_of(block: Block) -> list[str]:
+    """Return the operations of a block and of those in it."""
+    inner = [located.primitive.operation for located in instances(block)]
+    blocks = [b for child in block.children for b in child.instances if isinstance(b, Block)]
+    own = [statement.operation.operation for statement in block.body if isinstance(statement, Apply)]
+    return [*inner, *own, *(word for b in blocks for word in words_of(b))]
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    state = random.getstate()
+    assert random_spec(3) == random_spec(3) != random_spec(4)
+    assert random.getstate() == state

@@ -1,0 +1,234 @@
+"""Derived groups of many small networks against numbers found by brute force.
+
+The networks stand in table/*.nnspec, each below a comment with its numbers: the dimension of its fibre, and the number
+of signed permutations of its weights (those that change no output). `brute.py` found them; a slow test finds them again.
+"""
+
+from __future__ import annotations
+
+import re
+from math import factorial
+from pathlib import Path
+
+import pytest
+from brute import fibre, leaky, signed_permutations
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.pipeline import check
+from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.node import Node
+from nnspec.dsl.source import Source
+
+TABLE = sorted((Path(__file__).parent / "table").glob("*.nnspec"))
+ROW = re.compile(
+    r"# fibre (\d+)(?:, (\d+) with numbers that change nothing)?(?:, order (\d+))?\nnetwork (\w+)"
+)
+
+
+class Row(Node):
+    """What brute force found of one network; `whole` counts numbers that change nothing by themselves."""
+
+    path: Path
+    name: str
+    fibre: int
+    whole: int
+    order: int | None
+
+
+def rows() -> list[Row]:
+    found: list[Row] = []
+    for path in TABLE:
+        for live, whole, order, name in ROW.findall(path.read_text(encoding="utf-8")):
+            counted = int(whole or live)
+            found.append(
+                Row(path=path, name=name, fibre=int(live), whole=counted, order=int(order) if order else None)
+            )
+    return found
+
+
+ROWS = rows()
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+# Where less is derived than there is: powers, products, piecewise functions, redundant stored numbers.
+OPEN_DIMENSIONS = [
+    "batchnorm_affine_false_linear_net",
+    "batchnorm_linear_net",
+    "bilinear_net",
+    "bilinear_no_bias_net",
+    "bilinear_two_inputs_net",
+    "box_1_1_relu_net",
+    "circulant_relu_net",
+    "concat_linear_net",
+    "constraint_exp_net",
+    "constraint_tanh_net",
+    "deep_products_net",
+    "einsum_bilinear_net",
+    "embedding_net",
+    "equivariant_cyclic_3_relu_net",
+    "equivariant_dihedral_3_relu_net",
+    "equivariant_symmetric_3_relu_net",
+    "exp_of_parameter_net",
+    "fork_mean_net",
+    "masked_linear_net",
+    "max_norm_1_relu_net",
+    "max_of_two_net",
+    "maxout_net",
+    "memory_net",
+    "mid_then_relu_layernorm_net",
+    "mlp_exp_net",
+    "mlp_square_net",
+    "mlp_square_no_bias_net",
+    "norm_of_hidden_net",
+    "normalized_columns_relu_net",
+    "normalized_relu_net",
+    "normalized_rows_relu_net",
+    "orthogonal_tall_net",
+    "power_net",
+    "product_units_net",
+    "ratio_net",
+    "siamese_dot_net",
+    "simplex_relu_net",
+    "skew_relu_net",
+    "slice_both_net",
+    "sparse_0_5_relu_net",
+    "sparse_0_5_tanh_net",
+    "spectral_bound_1_relu_net",
+    "spectral_bound_1_tanh_net",
+    "square_of_dense_net",
+    "symmetric_linear_net",
+    "symmetric_relu_net",
+    "toeplitz_relu_net",
+    "variance_of_hidden_net",
+    "where_net",
+]
+# Where units of equal branches may be exchanged one by one, or what is only added together.
+OPEN_ORDERS = [
+    "batchnorm_affine_false_linear_net",
+    "bilinear_net",
+    "bilinear_no_bias_net",
+    "circulant_relu_net",
+    "circulant_tanh_net",
+    "concat_linear_net",
+    "concat_of_branches_net",
+    "conv_one_channel_net",
+    "difference_of_branches_net",
+    "fork_mean_net",
+    "fork_mean_of_dense_net",
+    "matrix_twice_linear_net",
+    "max_of_two_net",
+    "product_units_net",
+    "skip_to_output_net",
+    "slice_both_net",
+    "split_halves_net",
+    "sum_of_branches_net",
+    "tanh_gate_net",
+    "toeplitz_relu_net",
+    "toeplitz_tanh_net",
+    "trilinear_net",
+    "two_heads_add_net",
+]
+
+
+def graph(row: Row, *, slopes: bool = False) -> Graph:
+    """Return a network of the table; with slopes its rectifiers are leaky, so that no unit is dead."""
+    text = row.path.read_text(encoding="utf-8")
+    bag = Bag()
+    checked = check(Source(row.path.name, leaky(text) if slopes else text), bag)
+    definition = checked.network(row.name)
+    assert definition is not None and not bag.failed
+    made = checked.graph(definition, {})
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module", params=TABLE, ids=lambda path: path.stem)
+def groups(request: pytest.FixtureRequest) -> list[tuple[Row, SymmetryGroup]]:
+    """The groups of the networks of one file."""
+    bag = Bag()
+    checked = check(Source(request.param.name, request.param.read_text(encoding="utf-8")), bag)
+    assert not bag.failed
+    found: list[tuple[Row, SymmetryGroup]] = []
+    for row in ROWS:
+        if row.path == request.param:
+            definition = checked.network(row.name)
+            made = definition and checked.graph(definition, {})
+            assert made is not None
+            found.append((row, symmetry_group(made)))
+    assert found
+    return found
+
+
+def test_dimensions(groups: list[tuple[Row, SymmetryGroup]]) -> None:
+    for row, group in groups:
+        dimension, unused = group.continuous_dimension, group.families["unused"]
+        assert dimension <= row.whole, (row.name, group.families)
+        equal = dimension == row.whole or dimension - unused == row.fibre
+        assert equal or row.name in OPEN_DIMENSIONS, (row.name, row.fibre, group.families)
+        assert equal or not group.is_exact, row.name
+
+
+def test_orders(groups: list[tuple[Row, SymmetryGroup]]) -> None:
+    for row, group in groups:
+        if row.order is None:
+            continue
+        derived = signed(group)
+        assert derived <= row.order, (row.name, group.factors)
+        assert derived == row.order or row.name in OPEN_ORDERS, (row.name, derived, row.order)
+
+
+def signed(group: SymmetryGroup) -> int:
+    """Return the order with the signed permutations of each GL and O wire in the place of its components."""
+    total = 1
+    sizes = {wire.name: wire.size for wire in group.wires}
+    for factor in group.factors:
+        found = re.match(r"components of (GL|O)\((\d+)\)(?:\^(\d+))?", factor.group)
+        if found is None:
+            assert factor.order is not None
+            total *= factor.order
+            continue
+        size, copies = int(found[2]), int(found[3] or 1)
+        centred = found[1] == "O" and sizes.get(factor.wire or "") == size + 1
+        total *= (2 * factorial(size + 1) if centred else 2**size * factorial(size)) ** copies
+    return total
+
+
+def test_the_table_is_long() -> None:
+    assert len(ROWS) > 200
+    assert sum(row.order is not None for row in ROWS) > 100
+    assert {*OPEN_DIMENSIONS, *OPEN_ORDERS} <= {row.name for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp_tanh_net",
+        "mlp_gelu_net",
+        "mlp_abs_net",
+        "swiglu_net",
+        "matrix_twice_leaky_net",
+        "batchnorm_tanh_net",
+        "difference_of_branches_net",
+        "tied_ae_linear_net",
+    ],
+)
+def test_the_oracle_finds_its_numbers_again(name: str) -> None:
+    found_again(next(row for row in ROWS if row.name == name))
+
+
+@pytest.mark.slow
+@every_row
+def test_the_oracle_finds_all_its_numbers_again(row: Row) -> None:
+    found_again(row)
+
+
+def found_again(row: Row) -> None:
+    """Compute the numbers of a row anew; at single weights the fibre may be larger."""
+    made = graph(row, slopes=True)
+    found = [fibre(made, seed, stable=False) for seed in range(2)]
+    while min(item.live for item in found) > row.fibre and len(found) < 6:
+        found.append(fibre(made, len(found)))
+    assert min(item.live for item in found) == row.fibre
+    assert found[0].all - found[0].live == row.whole - row.fibre
+    if row.order is not None:
+        assert signed_permutations(made).order == row.order
