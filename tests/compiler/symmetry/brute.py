@@ -270,8 +270,8 @@ class _Search:
         self.given = of.inputs(16, 11)
         size = len(of.learned)
         spread = torch.func.jacfwd(lambda flat: of(flat, self.given), randomness="same")
-        seen = sum(spread(of.point(seed)).abs().reshape(-1, size).amax(dim=0) for seed in (3, 4))
-        self.live: list[int] = [i for i in range(size) if float(seen[i]) > 1e-12]
+        one, other = (spread(of.point(seed)).abs().reshape(-1, size).amax(dim=0) for seed in (3, 4))
+        self.live: list[int] = [i for i in range(size) if float(one[i] + other[i]) > 1e-12]
         # Numbers that no output depends on stand at the base, where they change nothing.
         self.size = len(self.live)
         self.patterns: list[Any] = [torch.ones(self.size, dtype=torch.float64)]

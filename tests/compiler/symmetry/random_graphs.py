@@ -12,6 +12,7 @@ from math import prod
 
 Shape = tuple[int, ...]
 Made = tuple[str, Shape]
+Z: Shape = (3,)
 
 DEFINITIONS = """
 constraint squared { w => w * abs(w) }
@@ -134,7 +135,7 @@ class Writer:
         self.number = 0
         kind = self.draw.choice(["vector", "vector", "matrix", "words", "two"])
         width = self.draw.randint(2, 4)
-        self.values: list[Made] = [("x", (width,))]
+        self.values: list[tuple[str, Shape]] = [("x", (width,))]
         self.inputs = [f"input x: real[{width}]"]
         if kind == "matrix":
             length = self.draw.randint(2, 3)
@@ -145,7 +146,7 @@ class Writer:
             self.values = [("x", (3, width))]
         if kind == "two":
             self.inputs.append("input z: real[3]")
-            self.values.append(("z", (3,)))
+            self.values.append(("z", Z))
 
     def dense(self, width: int) -> str:
         return f"dense({width})" if self.draw.random() < 0.6 else f"dense({width}, bias = false)"
