@@ -63,13 +63,16 @@ class Net:
 
     def __call__(self, flat: Any, inputs: tuple[Any, ...]) -> Any:
         """Return all outputs, a row for each sample."""
+        return self.of_state(self.state(flat), inputs)
+
+    def of_state(self, state: dict[str, Any], inputs: tuple[Any, ...]) -> Any:
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         torch.default_generator.manual_seed(7)
         plain = sdpa_kernel(SDPBackend.MATH)  # the kernel that has forward derivatives
         with patch("torch.nn.functional.batch_norm", _batch_norm), plain:
-            found = self.forward(self.state(flat), *inputs)
+            found = self.forward(state, *inputs)
         listed = found if isinstance(found, tuple) else (found,)
         parts = [torch.view_as_real(item) if item.is_complex() else item for item in listed]
         return torch.cat([item.reshape(item.shape[0], -1).to(torch.float64) for item in parts], dim=1)
@@ -123,7 +126,7 @@ def _rows(graph: Graph) -> int:
     return min((size for size in tables if isinstance(size, int)), default=2)
 
 
-def net(graph: Graph, epsilon: float) -> Net:
+def net(graph: Graph, epsilon: float, *, harden: bool = True) -> Net:
     """Return a network with its straight-through weights replaced by those in force, and one epsilon in all norms."""
     graph = _with_epsilon(graph, epsilon)
     still = {  # weights of few values do not move by small steps
@@ -132,7 +135,7 @@ def net(graph: Graph, epsilon: float) -> Net:
         for weight in located.primitive.weights
         if any(item.has_own_gradient for item in weight.maps)
     }
-    graph = hard(graph)
+    graph = hard(graph) if harden else graph
     state = {name: value for name, value in initial_state(graph, 0).items()}
     kinds = {
         state_key(located.path, tensor.name): tensor.kind
@@ -159,17 +162,14 @@ def net(graph: Graph, epsilon: float) -> Net:
 
 
 def ideal(graph: Graph) -> Net:
-    """Return a network whose norms have no epsilon."""
-    return net(graph, TINY)
+    """Return a network as it is stored, whose norms have no epsilon."""
+    return net(graph, TINY, harden=False)
 
 
 def largest_change(of: Net, move: Callable[[dict[str, Any]], dict[str, Any]], seed: int) -> float:
     """Return by how much a move of the state changes outputs, relative to the largest of them."""
-    import torch
-
     point, inputs = of.point(seed), of.inputs(8, seed)
-    moved = move(of.state(point))
-    before, after = of(point, inputs), of(torch.cat([moved[name].reshape(-1) for name in of.names]), inputs)
+    before, after = of(point, inputs), of.of_state(move(of.state(point)), inputs)
     return float((after - before).abs().max()) / max(float(before.abs().max()), 1e-12)
 
 
