@@ -72,8 +72,8 @@ def test_what_is_derived_of_many_is_a_subgroup(build: Build, start: int) -> None
 
 
 def test_every_kind_of_step_and_every_word_has_its_turn(build: Build) -> None:
-    """Words that are inputs of others, or that the symmetry of a network cannot depend on, are left out."""
-    left_out = {"function", "progress", "binary_cross_entropy", "select", "slice"}
+    """Words that elaboration writes with others, and those that need whole inputs of their own, are left out."""
+    left_out = {"function", "progress", "binary_cross_entropy", "select", "slice", "squeeze", "units"}
     seen: set[str] = set()
     for seed in sorted({*range(500)} - OPEN):
         seen |= set(words_of(build(random_spec(seed)).root))

@@ -52,6 +52,12 @@ ROWS = rows()
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 # Where less is derived than there is: powers, products, piecewise functions, redundant stored numbers.
 OPEN_DIMENSIONS = [
+    "orthogonal_tanh_net",
+    "orthogonal_relu_net",
+    "normalized_tanh_net",
+    "normalized_rows_tanh_net",
+    "normalized_columns_tanh_net",
+    "orthogonal_linear_net",
     "batchnorm_affine_false_linear_net",
     "batchnorm_linear_net",
     "bilinear_net",
