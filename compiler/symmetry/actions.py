@@ -164,8 +164,8 @@ def _along_cells(
 
 def along(system: Unknowns, row: list[tuple[AxisOf, Number]]) -> None:
     """State an equation along axes; if their layouts could not be made to agree, none of them varies."""
-    layouts = {system.spaces.layouts[axis] for axis, _ in row}
-    if len(layouts) > 1:
+    layouts = [system.spaces.layouts[axis] for axis, _ in row]
+    if any(layout != layouts[0] for layout in layouts):
         for axis, _ in row:
             system.flat(axis)
     else:

@@ -28,13 +28,19 @@ def symmetry_group(graph: Graph) -> SymmetryGroup:
 
 @contextmanager
 def _uncollected() -> Generator[None]:
-    """Keep Python from looking for cycles: a derivation makes many small records, which all live to its end."""
+    """Keep Python from looking for cycles: a derivation makes many small records, which all live to its end.
+
+    They count as old afterwards, so that the next search does not begin with them.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

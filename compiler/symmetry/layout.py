@@ -22,7 +22,7 @@ def whole(size: int) -> Layout:
 
 def total(layout: Layout) -> int:
     """Return the size of the axis."""
-    return sum(prod(segment) for segment in layout)
+    return sum(map(prod, layout))
 
 
 def meet(left: Layout, right: Layout) -> Layout | None:

@@ -168,6 +168,8 @@ class Equations:
 
 def independent(rows: list[Row], modulus: int | None = None) -> int:
     """Return the rank of rows."""
+    if all(len(row) <= 1 for row in rows):
+        return len({name for row in rows for name in row})
     system = Equations(modulus)
     for row in rows:
         system.add(row)

@@ -64,7 +64,9 @@ class Spaces:
         self._parents: dict[Atom, Atom] = {}
         self._atoms: dict[AxisOf, list[list[Atom]]] = {}
         self._wide: dict[AxisOf, list[Atom]] = {}
+        self._merged: dict[tuple[AxisOf, ...], list[list[Atom]]] = {}
         self._cells: dict[str, list[Cell]] = {}
+        self.spaces_of: dict[Cell, frozenset[Atom]] = {}  # of the cells asked for so far
         self.sizes: dict[Atom, int] = {}
         self.fixed: dict[Atom, Why] = {}  # by class
         self.masked: dict[Atom, Why] = {}  # the classes of these that nothing but masks fixes
@@ -118,8 +120,10 @@ class Spaces:
             found += [(*cell, *part) for cell in found for part in chosen]
             if len(found) > MOST_CELLS:
                 return []
-        several = (cell for cell in found if len(cell) > 1)
-        return [frozenset(cell) for cell in several if len({self.space(a) for a in cell}) == len(cell)]
+        several = {frozenset(cell): frozenset(map(self.space, cell)) for cell in found if len(cell) > 1}
+        apart = {cell: spaces for cell, spaces in several.items() if len(spaces) == len(cell)}
+        self.spaces_of |= apart
+        return list(apart)
 
     def classes_of(self, space: Atom) -> list[Atom]:
         """Return the atoms of a class."""
@@ -139,7 +143,9 @@ class Spaces:
 
     def space(self, atom: Atom) -> Atom:
         """Return the atom that stands for the class of an atom."""
-        root = atom
+        root = self._parents[atom]
+        if self._parents[root] is root:
+            return root
         while self._parents[root] is not root:
             root = self._parents[root]
         while self._parents[atom] is not root:
@@ -362,6 +368,11 @@ class Spaces:
 
     def merged(self, nodes: tuple[AxisOf, ...]) -> list[list[Atom]]:
         """Return the atoms of axes merged in row-major order, by segment; those of size 1 left out."""
+        if nodes not in self._merged:
+            self._merged[nodes] = self._in_order(nodes)
+        return self._merged[nodes]
+
+    def _in_order(self, nodes: tuple[AxisOf, ...]) -> list[list[Atom]]:
         wide = [node for node in nodes if total(self.layouts[node]) != 1]
         if not wide:
             return [self.atoms(node)[0] for node in nodes[:1]]

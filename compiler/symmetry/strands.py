@@ -100,10 +100,11 @@ class _Companions:
     def __init__(self, spaces: Spaces) -> None:
         self.spaces = spaces
         self._parents: dict[Pair, Pair] = {}
+        self._pairs_of: dict[str, list[Pair]] = {}
         self._alone: set[Pair] = set()
         for tensor in spaces.related.carriers:
-            for pair in self._pairs(tensor):
-                self._parents[pair] = pair
+            self._pairs_of[tensor] = list(self._pairs(tensor))
+            self._parents.update((pair, pair) for pair in self._pairs_of[tensor])
         for stated in spaces.related.stated:
             self._state(stated)
         alone = {self._root(pair) for pair in self._alone}
@@ -191,7 +192,7 @@ class _Companions:
             keys = self._keys(term.tensor, term.labels)
             for key in keys.values():
                 having[key] = having.get(key, 0) + 1
-            for first, second in self._pairs(term.tensor):
+            for first, second in self._pairs_of[term.tensor]:
                 if first in keys and second in keys:
                     found.setdefault((keys[first], keys[second]), []).append((first, second))
                 else:
@@ -222,7 +223,7 @@ class _Companions:
     ) -> None:
         """Unite pairs with what they become; `inside` are axes along which a relation mixes entries."""
         made: set[Pair] = set()
-        for first, second in self._pairs(left):
+        for first, second in self._pairs_of[left]:
             mixed = second.axis in inside and first.axis not in inside
             if first in same and second in same and not mixed:
                 image = (same[first], same[second])
@@ -232,7 +233,7 @@ class _Companions:
                     continue
             if not (within and first not in same):
                 self._alone.add((first, second))
-        self._alone.update(pair for pair in self._pairs(right) if pair not in made)
+        self._alone.update(pair for pair in self._pairs_of[right] if pair not in made)
 
     def _straight(self, relation: Normalize | Softmax | Planes) -> dict[Atom, Atom]:
         rank = len(self.spaces.related.carriers[relation.input].shape)

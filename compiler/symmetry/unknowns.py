@@ -138,7 +138,7 @@ class Unknowns:
 
     def combination(self, cell: Cell) -> Combination:
         """Return the spaces of a cell."""
-        return frozenset(self.spaces.space(atom) for atom in cell)
+        return self.spaces.spaces_of[cell]
 
     def copies(self, combination: Combination) -> int:
         """Return for how many combinations of indices the system of a combination stands."""
