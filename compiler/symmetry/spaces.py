@@ -87,23 +87,19 @@ class Spaces:
 
     def wide_atoms(self, axis: AxisOf) -> list[Atom]:
         """Return the atoms of an axis that have more than one index."""
-        found = self._wide.get(axis)
-        if found is None:
-            found = self._wide[axis] = [
-                a for segment in self.atoms(axis) for a in segment if self.sizes[a] > 1
-            ]
-        return found
+        if axis not in self._wide:
+            self._wide[axis] = [a for segment in self.atoms(axis) for a in segment if self.sizes[a] > 1]
+        return self._wide[axis]
 
     def cells(self, tensor: str) -> list[Cell]:
         """Return the combinations of two atoms or more of a tensor that hold more than one index each.
 
         At most one segment of an axis is in a combination, and no space twice.
         """
-        found = self._cells.get(tensor)
-        if found is None:
+        if tensor not in self._cells:
             rank = len(self.related.carriers[tensor].shape)
-            found = self._cells[tensor] = self._combined([(tensor, axis) for axis in range(rank)])
-        return found
+            self._cells[tensor] = self._combined([(tensor, axis) for axis in range(rank)])
+        return self._cells[tensor]
 
     def _combined(self, axes: list[AxisOf]) -> list[Cell]:
         wide = [[[a for a in segment if self.sizes[a] > 1] for segment in self.atoms(axis)] for axis in axes]
