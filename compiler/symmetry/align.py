@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
+from nnspec.compiler.symmetry.amounts import Amounts, atoms_of
 from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.blocks import along, blocks, places, wide
 from nnspec.compiler.symmetry.canonical import canonical, exact
@@ -36,16 +37,8 @@ from nnspec.compiler.symmetry.matching import (
     rotation,
     two_sided_map,
 )
-from nnspec.compiler.symmetry.moves import (
-    Amounts,
-    Multiply,
-    Permute,
-    State,
-    Transform,
-    atoms_of,
-    key_of,
-    stored,
-)
+from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform
+from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand

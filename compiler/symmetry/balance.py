@@ -12,19 +12,12 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.blocks import Coordinates, along, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
-from nnspec.compiler.symmetry.moves import (
-    Add,
-    Amounts,
-    Multiply,
-    Shift,
-    State,
-    Transform,
-    key_of,
-    stored,
-)
+from nnspec.compiler.symmetry.moves import Add, Multiply, Shift, Transform
+from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.wires import label
 from nnspec.dsl.node import Node

@@ -12,19 +12,10 @@ from itertools import accumulate, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.symmetry.amounts import Amounts, atoms_of
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import Direction, unit
-from nnspec.compiler.symmetry.moves import (
-    Amounts,
-    State,
-    atoms_of,
-    axes_of,
-    degree_of,
-    key_of,
-    on_atoms,
-    on_strand,
-    shape_of,
-)
+from nnspec.compiler.symmetry.places import State, axes_of, degree_of, key_of, on_atoms, on_strand, shape_of
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns

@@ -22,8 +22,9 @@ from nnspec.compiler.symmetry.elements import (
     centred_basis,
     directions,
 )
-from nnspec.compiler.symmetry.moves import Multiply, Permute, State, Transform, key_of, stored
+from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform
 from nnspec.compiler.symmetry.parity import carried, chosen, masks_of
+from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand

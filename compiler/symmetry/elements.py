@@ -10,21 +10,10 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.symmetry.amounts import Amounts, amounts, amounts_of
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
-from nnspec.compiler.symmetry.moves import (
-    Add,
-    Amounts,
-    AnyMove,
-    Multiply,
-    Permute,
-    Shift,
-    State,
-    Transform,
-    amounts,
-    amounts_of,
-    applied,
-    key_of,
-)
+from nnspec.compiler.symmetry.moves import Add, AnyMove, Multiply, Permute, Shift, Transform, applied
+from nnspec.compiler.symmetry.places import State, key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand

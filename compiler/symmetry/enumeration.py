@@ -9,7 +9,8 @@ from math import log10, prod
 from nnspec.compiler.symmetry.blocks import Coordinates
 from nnspec.compiler.symmetry.canonical import exact
 from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
-from nnspec.compiler.symmetry.moves import Multiply, Permute, State, stored
+from nnspec.compiler.symmetry.moves import Multiply, Permute
+from nnspec.compiler.symmetry.places import State, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.weights import TooLargeToEnumerate

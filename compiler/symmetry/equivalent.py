@@ -16,7 +16,7 @@ from nnspec.compiler.symmetry.canonical import exact
 from nnspec.compiler.symmetry.elements import Element
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import largest_change
-from nnspec.compiler.symmetry.moves import State
+from nnspec.compiler.symmetry.places import State
 from nnspec.compiler.symmetry.weights import in_use
 from nnspec.dsl.node import Node
 

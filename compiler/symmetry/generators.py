@@ -11,23 +11,22 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from typing import Any
 
+from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import directions, unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.moves import (
     Add,
-    Amounts,
     AnyMove,
     Exchange,
     Multiply,
     Permute,
     Shift,
-    State,
     Transform,
     applied,
-    key_of,
 )
 from nnspec.compiler.symmetry.neurons import Rearrange
+from nnspec.compiler.symmetry.places import State, key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.symmetry.blocks import Coordinates, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions
-from nnspec.compiler.symmetry.moves import Shift, State, key_of, on_strand, shape_of, stored
+from nnspec.compiler.symmetry.moves import Shift
+from nnspec.compiler.symmetry.places import State, key_of, on_strand, shape_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.dsl.node import Node

@@ -108,7 +108,7 @@ class Rearrange(Node):
 
 def act(group: NeuronGroup, shuffle: Shuffle, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state with the units of wires permuted and flipped; the network computes the same with it."""
-    from nnspec.compiler.symmetry.moves import key_of
+    from nnspec.compiler.symmetry.places import key_of
 
     changed = dict(state)
     for carrier in group.all_spaces.related.carriers.values():

@@ -16,7 +16,7 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.relations import Normalize
 from nnspec.compiler.rewrites.hard import hard, hard_state
 from nnspec.compiler.symmetry.draws import learned_keys, outputs_of, random_inputs, with_same_draws
-from nnspec.compiler.symmetry.moves import key_of
+from nnspec.compiler.symmetry.places import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
 

@@ -16,7 +16,8 @@ from nnspec.compiler.symmetry.composites import kernel_vectors
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
-from nnspec.compiler.symmetry.moves import Add, Shift, State, key_of, on_strand
+from nnspec.compiler.symmetry.moves import Add, Shift
+from nnspec.compiler.symmetry.places import State, key_of, on_strand
 from nnspec.compiler.symmetry.relate import Carrier
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.symmetry.blocks import Coordinates
 from nnspec.compiler.symmetry.canonical import exact
 from nnspec.compiler.symmetry.elements import Element, act, directions
-from nnspec.compiler.symmetry.moves import Multiply, State, Transform, key_of, stored
+from nnspec.compiler.symmetry.moves import Multiply, Transform
+from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
 
