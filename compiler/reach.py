@@ -164,7 +164,8 @@ class _Walk:
 
     def forward(self) -> None:
         for number in self.flat.inputs:
-            self.alive[f"%{number}"] = [EVERY] * len(self.shapes[f"%{number}"])
+            name = self._named(number)  # one that nothing reads has no name yet
+            self.alive[name] = [EVERY] * len(self.shapes[name])
         for step in self.steps:
             if step.use.weights or self.learned.intersection(step.sources):
                 self.learned.update(step.targets)

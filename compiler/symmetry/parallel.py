@@ -95,6 +95,9 @@ class _Branches:
         if any(not self._is_plain(atom) for atom in places.values()):
             return None
         about = {id(s): s for tensor in places for s in self.about[tensor]}.values()
+        cut = (s.relation for s in about if isinstance(s.relation, Part) and s.relation.part_axis is None)
+        if any(r.whole in places and r.axis == places[r.whole].axis for r in cut):
+            return None  # single units are taken out
         # Other parts of a tensor are of other strands.
         stated = [s for s in about if not isinstance(s.relation, Part) or s.relation.part in places]
         colours: dict[str, object] = {tensor: self._first(atom) for tensor, atom in places.items()}
