@@ -209,9 +209,16 @@ def _normalize(system: Unknowns, relation: Normalize, signs: bool) -> None:
     for buffer, power in ((relation.mean, 1), (relation.variance, 0 if signs else 2)):
         if buffer is not None:
             system.constants({buffer: 1, given: -power})
-            along(system, [((buffer, 0), 1), (channel, -power)])
+            follow(system, (buffer, 0), channel, power)
             if power == 0:
                 system.still(buffer)
+
+
+def follow(system: Unknowns, statistic: AxisOf, channel: AxisOf, power: Number) -> None:
+    """State that what varies along a statistic is a power of what varies along the channels it is of."""
+    along(system, [(statistic, 1), (channel, -power)])
+    (own, axis), (given, place) = statistic, channel
+    system.cells([(own, {axis: "c"}, 1, None), (given, {place: "c"}, -power, None)])
 
 
 def move(system: Unknowns, relation: Move) -> None:

@@ -58,7 +58,12 @@ class _Builder:
         self.kinds = kinds(spaces)
         self.flipped = flipped
         self.signs = (0,) if flipped is None else (0, 1)
-        self.blocks = [block for name, pattern in known.items() if (name, 0) in self.spaces.layouts for block in self.split(name, pattern)]
+        self.blocks = [
+            block
+            for name, pattern in known.items()
+            if (name, 0) in self.spaces.layouts
+            for block in self.split(name, pattern)
+        ]
         self.begins: dict[Atom, int] = {}
         self.size = 0
         for block in self.blocks:

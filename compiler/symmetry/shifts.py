@@ -21,7 +21,7 @@ from nnspec.compiler.relations import (
     Sum,
     Term,
 )
-from nnspec.compiler.symmetry.actions import along, along_labels, move, part, rational
+from nnspec.compiler.symmetry.actions import along, along_labels, follow, move, part, rational
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.compiler.symmetry.spaces import AxisOf, Spaces
@@ -248,6 +248,6 @@ def _forget(system: Unknowns, relation: Normalize) -> None:
                 system.flat(axis)
         if relation.mean is not None:
             system.constants({relation.mean: 1, given: -1})
-            along(system, [((relation.mean, 0), 1), (inside[0], -1)])
+            follow(system, (relation.mean, 0), inside[0], 1)
         if relation.variance is not None:
             system.still(relation.variance)

@@ -159,9 +159,12 @@ def _spectrum(triangular: Tensor, count: int, samples: int) -> Spectrum:
 
     linear_algebra: Any = torch.linalg
     moving, kept = triangular[:, :count], triangular[:, count:]
+    least = 0.0
     if kept.shape[1]:
+        least = TOLERANCE * float(linear_algebra.matrix_norm(moving))  # what is left of nothing is rounding
         left, sizes, _ = linear_algebra.svd(kept, full_matrices=False)
         inside = left[:, sizes > TOLERANCE * sizes[0]]
         moving = moving - inside @ (inside.T @ moving)
-    values: list[float] = linear_algebra.svdvals(moving).tolist()
+    found: list[float] = linear_algebra.svdvals(moving).tolist()
+    values = [value if value > least else 0.0 for value in found]
     return Spectrum(values=(*values, *(0.0,) * (count - len(values))), samples=samples)

@@ -42,3 +42,15 @@ def test_heads_have_a_linear_group_each(build: Build) -> None:
     assert group.families["linear"] == 2 * 3 * 2**2
     wires = {wire.group: wire for wire in group.wires if not wire.is_fixed}
     assert wires["GL(2)^3"].copies == 3
+
+
+def test_statistics_of_grouped_channels_move_with_them(build: Build) -> None:
+    from nnspec.compiler.symmetry.guards import verify_group
+
+    layers = (
+        "conv1d(4, kernel = 1) -> batchnorm -> relu -> conv1d(4, kernel = 1, groups = 2) -> batchnorm -> relu"
+    )
+    graph = build(net(f"output y = x -> {layers} -> flatten -> dense(2)", "real[3, 4]"))
+    group = symmetry_group(graph)
+    assert group.order == 2 * factorial(2) ** 4 * 2 ** (4 + 4)
+    assert verify_group(graph, group).max_output_error < 1e-10
