@@ -22,7 +22,7 @@ from nnspec.compiler.symmetry.elements import (
     centred_basis,
     directions,
 )
-from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform
+from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform, centring
 from nnspec.compiler.symmetry.parity import carried, chosen, masks_of
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -91,6 +91,7 @@ class _Sorter:
         self.notes: list[str] = []
 
     def run(self) -> None:
+        self.move(centring(self.d, -1.0))
         found = balance(self.d, self.state)
         self.notes += found.notes
         self.moves += found.element.moves
@@ -105,6 +106,7 @@ class _Sorter:
             for copy, order in enumerate(orders):
                 self.move(Permute(space=strand.space, order=order, copy=copy))
         self.choose_signs()
+        self.move(centring(self.d, 1.0))
         self.state = {key: _positive_zero(tensor) for key, tensor in self.state.items()}
 
     def move(self, move: AnyMove) -> None:
@@ -264,7 +266,7 @@ class _Sorter:
         first = torch.cat([torch.full_like(state[key_of(n)].flatten(), n in gains) for n in names]).bool()
         numbers = torch.tensor(chosen(entries, first, masks, flips.count), dtype=torch.float64)
         common = Coordinates(self.d, plain)
-        self.move(Multiply(given=common.amounts(numbers[: common.count]), sign=True))
+        self.move(Multiply(given=common.amounts(numbers[: common.count]), sign=True, is_centred=True))
         for strand, start in zip(matrices, starts, strict=True):
             basis = _basis(strand.size, self.d.groups[strand.space])
             signs = 1 - 2 * numbers[start : start + strand.copies * strand.size]

@@ -104,11 +104,13 @@ class Permute(Node):
 class Multiply(Node):
     """Every tensor times exp(amounts), or with `sign` times -1 where they are odd.
 
-    Where that flips a function that is odd about a constant, biases take up the shift.
+    Where that flips a function that is odd about a constant, biases take up the shift; not so if `is_centred`,
+    between two moves of `centring`.
     """
 
     given: Amounts
     sign: bool
+    is_centred: bool = False
 
     def apply(self, d: Derivation, state: State) -> State:
         changed = dict(state)
@@ -118,7 +120,7 @@ class Multiply(Node):
                 own = changed[key_of(name)]
                 factor = 1 - 2 * (field % 2) if self.sign else (field / degree_of(d, name)).exp()
                 changed[key_of(name)] = own * factor.to(own)
-        if self.sign:
+        if self.sign and not self.is_centred:
             for item in d.centred:
                 changed = self._shifted(d, item, changed)
         return changed
@@ -135,6 +137,22 @@ class Multiply(Node):
 
     def inverse(self) -> Multiply:
         return self if self.sign else self.replace(given=self.given.times(-1))
+
+
+def centring(d: Derivation, factor: float) -> Shift:
+    """Return the shift of every function that is odd about a constant by that constant times a factor.
+
+    After a shift by -1 times it, each is read as an odd one: flips change signs alone, and no bias.
+    """
+    import torch
+
+    arrays: dict[str, dict[tuple[Atom, ...], Tensor]] = {}
+    for item in d.centred:
+        for atom, number in item.shifted:
+            step = torch.full((d.spaces.sizes[atom],), factor * item.centre * number, dtype=torch.float64)
+            own = arrays.setdefault(atom.tensor, {})
+            own[(atom,)] = own[(atom,)] + step if (atom,) in own else step
+    return Shift(given=Amounts(joint={}, arrays=arrays))
 
 
 class Transform(Node):

@@ -10,6 +10,9 @@ def net(body: str, shape: str = "real[4]") -> str:
 NETS = {
     "tanh": net("output y = x -> dense(5) -> tanh -> dense(6) -> tanh -> dense(3)"),
     "relu": net("output y = x -> dense(5) -> relu -> dense(6) -> leaky_relu -> dense(3)"),
+    "sigmoid": net("output y = x -> dense(5) -> sigmoid -> dense(4) -> sigmoid -> dense(3)"),
+    "sigmoid and tanh": net("output y = x -> dense(5) -> sigmoid -> dense(4) -> tanh -> dense(3)"),
+    "norm and sigmoid": net("output y = x -> dense(5) -> layernorm -> dense(4) -> sigmoid -> dense(3)"),
     "linear": net("output y = x -> dense(6) -> dense(5) -> dense(3)"),
     "residual": net(
         "h = x -> dense(6)\n  a = h + (h -> dense(5) -> tanh -> dense(6))\n  output y = a -> dense(3)"
