@@ -23,8 +23,7 @@ from nnspec.dsl.diagnostics import SpecError
 Build = Callable[..., Graph]
 
 MOST_GENERATORS = 30
-# Found here and not mended yet: exchanges of branches that are multiplied (38), a masked weight that nothing reads
-# (65), permutations behind an orthogonal weight (96, 422), `check` where masks meet anonymous values (290, 330).
+# Seeds at which something found here is not mended yet.
 OPEN: set[int] = set()
 WITHOUT = {"N0960"}  # words that state no relations, such as losses of labels
 
