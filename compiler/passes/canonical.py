@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
+from nnspec.compiler.passes.cost import cost_table
 from nnspec.dsl.catalog import Argument
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.dsl.errors.weights import TooLargeToCompare
 
 _MOST_PAIRS = 10  # seeds whose distances are taken
+MOST_PARAMETERS = 20_000_000
 
 
 class CanonicalForm(Pass):
@@ -37,6 +41,16 @@ class CanonicalForm(Pass):
         from nnspec.compiler.symmetry.group import symmetry_group
         from nnspec.compiler.symmetry.weights import checked, in_use
 
+        parameters = cost_table(subject.graph).parameters
+        if parameters > MOST_PARAMETERS:
+            error = TooLargeToCompare(
+                None,
+                pass_name=self.name,
+                limit=MOST_PARAMETERS,
+                network=subject.graph.name,
+                parameters=parameters,
+            )
+            raise SpecError((error,))
         group = symmetry_group(subject.graph)
         seeds = (0,) if subject.experiment is None else subject.experiment.seeds
         given = subject.states or (initial_state(subject.graph, 0),)
@@ -64,7 +78,10 @@ class CanonicalForm(Pass):
                 Table(title="Distances modulo symmetry", columns=("seeds", "over the norm"), rows=pairs)
             )
         count = len({member["hash"] for member in members})
-        what = "one network" if count == 1 else f"{count} networks that no symmetry makes of each other"
+        left = any(member["notes"] for member in members)
+        apart = "canonical forms; where something was left, one orbit may have several"
+        several = f"{count} {apart if left else 'networks that no symmetry makes of each other'}"
+        what = "one network" if count == 1 else several
         return Result(data=data, summary=f"{subject.graph.name}: {what}.", tables=tuple(tables))
 
 

@@ -71,3 +71,12 @@ class NoWeightsThere(Error):
     help = "write the folder of a run, `runs/NAME-HASH`, with `:SEED` behind it for one of its seeds, or a .safetensors file"
     explain = """Where a command compares weights, each is named by the folder of a run, with the seed behind a
 colon (the first of its seeds otherwise), or by a file that holds tensors by their state-dict keys."""
+
+
+class TooLargeToCompare(Error):
+    code = "N0969"
+    title = "a network too large to bring into a canonical form"
+    message = "`{pass_name}` works on networks of at most {limit} parameters, and {network} has {parameters}"
+    help = "the symmetry group itself needs no weights: `--pass symmetry`"
+    explain = """A canonical form turns, sorts and balances all weights at once, in double precision and several copies. Beyond
+the limit that does not fit into the memory of an ordinary machine."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnspec import exits
-from nnspec.commands.options import add_spec, open_network
+from nnspec.commands.options import add_spec, counting, open_network
 from nnspec.comparing import add_pair, weights
 from nnspec.terminal import note, write
 
@@ -22,7 +22,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="output", metavar="FILE", type=Path, help="write B, moved: FILE.safetensors"
     )
-    parser.add_argument("--restarts", metavar="N", type=int, default=4, help="random starts; 4 if not given")
+    parser.add_argument(
+        "--restarts", metavar="N", type=counting(1), default=4, help="random starts; 4 if not given"
+    )
     parser.add_argument("--seed", metavar="K", type=int, default=0, help="of the starts")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

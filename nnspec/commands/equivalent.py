@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from nnspec import exits
-from nnspec.commands.options import add_spec, open_network
+from nnspec.commands.options import add_spec, open_network, positive
 from nnspec.comparing import add_pair, weights
 from nnspec.exits import UsageError
 from nnspec.terminal import write
@@ -19,7 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--with", dest="other", metavar="FILE", help="the spec of B, if it is another one")
     parser.add_argument("--other-network", metavar="NAME", help="which network of it; the last otherwise")
     parser.add_argument(
-        "--tolerance", metavar="X", type=float, default=1e-6, help="relative; 1e-6 if not given"
+        "--tolerance", metavar="X", type=positive, default=1e-6, help="relative; 1e-6 if not given"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nnspec import exits
-from nnspec.commands.options import add_spec, open_spec
+from nnspec.commands.options import add_spec, counting, open_spec
 from nnspec.comparing import add_pair, weights
 from nnspec.tables import print_result
 from nnspec.terminal import note, write
@@ -18,7 +18,9 @@ def arguments(parser: ArgumentParser) -> None:
     add_spec(parser)
     add_pair(parser)
     parser.add_argument("--experiment", metavar="NAME", help="whose data and loss, if the file has several")
-    parser.add_argument("--points", metavar="N", type=int, default=25, help="of the path; 25 if not given")
+    parser.add_argument(
+        "--points", metavar="N", type=counting(2), default=25, help="of the path; 25 if not given"
+    )
     add_training(parser)
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="write a report: FILE.html")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,24 @@ def _wrong(text: str, why: str) -> UsageError:
     from nnspec.dsl.errors.command_line import WrongSetting
 
     return UsageError(WrongSetting(None, text=text, why=why))
+
+
+def positive(text: str) -> float:
+    """Read a positive number; argparse says what else was given."""
+    value = float(text)
+    if not 0 < value < inf:
+        raise ArgumentTypeError(f"{text} is no positive number")
+    return value
+
+
+def counting(least: int) -> Callable[[str], int]:
+    """Return how to read a whole number that is at least so large."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise ArgumentTypeError(f"{text} is less than {least}")
+        return value
+
+    read.__name__ = "whole number"  # argparse names the type so
+    return read

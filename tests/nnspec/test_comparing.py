@@ -123,3 +123,28 @@ def test_a_barrier_is_the_rise_above_the_line_between_the_ends() -> None:
     )
     middle = between(ours, theirs, 0.25)
     assert float(middle["w"]) == 1.0 and int(middle["n"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["equivalent", "s.nnspec", "a", "b", "--tolerance", "nan"], "nan is no positive number"),
+        (["equivalent", "s.nnspec", "a", "b", "--tolerance", "-1"], "-1 is no positive number"),
+        (["align", "s.nnspec", "a", "b", "--restarts", "0"], "0 is less than 1"),
+        (["merge", "s.nnspec", "a", "b", "--points", "1"], "1 is less than 2"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(asked: list[str], said: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(asked)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_large_networks_have_no_canonical_form_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("large.nnspec").write_text("network n {\n  input x: real[5000]\n  output y = x -> dense(5000)\n}\n")
+    assert main(["analyze", "large.nnspec", "n", "--pass", "canonical"]) == 1
+    assert "N0969" in capsys.readouterr().err
