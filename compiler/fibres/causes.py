@@ -40,8 +40,9 @@ def causes(
 ) -> dict[str, int]:
     """Count the null directions beyond `expected` by cause.
 
-    `declared` is a basis of those that the group's generators give, `unused` the entries that no output
-    depends on. Kernel directions that the group counts have no generators: they are found as kernels.
+    `declared` is a basis of those that the group's generators give, and of what constraints store and do not
+    use; `unused` are the entries that no output depends on. Kernel directions that the group counts have no
+    generators: they are found as kernels.
     """
     known = extended(declared, [_null_on(found, unused)] if unused else [], chart.count)
     owed = max(0, expected - known.shape[1])  # of the group, and still to be found

@@ -14,9 +14,10 @@ from nnspec.compiler.fibres.causes import CAUSES, beyond, causes, shares
 from nnspec.compiler.fibres.chart import Chart
 from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.compiler.fibres.rank import Spectrum, spectrum
-from nnspec.compiler.fibres.tangents import tangents
+from nnspec.compiler.fibres.tangents import extended, redundant, tangents
 from nnspec.compiler.fibres.units import Units, units
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.rewrites.sloped import sloped
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
@@ -28,11 +29,12 @@ _INPUTS = 4000  # on which units are watched
 
 
 class Hidden(Node):
-    """What was found at one point. `causes` and `layers` count what the group does not declare."""
+    """What was found at one point. `causes` and `layers` count what the group does not declare and constraints use."""
 
     label: str
     parameters: int
     declared: int
+    redundant: int  # stored numbers beyond those that say which weight a constraint makes of them
     spectrum: Spectrum
     causes: dict[str, int]
     layers: dict[str, float]  # share of the hidden directions that lies on each tensor
@@ -40,7 +42,7 @@ class Hidden(Node):
 
     @property
     def hidden(self) -> int:
-        return max(0, self.spectrum.nullity - self.declared)
+        return max(0, self.spectrum.nullity - self.declared - self.redundant)
 
     def json(self) -> dict[str, Any]:
         """Return what was found, JSON-able."""
@@ -49,6 +51,7 @@ class Hidden(Node):
             "weights": self.label,
             "rank": self.spectrum.rank,
             "nullity": self.spectrum.nullity,
+            "redundant": self.redundant,
             "hidden": self.hidden,
             "causes": {cause: count for cause, count in self.causes.items() if count},
             "layers": {key: share for key, share in self.layers.items() if share > 1e-6},
@@ -77,11 +80,16 @@ def hidden_at(
     label: str,
     seed: int,
     tolerance: float,
+    slopes: bool = False,
 ) -> Hidden:
-    """Return the functional dimension at one state. `graph` is the idealised network."""
-    chart = Chart(graph, state, seed)
+    """Return the functional dimension at one state. `graph` is the idealised network.
+
+    With `slopes` it is that of the network in which no homogeneous function has a flat side: see `sloped`.
+    """
+    plain = Chart(graph, state, seed)
+    chart = Chart(sloped(graph), state, seed) if slopes else plain
     found = spectrum(chart, chart.point, probe, seed, tolerance)
-    declared = 0 if group is None else group.continuous_dimension
+    declared, stored = (0, 0) if group is None else (group.continuous_dimension, group.redundant)
     counted = dict.fromkeys(CAUSES, 0)
     lie: dict[str, float] = {}
     watched: tuple[Units, ...] = ()
@@ -89,15 +97,17 @@ def hidden_at(
         counted["unknown"] = found.nullity
     else:
         inputs = draw_probe(graph, probe, seed, max(_INPUTS, probe["samples"]))
-        watched = units(graph, group, chart, chart.point, inputs)
-        if found.nullity > declared:
+        watched = units(graph, group, plain, plain.point, inputs)
+        if found.nullity > declared + stored:
             moved = tangents(group, chart, chart.point)
-            counted = causes(chart, found, watched, moved, declared, _unused(group, chart))
-            lie = shares(chart, beyond(found, moved))
+            known = extended(moved, list(redundant(group, chart, chart.point)), chart.count)
+            counted = causes(chart, found, watched, known, declared + stored, _unused(group, chart))
+            lie = shares(chart, beyond(found, known))
     return Hidden(
         label=label,
         parameters=chart.count,
         declared=declared,
+        redundant=stored,
         spectrum=found,
         causes=counted,
         layers=lie,

@@ -1,8 +1,9 @@
-"""The directions in which the derived group moves given weights.
+"""The directions in which the derived group moves given weights, and those that constraints do not use.
 
 In: a group, a chart and a point. Out: an orthonormal basis of the span of d/dt g_t(theta) at t = 0 over the
 one-parameter subgroups g of every continuous family. Those of GL and O wires, and shifts that a norm forgets,
-are drawn at random, again and again until their span stops growing.
+are drawn at random, again and again until their span stops growing. What a constraint stores beyond the weight that it
+makes of it is the kernel of the derivative of its map.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.fibres.chart import Chart, State
+from nnspec.compiler.ir import state_key
+from nnspec.compiler.symmetry.dimensions import redundant_weights
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.generators import Generator, generators
 from nnspec.compiler.symmetry.moves import Multiply, Shift
@@ -23,6 +26,7 @@ Moved = Callable[[State, float], State]
 
 _STEP = 1e-4  # of the central difference
 _TOLERANCE = 1e-6  # below it a new direction lies in the span of the others
+_KERNEL = 1e-9  # of the largest singular value
 
 
 def tangents(group: SymmetryGroup, chart: Chart, point: Tensor) -> Tensor:
@@ -49,6 +53,40 @@ def flows(group: SymmetryGroup) -> Iterator[Moved]:
     for direction in directions(d, d.shifts):
         for given in every_unit(d, direction):
             yield lambda state, t, given=given: Shift(given=given.times(t)).apply(d, state)
+
+
+def redundant(group: SymmetryGroup, chart: Chart, point: Tensor) -> Iterator[Tensor]:
+    """Yield for each constrained weight a basis [p, k] of the steps of stored numbers that leave the weight as it is."""
+    import torch
+
+    from nnspec.compiler.emit.load import weight_function
+
+    places, state = chart.slices(), chart.state(point)
+    for own in redundant_weights(group.derivation):
+        keys = [state_key(own.owner, tensor.name) for tensor in own.weight.stored]
+        entries = [
+            entry for key in keys if key in places for entry in range(*places[key].indices(chart.count))
+        ]
+        made = weight_function(own.weight, own.owner)
+        if not entries:
+            continue
+
+        def along(
+            direction: Tensor, entries: list[int] = entries, made: Callable[[State], Tensor] = made
+        ) -> Tensor:
+            def weight(moved: Tensor) -> Tensor:
+                full = point.index_copy(0, torch.tensor(entries), moved)
+                return made({**state, **chart.state(full)}).reshape(-1)
+
+            return torch.func.jvp(weight, (point[entries],), (direction,))[1]
+
+        steps = torch.eye(len(entries), dtype=torch.float64)
+        derivative = torch.stack([along(step) for step in steps], dim=1)
+        _, values, right = torch.linalg.svd(derivative, full_matrices=True)
+        rank = int((values > _KERNEL * values.max().clamp_min(1e-300)).sum())
+        basis = torch.zeros(chart.count, len(entries) - rank, dtype=torch.float64)
+        basis[entries] = right[rank:].T
+        yield basis
 
 
 def extended(basis: Tensor | None, more: list[Tensor], count: int) -> Tensor:

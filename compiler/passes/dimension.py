@@ -1,7 +1,8 @@
 """`dimension`: functional dimension, the rank of dF/dtheta, and the symmetries that no declaration shows.
 
 In: a typed graph, trained states or none. Out: for each state the spectrum of the Jacobian, its rank, and
-p - rank - (continuous dimension of the derived group) = hidden symmetries, by cause and by layer.
+p - rank - (continuous dimension of the derived group) - (stored numbers that constraints do not use) = hidden
+symmetries, by cause and by layer.
 (Grigsby, Lindsey, Meyerhoff, Wu, Functional dimension of feedforward ReLU neural networks, 2022.)
 """
 
@@ -34,8 +35,9 @@ class Dimension(Pass):
 
     The rank of the Jacobian of all outputs with respect to all learned weights, in double precision, on inputs
     that are doubled until it no longer grows. A singular value counts if it is above `tolerance` times the largest.
-    What is left after the continuous dimension of the derived group are hidden symmetries, listed by cause: dead,
-    constant, duplicate and always-on units, kernels of read-outs, unknown."""
+    What is left after the continuous dimension of the derived group and the redundant numbers that constraints store
+    (masked entries, triangles of symmetric weights) are hidden symmetries, listed by cause: dead, constant,
+    duplicate and always-on units, kernels of read-outs, unknown."""
     arguments = (
         Argument(name="seeds", kind="int", doc="how many sets of random weights", default=3, at_least=1),
         Argument(
@@ -185,6 +187,7 @@ def _data(subject: Subject, found: list[Hidden], options: Mapping[str, Any]) -> 
         "network": subject.graph.name,
         "parameters": found[0].parameters,
         "declared": None if group is None else found[0].declared,
+        "redundant": found[0].redundant,
         "completeness": None if group is None else group.completeness,
         "dimension": max(one.spectrum.rank for one in found),
         "tolerance": options["tolerance"],
@@ -206,9 +209,11 @@ def _stored(subject: Subject) -> str:
 def _summary(subject: Subject, found: list[Hidden]) -> str:
     ranks = sorted({one.spectrum.rank for one in found})
     hidden = sorted({one.hidden for one in found})
+    stored = found[0].redundant
+    unused = f" {stored:,} are stored numbers that constraints do not use," if stored else ""
     text = (
         f"{subject.graph.name} has {found[0].parameters:,} parameters; {_range(ranks)} directions move its outputs, "
-        f"{found[0].declared:,} are declared symmetries, {_range(hidden)} hidden."
+        f"{found[0].declared:,} are declared symmetries,{unused} {_range(hidden)} hidden."
     )
     if _stored(subject) == "float32":
         text += " Its float32 weights were taken as they are; all was computed in float64."
@@ -238,6 +243,7 @@ def _tables(found: list[Hidden]) -> tuple[Table, ...]:
             one.spectrum.rank,
             one.spectrum.nullity,
             one.declared,
+            one.redundant,
             one.hidden,
             _causes(one),
             one.spectrum.inputs,
@@ -245,7 +251,7 @@ def _tables(found: list[Hidden]) -> tuple[Table, ...]:
         )
         for one, gap in zip(found, gaps, strict=True)
     )
-    columns = ("weights", "rank", "nullity", "declared", "hidden", "because", "inputs", "gap")
+    columns = ("weights", "rank", "nullity", "declared", "redundant", "hidden", "because", "inputs", "gap")
     tables = [Table(title="Functional dimension", columns=columns, rows=rows)]
     units = tuple(
         (one.label, u.wire, len(u.kinds), *_counts(u), 100 * min(u.active), 100 * max(u.active))

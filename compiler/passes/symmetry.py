@@ -156,11 +156,20 @@ def _verdict(group: SymmetryGroup, found: Verification) -> str:
             f"{part.nullity} flat directions among them, {part.derived} of these from the group at least."
         )
     seeds = f"{len(found.trials)} seeds"
+    trained = [(label, sum(own.values())) for label, own in found.hidden if label.startswith("trained")]
+    also = "".join(
+        f" With flat sides as they are, {count} more are flat at {label}." for label, count in trained
+    )
     if not found.surplus:
-        return f"Verified: {tried}, and the Jacobian has as many flat directions, over {seeds}."
+        counted = ""
+        if group.redundant:
+            counted = f" beside {group.redundant:,} stored numbers that constraints do not use"
+        return (
+            f"Verified: {tried}, and the Jacobian has as many flat directions{counted}, over {seeds}.{also}"
+        )
     more = f"the Jacobian has {found.surplus} more flat directions than were derived, at each of {seeds}"
     claimed = " though none more were expected" if group.is_exact else ""
-    return f"Verified as a lower bound: {tried}; {more}{claimed}."
+    return f"Verified as a lower bound: {tried}; {more}{claimed}.{also}"
 
 
 def _plots(group: SymmetryGroup) -> Iterator[Plot]:

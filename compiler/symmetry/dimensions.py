@@ -9,9 +9,10 @@ overlaps; of a large one the families are counted by their equations, and only w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 
-from nnspec.compiler.constrained import constrained_weights
+from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import orthogonal_dimension, pinned_strands
@@ -38,15 +39,17 @@ def dimensions(derivation: Derivation) -> dict[str, int]:
 
 def redundant_numbers(derivation: Derivation) -> int:
     """Count the stored numbers of constrained weights beyond those that say which weight it is."""
-    return sum(
-        weight.stored - weight.free
-        for weight in constrained_weights(derivation.graph)
-        if (carrier := derivation.related.carriers.get(weight.path)) is not None
-        and carrier.weight is not None
-        and carrier.weight.maps
-        and carrier.action is not None
-        and carrier.action.moves
-    )
+    return sum(weight.stored - weight.free for weight in redundant_weights(derivation))
+
+
+def redundant_weights(derivation: Derivation) -> Iterator[ConstrainedWeight]:
+    """Yield the weights that small steps move and that a map of a constraint makes of what is stored."""
+    for weight in constrained_weights(derivation.graph):
+        carrier = derivation.related.carriers.get(weight.path)
+        if carrier is None or carrier.weight is None or carrier.action is None:
+            continue
+        if carrier.weight.maps and carrier.action.moves:
+            yield weight
 
 
 def movable_parameters(derivation: Derivation) -> int:

@@ -113,26 +113,38 @@ def verify(
             sampled=sampled,
             tried=(tried, worst),
         )
-    return Verification(
+    found = Verification(
         dimension=group.continuous_dimension + group.redundant,
         parameters=parameters,
         trials=tuple(verify_group(graph, group, number) for number in range(seed, seed + SEEDS)),
         given=tuple(verify_group(graph, group, number, state) for number, state in given),
-        hidden=tuple(_hidden(graph, group, seed, given)),
     )
+    listed = (*_generic(graph, group, found), *_hidden(graph, group, seed, given))
+    return found.replace(hidden=listed)
+
+
+def _generic(graph: Graph, group: SymmetryGroup, found: Verification) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the causes of the surplus, at the random weights where the least is flat; with slopes, as it is counted."""
+    best, surplus = found.best, found.surplus
+    if best is None or not surplus:
+        return
+    label, state = f"random, seed {best.seed}", random_state(graph, group, best.seed)
+    own = hidden_at(idealised(graph), group, state, DEFAULT, label, best.seed, TOLERANCE, slopes=True)
+    causes = {cause: count for cause, count in own.causes.items() if count}
+    rest = surplus - sum(causes.values())  # a norm's statistics make good what weights alone cannot
+    yield label, causes | ({"unknown": causes.get("unknown", 0) + rest} if rest > 0 else {})
 
 
 def _hidden(
     graph: Graph, group: SymmetryGroup, seed: int, given: Sequence[tuple[int, State]]
 ) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield why more is flat than was derived, by cause: at random weights, and at those given.
+    """Yield why more is flat at given weights than was derived, by cause.
 
-    Here without slopes: units that are dead at some weights are a cause.
+    Here without slopes: units that are dead at these weights are a cause.
     """
     ready = idealised(graph)
-    states = [(f"random, seed {seed}", random_state(graph, group, seed))]
-    states += [(f"trained, seed {number}", state) for number, state in given]
-    for label, state in states:
+    for number, state in given:
+        label = f"trained, seed {number}"
         found = hidden_at(ready, group, state, DEFAULT, label, seed, TOLERANCE)
         if found.hidden:
             yield label, {cause: count for cause, count in found.causes.items() if count}

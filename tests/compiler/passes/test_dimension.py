@@ -211,6 +211,36 @@ def test_every_kind_of_network_has_a_dimension(build: Build, text: str) -> None:
     assert point["nullity"] - data["declared"] == point["hidden"] == sum(point["causes"].values())
 
 
+BLOCKS = "output y = x -> dense(6) as a -> relu -> dense(6) as b -> tanh -> dense(2)\n  constrain b.weight: "
+MASK = "mask((i, j) => i // 2 == j // 2)"
+
+
+@pytest.mark.parametrize(
+    ("body", "declared", "redundant"),
+    [(BLOCKS + MASK, 6, 24), (BLOCKS.replace("relu", "tanh") + "symmetric", 0, 15)],
+)
+def test_stored_numbers_that_a_constraint_does_not_use_are_not_hidden(
+    build: Build, body: str, declared: int, redundant: int
+) -> None:
+    result = measure(build(net(body)))
+    assert (result.data["declared"], result.data["redundant"]) == (declared, redundant)
+    for point in result.data["points"]:
+        assert point["nullity"] == declared + redundant
+        assert (point["hidden"], point["causes"], point["layers"]) == (0, {}, {})
+    assert f"{redundant} are stored numbers that constraints do not use, 0 hidden." in result.summary
+
+
+def test_a_dead_unit_before_a_mask_is_told_from_the_entries_that_it_removes(build: Build) -> None:
+    """It frees 4 + 1 incoming weights and the 2 outgoing ones that the mask keeps; the group has its scale."""
+    graph = build(net(BLOCKS + MASK))
+    state = double(initial_state(graph, 0))
+    state["a.weight"][0], state["a.bias"][0] = 0.1, -50.0
+    (point,) = measure(graph, state).data["points"]
+    assert point["hidden"] == 4 + 1 + 2 - 1
+    assert set(point["layers"]) == {"a.weight", "a.bias", "b.weight"}
+    assert 1 / 6 < point["layers"]["b.weight"] < 2 / 6  # of two entries, less their part of the scale
+
+
 def test_a_dead_unit_beside_wires_of_matrices_is_told_from_what_these_move(build: Build) -> None:
     """GL(10) acts on both linear wires; a unit between them has 10 + 1 weights before it and 3 behind, and a scale."""
     graph = build(

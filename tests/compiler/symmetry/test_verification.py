@@ -171,3 +171,33 @@ def test_entries_that_a_mask_removes_are_a_family(build: Build) -> None:
     group = symmetry_group(graph)
     found = verification.verify(graph, group)
     assert group.redundant == found.nullity == 24 and found.surplus == 0
+    assert found.hidden == ()
+    result = find("symmetry").run(Subject(graph=graph), {"verify": True, "seed": 0})
+    assert "as many flat directions beside 24 stored numbers that constraints do not use" in result.summary
+    assert not [table for table in result.tables if table.title.startswith("Hidden")]
+
+
+def test_units_that_are_dead_at_some_random_weights_are_no_surplus(build: Build) -> None:
+    """Rectifiers behind one another are dead at many of the seeds; with slopes no seed has a surplus."""
+    graph = build(net("output y = x -> dense(6) -> relu -> dense(5) -> relu -> dense(5) -> relu -> dense(2)"))
+    group = symmetry_group(graph)
+    for seed in range(4):
+        found = verification.verify(graph, group, seed)
+        assert (found.surplus, found.hidden) == (0, ())
+
+
+def test_a_surplus_at_every_seed_is_listed_in_full(build: Build) -> None:
+    graph = build(RELU)
+    group = symmetry_group(graph)
+    fewer = group.replace(families=group.families | {"scale": group.families["scale"] - 2})
+    found = verification.verify(graph, fewer)
+    assert found.surplus == 2 and [sum(causes.values()) for _, causes in found.hidden] == [2]
+
+
+@pytest.mark.parametrize("act", ["relu", "leaky_relu(0.3)"])
+def test_a_surplus_behind_functions_with_slopes_has_causes(build: Build, act: str) -> None:
+    """Of a W with W = W^T between two homogeneous wires one common scale is left, which is not derived."""
+    text = f"output y = x -> dense(4) -> {act} -> dense(4) as b -> tanh -> dense(2)\n  constrain b.weight: symmetric"
+    found = verification.verify(build(net(text)), symmetry_group(build(net(text))))
+    assert found.surplus == 1
+    assert [(label.split(",")[0], sum(causes.values())) for label, causes in found.hidden] == [("random", 1)]
