@@ -156,9 +156,10 @@ def _verdict(group: SymmetryGroup, found: Verification) -> str:
             f"{part.nullity} flat directions among them, {part.derived} of these from the group at least."
         )
     seeds = f"{len(found.trials)} seeds"
-    trained = [(label, sum(own.values())) for label, own in found.hidden if label.startswith("trained")]
+    trained = {label: sum(own.values()) for label, own in found.hidden if label.startswith("trained")}
     also = "".join(
-        f" With flat sides as they are, {count} more are flat at {label}." for label, count in trained
+        f" With flat sides as they are, {count} more are flat at the weights called `{label}`."
+        for label, count in trained.items()
     )
     if not found.surplus:
         counted = ""
