@@ -99,7 +99,12 @@ def judge_claims(spec: Spec, names: Collection[str] | None = None) -> tuple[list
 def _found(analysis: Analysis, choice: Choice, subject: Subject) -> Found:
     from nnspec.compiler.passes.registry import find
 
-    result = find(choice.name).run(subject, choice.options)
+    try:
+        result = find(choice.name).run(subject, choice.options)
+    except SpecError as refused:
+        for error in refused.errors:  # what is refused stands where the pass was asked for
+            error.span = error.span or choice.span
+        raise
     return Found(target=analysis.target, analysis=choice.name, result=result)
 
 

@@ -8,13 +8,16 @@ orbit of the component group, counted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.weights import TooLargeToCompare
+
+if TYPE_CHECKING:
+    from nnspec.compiler.symmetry.record import SymmetryGroup
 
 _MOST_PAIRS = 10  # seeds whose distances are taken
 MOST_PARAMETERS = 20_000_000
@@ -70,8 +73,12 @@ class CanonicalForm(Pass):
             for j in range(i)
         ]
         data = {"members": members, "distances": distances}
-        rows = tuple((m["seed"], m["hash"], m["orbit"], "; ".join(m["notes"])) for m in members)
-        tables = [Table(title="Canonical members", columns=("seed", "hash", "orbit", "left"), rows=rows)]
+        bound = _at_most(group, options.get("limit", 20000))
+        rows = tuple(
+            (m["seed"], m["hash"], m["orbit"] or bound, "; ".join(m["notes"]) or "none") for m in members
+        )
+        columns = ("seed", "hash", "orbit", "notes")
+        tables = [Table(title="Canonical members", columns=columns, rows=rows)]
         if distances:
             pairs = tuple((f"{d['seeds'][0]} and {d['seeds'][1]}", d["distance"]) for d in distances)
             tables.append(
@@ -83,6 +90,13 @@ class CanonicalForm(Pass):
         several = f"{count} {apart if left else 'networks that no symmetry makes of each other'}"
         what = "one network" if count == 1 else several
         return Result(data=data, summary=f"{subject.graph.name}: {what}.", tables=tuple(tables))
+
+
+def _at_most(group: SymmetryGroup, limit: int) -> str:
+    """Return what is known of the size of an orbit that is not counted."""
+    if group.order is not None and group.order <= limit:
+        return f"at most {group.order:,}"
+    return f"too large to count: at most 10^{group.log10_order:.1f}"
 
 
 PASSES = (CanonicalForm(),)

@@ -6,6 +6,7 @@ In: an experiment with two trained seeds at least. Out: losses at evenly spaced 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
@@ -58,6 +59,7 @@ class Merge(Pass):
 
 def merged(plan: Plan, ours: dict[str, Tensor], theirs: dict[str, Tensor], points: int) -> Result:
     """Return what the pass finds of two sets of weights."""
+    from nnspec.compiler.runtime.results import finite
     from nnspec.compiler.runtime.straight_path import straight_path
     from nnspec.compiler.symmetry.align import align
     from nnspec.compiler.symmetry.group import symmetry_group
@@ -69,21 +71,33 @@ def merged(plan: Plan, ours: dict[str, Tensor], theirs: dict[str, Tensor], point
     after = straight_path(plan, ours, {k: v.to(ours[k].dtype) for k, v in aligned.state.items()}, points)
     parts = tuple(before.losses)
     held_out = plan.held_out
-    rows = tuple((part, before.barrier(part), after.barrier(part)) for part in parts)
+    barriers = {part: (before.barrier(part), after.barrier(part)) for part in parts}
+    rows = tuple((part, *("not finite" if b is None else b for b in own)) for part, own in barriers.items())
     summary = (
-        f"The loss on the {held_out} part rises by {before.barrier(held_out):.4g} on the straight path, and by "
-        f"{after.barrier(held_out):.4g} after alignment (distance of the weights {aligned.before:.3g}, then "
+        f"The loss on the {held_out} part {_rise(before, held_out)} on the straight path, and it "
+        f"{_rise(after, held_out)} after alignment (distance of the weights {aligned.before:.3g}, then "
         f"{aligned.after:.3g})."
     )
     data = {
         "before": before.json(),
         "after": after.json(),
-        "distance": {"before": aligned.before, "after": aligned.after},
+        "distance": finite({"before": aligned.before, "after": aligned.after}),
         "notes": list(aligned.notes),
     }
     table = Table(title="Barriers", columns=("part", "before", "after"), rows=rows)
     plot = Plot(name="loss along the path", draw=lambda axes: _draw(axes, before, after))
     return Result(data=data, summary=summary, tables=(table,), plots=(plot,))
+
+
+def _rise(path: StraightPath, part: str) -> str:
+    """Return what the loss of a part does on a path: by how much it rises, or where it is no number."""
+    barrier = path.barrier(part)
+    if barrier is not None:
+        return f"rises by {barrier:.4g}"
+    broken = [t for t, loss in zip(path.places, path.losses[part], strict=True) if not isfinite(loss)]
+    where = f"at {len(broken)} of {len(path.places)} places"
+    ends = " and ".join(name for t, name in ((0.0, "A"), (1.0, "B")) if t in broken)
+    return f"is not finite {where}{f', {ends} among them,' if ends else ''}"
 
 
 def _draw(axes: Any, before: StraightPath, after: StraightPath) -> None:

@@ -7,6 +7,7 @@ al. 2020, "Linear mode connectivity and the lottery ticket hypothesis").
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime.evaluation import Scorer
@@ -25,9 +26,14 @@ class StraightPath(Node):
     places: tuple[float, ...]
     losses: dict[str, tuple[float, ...]]
 
-    def barrier(self, part: str) -> float:
-        """Return the most that the loss of a part rises above the line between its ends, at least 0."""
+    def barrier(self, part: str) -> float | None:
+        """Return the most that the loss of a part rises above the line between its ends, at least 0.
+
+        None if it is infinite or not a number somewhere.
+        """
         own = self.losses[part]
+        if not all(map(isfinite, own)):
+            return None
         lines = (own[0] * (1 - t) + own[-1] * t for t in self.places)
         return max(loss - line for loss, line in zip(own, lines, strict=True))
 
@@ -35,7 +41,7 @@ class StraightPath(Node):
         barriers = {part: self.barrier(part) for part in self.losses}
         return {
             "places": list(self.places),
-            "losses": {k: list(v) for k, v in self.losses.items()},
+            "losses": {k: [n if isfinite(n) else None for n in own] for k, own in self.losses.items()},
             "barrier": barriers,
         }
 

@@ -196,7 +196,8 @@ def nearest_scales(ours: Array, theirs: Array, matrix: Array) -> Array:
         step = np.linalg.lstsq(curve + scale * np.eye(len(x)), slope, rcond=1e-13)[0]
         if np.abs(matrix @ step).max() < 1e-14:
             break
-        closer = float(((ours - theirs * np.exp(matrix @ (x + step))) ** 2).sum())
+        with np.errstate(over="ignore"):  # a step that goes too far is not taken
+            closer = float(((ours - theirs * np.exp(matrix @ (x + step))) ** 2).sum())
         if closer < gap:
             x, gap, damping = x + step, closer, max(damping / 5, 1e-12)
         else:

@@ -15,11 +15,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHOWN = 4  # names in a message
+_LARGEST = 1e100  # products of a few larger numbers overflow in double precision
+_NETWORK_HELP = "choose the network and the parameters that the weights are of, with `--network` and `-p`"
+_KIND_HELP = "store each tensor as the kind of number that the network has; quantized weights as the real ones they mean"
+_KINDS = {
+    "real": "real numbers",
+    "complex": "complex numbers",
+    "int": "whole numbers",
+    "bool": "true or false",
+}
 
 
 def checked(graph: Graph, state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Return weights that a network has; raise RunError if they are another's, or not finite."""
-    wanted = {key: tuple(tensor.shape) for key, tensor in tensors(graph)}
+    """Return weights that a network has; raise RunError if they are another's, of another kind, or not finite."""
+    own = dict(tensors(graph))
+    wanted = {key: tuple(tensor.shape) for key, tensor in own.items()}
     given: dict[str, tuple[Any, ...]] = {key: tuple(tensor.shape) for key, tensor in state.items()}
     parts = (
         _listed("missing", [key for key in wanted if key not in given]),
@@ -32,20 +42,50 @@ def checked(graph: Graph, state: Mapping[str, Tensor], where: str) -> dict[str, 
                 if key in given and given[key] != shape
             ],
         ),
+        _listed(
+            "of another kind of number",
+            [
+                f"{key} {str(state[key].dtype).removeprefix('torch.')} for {_KINDS[tensor.dtype]}"
+                for key, tensor in own.items()
+                if key in state and _kind(state[key]) != tensor.dtype
+            ],
+        ),
     )
     difference = "; ".join(part for part in parts if part)
     if difference:
-        raise RunError(OtherTensors(None, where=where, network=graph.name, difference=difference))
-    for key, tensor in state.items():
-        if tensor.dtype.is_floating_point and not bool(tensor.isfinite().all()):
-            count = int((~tensor.isfinite()).sum())
-            raise RunError(NotNumbers(None, where=where, name=key, count=count))
-    return dict(state)
+        help_text = _KIND_HELP if difference == parts[-1] else _NETWORK_HELP
+        error = OtherTensors(None, where=where, network=graph.name, difference=difference, help=help_text)
+        raise RunError(error)
+    found = {key: _calculable(tensor) for key, tensor in state.items()}
+    for key, tensor in found.items():
+        if tensor.dtype.is_floating_point and not bool((sizes := tensor.double().abs()).le(_LARGEST).all()):
+            infinite = int((~sizes.isfinite()).sum())
+            count, what = (
+                (infinite, "that are not finite")
+                if infinite
+                else (int((sizes > _LARGEST).sum()), f"beyond {_LARGEST:g}")
+            )
+            raise RunError(NotNumbers(None, where=where, name=key, count=count, what=what))
+    return found
 
 
 def in_use(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state in which weights that take few values are those values, not what is stored for learning."""
     return hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return the kind of number that a tensor holds, in the words of the language."""
+    if tensor.dtype.is_floating_point:
+        return "real"
+    if tensor.dtype.is_complex:
+        return "complex"
+    return "bool" if str(tensor.dtype) == "torch.bool" else "int"
+
+
+def _calculable(tensor: Tensor) -> Tensor:
+    """Return numbers of eight bits, with which torch does not calculate, in single precision."""
+    return tensor.float() if tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1 else tensor
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -8,20 +8,22 @@ from nnspec.dsl.diagnostics import Error
 class NotNumbers(Error):
     code = "N0962"
     title = "weights that are not numbers"
-    message = "{where}: `{name}` holds {count} entries that are not finite"
+    message = "{where}: `{name}` holds {count} entries {what}"
     help = (
         "a training that diverged leaves such weights: lower its learning rate, or take an earlier checkpoint"
     )
-    explain = """Weights with infinite entries or NaN have no distance from others and no normal form."""
+    explain = """Weights with infinite entries or NaN have no distance from others and no normal form; of entries beyond
+1e100 neither can be computed in double precision, which their products leave."""
 
 
 class OtherTensors(Error):
     code = "N0963"
     title = "weights of another spec"
     message = "{where} does not hold the weights of `{network}`: {difference}"
-    help = "choose the network and the parameters that the weights are of, with `--network` and `-p`"
-    explain = """The tensors of a run or of a file must have the names and shapes that the network has. The message
-lists those that are missing, those that the network does not have, and those of another shape."""
+    help = "{help}"
+    explain = """The tensors of a run or of a file must have the names, the shapes and the kinds of numbers (real, complex,
+whole, true or false) that the network has; real ones may be of any precision. The message lists those that are missing,
+those that the network does not have, and those of another shape or another kind."""
 
 
 class OtherArchitecture(Error):
@@ -41,7 +43,10 @@ class TooLargeToEnumerate(Error):
     message = (
         "the component group of {network} has about 10^{digits} elements, and at most {limit} are enumerated"
     )
-    help = "leave `enumerate` out: the order is known without counting, and orbits are found by `canonical` and `align`"
+    help = (
+        "leave `enumerate` out: the order is known without counting, and orbits are found by `canonical` and `align`; "
+        "or give a larger `limit`"
+    )
     explain = """The size of the orbit of given weights is the order of the group over that of their stabiliser.
 Counting it element by element is meant for small networks, where it checks what was derived."""
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nnspec import exits
-from nnspec.analysing import Found, analyse, asked_for, judge_claims
+from nnspec.analysing import Found, analyse, analyse_all, asked_for, judge_claims
 from nnspec.commands.options import add_spec, open_spec, settings
 from nnspec.compiler.experiment import Analysis
 from nnspec.exits import UsageError
 from nnspec.spec import Spec
 from nnspec.tables import print_result
-from nnspec.terminal import note, write
+from nnspec.terminal import complain, note, write
 from nnspec.training import add_training
 
 
@@ -40,9 +40,16 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     spec = open_spec(options)
     analyses = _analyses(spec, options)
-    found = [one for analysis in analyses for one in analyse(analysis, spec, options)]
-    failed = False
-    if options.analysis is None:  # what the file itself asks for
+    found: list[Found] = []
+    refused = failed = False
+    if options.analysis is not None:
+        found = analyse(analyses[0], spec, options)
+    else:  # what the file itself asks for: a pass that refuses does not stop the others
+        for analysis in analyses:
+            own, errors = analyse_all(analysis, spec, options)
+            complain(*errors)
+            found += own
+            refused = refused or bool(errors)
         claimed, failed = judge_claims(spec, {analysis.target for analysis in analyses})
         found += claimed
     if options.output is not None:
@@ -55,6 +62,8 @@ def run(options: Namespace) -> int:
     elif options.output is None:
         for one in found:
             print_result(one.result)
+    if refused:
+        return exits.SPEC_WRONG
     return exits.RUN_FAILED if failed else exits.OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,85 @@ def test_large_networks_have_no_canonical_form_computed(
     Path("large.nnspec").write_text("network n {\n  input x: real[5000]\n  output y = x -> dense(5000)\n}\n")
     assert main(["analyze", "large.nnspec", "n", "--pass", "canonical"]) == 1
     assert "N0969" in capsys.readouterr().err
+
+
+def _changed(run: str, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Write the weights of a run, each changed, to a file."""
+    assert main(["align", "s.nnspec", run, run, "-o", name]) == 0
+    save_file({key: change(tensor) for key, tensor in load_file(name).items()}, name)
+
+
+@pytest.mark.parametrize("command", ["align", "equivalent", "merge"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_weights_that_are_not_real_are_refused(
+    command: str, dtype: torch.dtype, run: str, capsys: Any
+) -> None:
+    _changed(run, "whole.safetensors", lambda tensor: tensor.to(dtype))
+    capsys.readouterr()
+    for pair in (["whole.safetensors", run], [run, "whole.safetensors"], ["whole.safetensors"] * 2):
+        assert main([command, "s.nnspec", *pair]) == 3
+        said = " ".join(capsys.readouterr().err.split())
+        name = str(dtype).removeprefix("torch.")
+        assert "N0963" in said and f"dense.weight {name} for real numbers" in said
+
+
+def test_real_weights_of_another_precision_are_the_same_weights(run: str, capsys: Any) -> None:
+    _changed(run, "double.safetensors", torch.Tensor.double)
+    assert main(["equivalent", "s.nnspec", "double.safetensors", run]) == 0
+    assert "yes: " in capsys.readouterr().out
+    _changed(run, "eight.safetensors", lambda tensor: tensor.to(torch.float8_e4m3fn))
+    values = {key: tensor.float() for key, tensor in load_file("eight.safetensors").items()}
+    save_file(values, "single.safetensors")
+    for command in ("align", "equivalent", "merge"):
+        capsys.readouterr()
+        assert main([command, "s.nnspec", "eight.safetensors", "single.safetensors"]) == 0
+        assert command != "equivalent" or "yes: " in capsys.readouterr().out
+
+
+def test_weights_whose_products_overflow_are_refused(run: str, capsys: Any) -> None:
+    _changed(run, "vast.safetensors", lambda tensor: tensor.double().sign() * 1e200)
+    for command in ("align", "equivalent", "merge"):
+        capsys.readouterr()
+        assert main([command, "s.nnspec", run, "vast.safetensors"]) == 3
+        said = capsys.readouterr().err
+        assert "N0962" in said and "`dense.bias` holds 8 entries beyond 1e+100" in said
+
+
+def test_a_loss_that_is_not_finite_has_no_barrier(run: str, capsys: Any) -> None:
+    _changed(run, "huge.safetensors", lambda tensor: tensor.sign() * 1e30)
+    capsys.readouterr()
+    assert main(["merge", "s.nnspec", run, "huge.safetensors", "--points", "3", "-o", "m.html"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "is not finite at 2 of 3 places, B among them, on the straight path" in out
+    assert "nan" not in out and "not finite" in Path("m.html").read_text()
+    assert main(["merge", "s.nnspec", run, "huge.safetensors", "--points", "3", "--json"]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out)["before"]
+    assert "NaN" not in out and "Infinity" not in out  # JSON has neither
+    assert found["barrier"]["test"] is None and found["losses"]["test"][1:] == [None, None]
+    assert isinstance(found["losses"]["test"][0], float)
+
+
+def test_orbits_that_are_not_counted_say_how_large_they_are(run: str, capsys: Any) -> None:
+    assert main(["analyze", "s.nnspec", "circles_run", "--pass", "canonical"]) == 0
+    # 8! permutations of relu units, 8! 2^8 of tanh units
+    out = " ".join(capsys.readouterr().out.split())
+    assert "too large to count" in out and "10^11.6" in out and "none" in out
+    small = SPEC.replace("dense(8) -> relu -> dense(8) -> tanh", "dense(3) -> gelu")
+    Path("small.nnspec").write_text(small)
+    assert main(["analyze", "small.nnspec", "small", "--pass", "canonical"]) == 0
+    assert "at most 6" in " ".join(capsys.readouterr().out.split())
+    assert main(["analyze", "small.nnspec", "small", "--pass", "canonical(enumerate = true)"]) == 0
+    assert "at most" not in capsys.readouterr().out
+
+
+def test_an_orbit_too_large_to_count_stops_no_other_pass(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "s.nnspec"
+    path.write_text(SPEC + "\nanalyze small {\n  canonical(enumerate = true)\n  cost\n}\n")
+    assert main(["analyze", str(path)]) == 1
+    said = capsys.readouterr()
+    line = SPEC.count("\n") + 3
+    assert "N0965" in said.err and f"s.nnspec:{line}:" in said.err
+    assert "114 parameters" in " ".join(said.out.split())  # 8 (2 + 1) + 8 (8 + 1) + 2 (8 + 1)
+    assert main(["analyze", str(path), "small", "--pass", "canonical(enumerate = true)"]) == 1
+    assert "N0965" in capsys.readouterr().err
