@@ -39,7 +39,6 @@ class Derivation:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.graph = graph
         folded = fold_gains(relate_graph(graph))
         self.spaces: Spaces = folded.spaces
         self.related: Related = self.spaces.related

@@ -71,10 +71,7 @@ class _Weights:
         if weight is None or not weight.maps:
             return drawn
         path = carrier.name.rpartition(".")[0]
-        begun = {key: value for key, value in self._begun.items() if key.startswith(path)}
-        real = {
-            key: value.double() if value.dtype.is_floating_point else value for key, value in begun.items()
-        }
+        real = dict(self._begun)
         if key_of(carrier.name) in real:
             real[key_of(carrier.name)] = drawn
         return effective_weight(weight, path, real).double()
@@ -83,7 +80,10 @@ class _Weights:
     def _begun(self) -> State:
         from nnspec.compiler.emit.load import initial_state
 
-        return initial_state(self.derivation.graph, 0)
+        begun = initial_state(self.derivation.graph, 0)
+        return {
+            key: value.double() if value.dtype.is_floating_point else value for key, value in begun.items()
+        }
 
     def add(self, found: list[Tensor]) -> int:
         """Add directions to the span; return how many were independent of it and of each other."""

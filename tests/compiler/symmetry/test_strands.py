@@ -54,3 +54,17 @@ def test_statistics_of_grouped_channels_move_with_them(build: Build) -> None:
     group = symmetry_group(graph)
     assert group.order == 2 * factorial(2) ** 4 * 2 ** (4 + 4)
     assert verify_group(graph, group).max_output_error < 1e-10
+
+
+def test_constrained_weights_of_repeats_keep_their_masks(build: Build) -> None:
+    from nnspec.compiler.symmetry.guards import verify_group
+
+    body = (
+        "output y = x -> repeat(2) { dense(4) as f -> relu } -> dense(3)\n"
+        "  constrain repeat[0].f.weight: mask((i, j) => abs(i - j) <= 1)"
+    )
+    graph = build(net(body, "real[4]"))
+    group = symmetry_group(graph)
+    assert group.families["scale"] == 4 + 4
+    assert group.redundant == 6
+    assert verify_group(graph, group).max_output_error < 1e-10
