@@ -62,13 +62,15 @@ def _lowered(d: Derivation, state: State, given: State, moved: State) -> State:
             found.update({name: state[name] for name in (key,) if name in state})
             continue
         (first, *_) = carrier.weight.maps
-        made: Any = moved[key] if first.start is None else code_function(first.start)(moved[key])
+        if not first.replaces:
+            found[key] = moved[key]
+        if first.start is None:
+            continue
+        made: Any = code_function(first.start)(moved[key])
         parts = cast("tuple[Tensor, ...]", made if isinstance(made, tuple) else (made,))
         path = carrier.name.rpartition(".")[0]
-        names = [tensor.name for tensor in first.stored] or [carrier.weight.name]
-        if not first.replaces and first.stored:
-            names = [carrier.weight.name, *names]
-        found.update({state_key(path, name): part for name, part in zip(names, parts, strict=True)})
+        names = (state_key(path, tensor.name) for tensor in first.stored)
+        found.update(zip(names, parts, strict=True))
     return found
 
 

@@ -83,7 +83,16 @@ class Net:
         drawn = torch.randn(
             len(self.learned), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
-        return torch.where(torch.tensor(self.positive), drawn.abs() + 0.5, drawn)
+        drawn = torch.where(torch.tensor(self.positive), drawn.abs() + 0.5, drawn)
+        start = 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            if name.endswith("_base"):  # what an orthogonal weight is turned from is orthogonal itself
+                left, _, right = torch.linalg.svd(
+                    drawn[start : start + shape.numel()].view(shape).flatten(1), full_matrices=False
+                )
+                drawn[start : start + shape.numel()] = (left @ right).flatten()
+            start += shape.numel()
+        return drawn
 
     def inputs(self, count: int, seed: int) -> tuple[Any, ...]:
         import torch
