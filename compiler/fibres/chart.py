@@ -13,8 +13,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 from nnspec.compiler.flat import flatten
-from nnspec.compiler.ir import Graph, instances, state_key
+from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.hard import hard, hard_state
+from nnspec.compiler.symmetry.draws import learned_keys
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ class Chart:
 
         from nnspec.compiler.emit.load import function
 
-        self.keys = movable_keys(graph)
+        self.keys = learned_keys(graph)
         self.graph = hard(graph)
         full = {name: _double(value) for name, value in hard_state(graph, dict(state)).items()}
         self.shapes: list[torch.Size] = [full[key].shape for key in self.keys]
@@ -88,17 +89,6 @@ class Chart:
         return found
 
 
-def movable_keys(graph: Graph) -> list[str]:
-    """Return the state-dict keys of learned tensors that may move by any small step."""
-    return [
-        state_key(located.path, tensor.name)
-        for located in instances(graph.root)
-        for weight in located.primitive.weights
-        for tensor in weight.stored
-        if tensor.kind == "learned" and not any(item.has_own_gradient for item in weight.maps)
-    ]
-
-
 def normal_state(graph: Graph, seed: int) -> State:
     """Return a state whose learned tensors are standard normal, those too that begin as zeros or ones."""
     import torch
@@ -107,7 +97,7 @@ def normal_state(graph: Graph, seed: int) -> State:
 
     state = initial_state(graph, seed)
     random = torch.Generator().manual_seed(seed)
-    for key in movable_keys(graph):
+    for key in learned_keys(graph):
         state[key] = torch.randn(state[key].shape, generator=random, dtype=torch.float64)
     return state
 

@@ -108,9 +108,9 @@ def complete(one: Pass, subject: Subject, options: Mapping[str, Any]) -> dict[st
 
 def fixed(graph: Graph, pass_name: str, span: Span | None) -> Iterator[Error]:
     """Yield an error if no weight may move."""
-    from nnspec.compiler.fibres.chart import movable_keys
+    from nnspec.compiler.symmetry.draws import learned_keys
 
-    if not movable_keys(graph):
+    if not learned_keys(graph):
         yield UnfitAnalysis(
             span,
             pass_name=pass_name,
