@@ -14,6 +14,7 @@ from nnspec.compiler.derivation import resolve
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Objective, Source
 from nnspec.compiler.objective_fit import is_objective
+from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.runtime import data, optimizers, stages
 from nnspec.compiler.tensors import selector_of
 from nnspec.compiler.values import Given, Layer, Refused, Value, describe, entries
@@ -347,6 +348,8 @@ def _misfit(choice: Choice) -> tuple[str, str] | None:
         return data.misfit(choice)
     if choice.family == "stage":
         return stages.misfit(choice)
+    if choice.family == "rule":
+        return rule(choice.name).misfit(choice.options)
     return optimizers.misfit(choice) if choice.family == "optimizer" else None
 
 

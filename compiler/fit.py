@@ -24,6 +24,7 @@ from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_loads import fit_load
+from nnspec.compiler.fit_rules import check_rules
 from nnspec.compiler.fit_start import begun, check_cycle, check_start, fit_part, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
@@ -156,6 +157,7 @@ class Fitter:
                 self.checked.unasked += [claim.of for claim in claims[:1] if others]
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
+            check_rules(values, graph, self.bag)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):

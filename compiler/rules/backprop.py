@@ -39,15 +39,7 @@ class Backprop(Rule):
     def stacks(self, options: dict[str, Any]) -> bool:
         return options.get("clip") is None  # the norm is that of one network
 
-    def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
-        if run.repeats:
-            return self.search(run, batch)
-        loss = self.gradient(run, batch)
-        run.optimizer.step()
-        return loss.detach()
-
-    def gradient(self, run: LearningGroup, batch: Batch) -> Tensor:
-        """Give the parameters the gradient of the batch's loss, and return that loss."""
+    def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         run.optimizer.zero_grad(set_to_none=True)
         loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
         if not loss.requires_grad:
@@ -58,18 +50,7 @@ class Backprop(Rule):
             from torch.nn.utils import clip_grad_norm_
 
             clip_grad_norm_(run.parameters, clip)
-        return loss
-
-    def search(self, run: LearningGroup, batch: Batch) -> Tensor:
-        """Let the optimizer ask for the loss as often as it likes; a forward then draws the same each time."""
-        before = run.draws()
-
-        def again() -> Tensor:
-            run.draw_again(before)
-            return self.gradient(run, batch)
-
-        optimizer: Any = run.optimizer
-        return optimizer.step(again).detach()
+        return loss.detach()
 
 
 RULES = (Backprop(),)

@@ -38,14 +38,13 @@ class WeightPerturbation(Rule):
     )
     example = "learn = weight_perturbation(sigma = 0.001, samples = 8)"
 
-    def step(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
+    def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         import torch
 
         with torch.no_grad():
             directions, loss = self.directions(run, batch, streams)
         for parameter, direction in zip(run.parameters, directions, strict=True):
             parameter.grad = direction
-        run.optimizer.step()
         return loss
 
     def directions(self, run: LearningGroup, batch: Batch, streams: Streams) -> tuple[list[Tensor], Tensor]:

@@ -1,0 +1,51 @@
+"""Fits learning rules to what they are to teach: each says what it misses, before anything runs.
+
+In: values of an experiment's fields, stages and blocks fitted, and its typed graph. Out: errors in the bag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nnspec.compiler.experiment import Group
+from nnspec.compiler.experiment_fields import FIELDS
+from nnspec.compiler.experiment_record import listed
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.setting import Setting
+from nnspec.compiler.tensors import learned_keys
+from nnspec.dsl.diagnostics import Bag
+
+
+def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> None:
+    """Report what the rules of an experiment lack; one that is used in several places says it once."""
+    seen: set[tuple[Any, ...]] = set()
+    for setting in settings(values, graph):
+        for error in rule(setting.choice.name).refusals(setting):
+            place = (error.code, error.span, setting.choice.span)
+            if place not in seen:
+                seen.add(place)
+                bag.add(error)
+
+
+def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
+    """Yield what each rule learns under, by stage and `train` block; nothing where a field is missing."""
+    batch = next(argument.default for argument in FIELDS.arguments if argument.name == "batch")
+    stages = [stage.options for stage in listed(values.get("stages", ())) if stage.name == "fit"]
+    groups: tuple[Group, ...] = values.get("groups", ()) or (Group(),)
+    for stage in stages or [{}]:
+        for group in groups:
+            choice = group.rule or stage.get("learn") or values.get("learn")
+            loss = group.loss or values.get("loss")
+            if choice is not None and loss is not None:
+                yield Setting(
+                    graph=graph,
+                    choice=choice,
+                    loss=loss,
+                    optimizer=group.optimizer or stage.get("optimizer") or values.get("optimizer"),
+                    keys=learned_keys(graph) if group.keys is None else group.keys,
+                    batch=stage.get("batch") or values.get("batch", batch),
+                    alone=len(groups) == 1,
+                    data=values.get("data"),
+                )
