@@ -119,6 +119,8 @@ class _Walker:
             given = tuple(known[value] for value in statement.inputs)
             if isinstance(statement, Apply):
                 made = self.apply(statement, given, prefix)
+            elif not isinstance(statement, Call):
+                raise TypeError(f"{statement.name} is not flattened yet")
             else:
                 made = self.call(statement, children, given, prefix)
             known.update(zip(statement.outputs, made, strict=True))

@@ -240,8 +240,98 @@ class Call(Node):
     span: Span | None = None
 
 
+class Pullback(Node):
+    """`output` is the vector-Jacobian product of `through`, statements from `at` to `end`, with `cotangent`, at `at`.
+
+    Of one linear map it is the transpose: how a connection is used backwards with the same weight.
+    """
+
+    name: str
+    through: tuple[Statement, ...]
+    at: str
+    end: str
+    cotangent: str
+    output: str
+    span: Span | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        made = {value for statement in self.through for value in statement.outputs}
+        read = (self.at, self.cotangent, *(value for own in self.through for value in own.inputs))
+        return tuple(dict.fromkeys(value for value in read if value not in made))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.output,)
+
+
+class Carried(Node):
+    """A value that a loop carries from step to step: the state of a group of neurons.
+
+    The body reads `before`. `after` is its next value in a map, its rate of change in a flow. What follows the
+    loop reads `result`. What pushes the units from outside (the nudge of a learning rule) is added to `driven`.
+    """
+
+    name: str
+    before: str
+    after: str
+    result: str
+    declared: Type
+    driven: str | None = None  # a value of the body; None: `after`
+    start: Init | None = None  # None: zeros
+    span: Span | None = None
+
+
+class Connection(Node):
+    """A child that is the connection from some values, laid end to end, to some states, laid end to end.
+
+    `sources` are carried values' `before` or values from outside the loop, `targets` names of carried values. With
+    `both` the transposed weight leads back.
+    """
+
+    child: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    both: bool = False
+    span: Span | None = None
+
+
+class Loop(Node):
+    """A body repeated until what it carries settles: neuron states, or the fixed point of a layer.
+
+    The body calls children of the block that the loop stands in; `form` is "map", s = f(s), or "flow", ds/dt = f(s).
+    `solver` is a word such as `fixed_point(steps = 50)` or `euler(dt = 0.05)`; `gradient` says how the settled values
+    are differentiated: `ift`, `phantom(k)` or `unrolled`. States are kept between the two numbers of `clip`.
+    """
+
+    name: str
+    form: str
+    carried: tuple[Carried, ...]
+    body: tuple[Statement, ...]
+    solver: Word
+    gradient: Word
+    connections: tuple[Connection, ...] = ()
+    clip: tuple[float, float] | None = None
+    energy: str | None = None  # the value of the body, a number a sample, whose negative slope a flow follows
+    span: Span | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The values from outside that the body reads."""
+        own = {value for statement in self.body for value in statement.outputs}
+        own |= {state.before for state in self.carried}
+        read = (value for statement in self.body for value in statement.inputs)
+        return tuple(dict.fromkeys(value for value in read if value not in own))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The settled values."""
+        return tuple(state.result for state in self.carried)
+
+
 Instance: TypeAlias = "Block | Primitive"
-Statement: TypeAlias = "Apply | Call"
+Plain: TypeAlias = "Apply | Call"
+Statement: TypeAlias = "Plain | Pullback | Loop"
 
 
 class Follow(Node):
@@ -364,6 +454,11 @@ class Block(Node):
             isinstance(i, Block) and i.is_pure for child in self.children for i in child.instances
         )
 
+    @property
+    def plain(self) -> tuple[Plain, ...]:
+        """The body of a block in which nothing is repeated: every function and every objective is one."""
+        return tuple(only_plain(statement) for statement in self.body)
+
     def child(self, name: str) -> Child:
         return next(child for child in self.children if child.name == name)
 
@@ -383,6 +478,13 @@ class Located(Node):
 
     path: str
     primitive: Primitive
+
+
+def only_plain(statement: Statement) -> Plain:
+    """Return a statement that is known not to be a loop or a pullback; TypeError for one that is."""
+    if isinstance(statement, Apply | Call):
+        return statement
+    raise TypeError(f"{statement.name} repeats a body")
 
 
 Some = TypeVar("Some")

@@ -79,7 +79,7 @@ def _labels(objective: Objective, fields: Mapping[str, Field]) -> Error | None:
     """Labels of so many classes need so many scores: what types do not say, fields do."""
     root = objective.settled.root
     types = dict(root.types)
-    for statement in root.body:
+    for statement in root.plain:
         if isinstance(statement, Call) or not losses.known(statement.operation.operation):
             continue
         field = _field_behind(objective, statement.inputs[1], fields)
@@ -117,7 +117,7 @@ def midpoint(loss: Judged | None, metric: Judged) -> float:
         return losses.midpoint(loss)
     found = [
         losses.midpoint(Choice(family="loss", name=statement.operation.operation))
-        for statement in (() if loss.graph is None else loss.graph.root.body)
+        for statement in (() if loss.graph is None else loss.graph.root.plain)
         if not isinstance(statement, Call)
         and losses.known(statement.operation.operation)
         and (isinstance(metric, Choice) or _first_read(loss, statement.inputs[0]) == _first_of(metric))
@@ -147,7 +147,7 @@ def _learned_values(root: Block) -> set[str]:
     """Return the values of a body that depend on something learned."""
     learners = {child.name for child in root.children if _learns(child)}
     found: set[str] = set()
-    for statement in root.body:
+    for statement in root.plain:
         own = isinstance(statement, Call) and statement.child in learners
         if own or found & set(statement.inputs):
             found |= set(statement.outputs)

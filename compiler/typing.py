@@ -28,6 +28,7 @@ from nnspec.compiler.ir import (
     Type,
     Weight,
     gathered,
+    only_plain,
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.traits.claims import wrong_claims
@@ -129,7 +130,8 @@ class _BlockTyper:
         for value in [port.value for port in self.source.inputs]:
             self.check_ascription(ascribed.get(value))
         for statement in self.source.body:
-            outputs = self.apply(statement) if isinstance(statement, Apply) else self.call(statement)
+            plain = only_plain(statement)
+            outputs = self.apply(plain) if isinstance(plain, Apply) else self.call(plain)
             self.define(statement.outputs, outputs)
             for value in statement.outputs:
                 self.check_ascription(ascribed.get(value))
@@ -404,7 +406,7 @@ class _BlockTyper:
             return None, None
         types = tuple((name, t) for name, t in self.types.items() if t is not None)
         children = tuple(self.children[child.name] for child in self.source.children)
-        body = tuple(self.resolve_statement(statement) for statement in self.source.body)
+        body = tuple(self.resolve_statement(statement) for statement in self.source.plain)
         typed = self.source.replace(children=children, types=types, body=body)
         if typed.claims and id(self.source) not in self.typer.claimed:
             self.typer.claimed.add(id(self.source))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, Statement
+from nnspec.compiler.ir import Apply, Block, Call, Graph, Instance, Primitive, Statement
 from nnspec.compiler.operations.registry import operations
 from nnspec.dsl.diagnostics import InternalError
 
@@ -86,7 +86,7 @@ def _one_name_one_child(block: Block) -> Iterator[str]:
 def _calls_known(block: Block) -> Iterator[str]:
     children = {child.name for child in block.children}
     for statement in block.body:
-        if not isinstance(statement, Apply) and statement.child not in children:
+        if isinstance(statement, Call) and statement.child not in children:
             yield f"`{statement.child}`"
 
 

@@ -87,7 +87,7 @@ def output_paths(path: str, count: int) -> list[str]:
 def value_path(block: Block, value: str, prefix: str, given: Mapping[str, str]) -> str:
     """Return the path of the use that gives a value of a block whose instance has the path `prefix` (with its dot);
     `given` has those of its inputs."""
-    statement = next((own for own in block.body if value in own.outputs), None)
+    statement = next((own for own in block.plain if value in own.outputs), None)
     if statement is None:
         return given[value]
     place = statement.outputs.index(value)
@@ -116,7 +116,7 @@ def _alike(one: Instance, other: Instance) -> bool:
         and one.name == other.name
         and (one.inputs, one.outputs) == (other.inputs, other.outputs)
         and len(one.body) == len(other.body)
-        and all(map(_same_statement, one.body, other.body))
+        and all(map(_same_statement, one.plain, other.plain))
         and len(one.children) == len(other.children)
         and all(map(_same_child, one.children, other.children))
         and [t.shape for _, t in one.types] == [t.shape for _, t in other.types]
@@ -148,7 +148,7 @@ def _same_child(one: Child, other: Child) -> bool:
 def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
     """The steps of a block; `nodes` are the children that are drawn as one node."""
     types, readers = dict(block.types), _readers(block)
-    body = tuple(_as_operation(block, statement) for statement in block.body)
+    body = tuple(_as_operation(block, statement) for statement in block.plain)
     functions: dict[int, list[Apply]] = {}  # by the place of the statement whose node they stand in
     place: dict[str, int] = {}  # of the statement whose node a value leaves, if functions may join it
     made: dict[str, int] = {}  # of the statement that a value comes from

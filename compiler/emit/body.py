@@ -180,7 +180,7 @@ class Body:
         for index, statement in enumerate(statements, start):
             if isinstance(statement, Apply):
                 self.apply(index, statement)
-            else:
+            elif isinstance(statement, Call):
                 self.call(index, statement)
         written, self.lines = self.lines, before
         return written

@@ -8,7 +8,7 @@ output that a block gives is left as it is.
 from __future__ import annotations
 
 from nnspec.compiler.flat import function_primitive
-from nnspec.compiler.ir import Apply, Block, Graph, Port, Primitive, Statement
+from nnspec.compiler.ir import Apply, Block, Graph, Plain, Port, Primitive
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Elementwise, Softmax
@@ -32,7 +32,7 @@ def before_output(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 
 def _bending(root: Block, value: str) -> tuple[str, str] | None:
     """Return the function that makes a value, and the value before it, if it bends and owns nothing."""
-    maker = next((item for item in root.body if value in item.outputs), None)
+    maker = next((item for item in root.plain if value in item.outputs), None)
     primitive = None if maker is None else _primitive(root, maker)
     if maker is None or primitive is None or primitive.weights or len(maker.inputs) != 1:
         return None
@@ -48,7 +48,7 @@ def _bending(root: Block, value: str) -> tuple[str, str] | None:
     return (word, maker.inputs[0]) if any(bends) else None
 
 
-def _primitive(root: Block, maker: Statement) -> Primitive | None:
+def _primitive(root: Block, maker: Plain) -> Primitive | None:
     if isinstance(maker, Apply):
         return maker.operation
     child = root.child(maker.child)

@@ -64,7 +64,7 @@ class Function(Operation):
 
 def _flops(block: Block) -> Any:
     total: Any = 0
-    for statement in block.body:
+    for statement in block.plain:
         if isinstance(statement, Apply):
             primitive = statement.operation
             site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
@@ -114,7 +114,7 @@ def _steps(
         shape = types[result].shape
         given, out = aligned_terms((names[result], output), (shape, shape))
         return (Sum(terms=(given,), output=out, coefficients=(1.0,)),)
-    for statement in block.body:
+    for statement in block.plain:
         if isinstance(statement, Call) and not statement.inputs:  # a parameter is its weight
             own = names[statement.outputs[0]] = f"{path}{statement.child}"
             found.extend(_parameter(own, block.child(statement.child).instances[0]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnspec.compiler.flat import function_primitive
-from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, Statement, Type
+from nnspec.compiler.ir import Apply, Block, Call, Graph, Instance, Primitive, Statement, Type
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Elementwise
@@ -70,6 +70,8 @@ def _function(block: Block, statement: Statement) -> Primitive | None:
     """Return the function of one value that a statement applies, None if it does something else."""
     if isinstance(statement, Apply):
         return statement.operation if len(statement.inputs) == len(statement.outputs) == 1 else None
+    if not isinstance(statement, Call):
+        return None
     child = block.child(statement.child)
     instance = child.instances[0]
     pure = isinstance(instance, Block) and instance.is_pure and not child.repeated

@@ -89,7 +89,7 @@ def _value(block: Block, x: float, draw: random.Random) -> float:
 
 def _run(block: Block, inputs: tuple[Any, ...], draw: random.Random) -> Any:
     known = dict(zip((port.value for port in block.inputs), inputs, strict=True))
-    for statement in block.body:
+    for statement in block.plain:
         given = tuple(known[value] for value in statement.inputs)
         if isinstance(statement, Apply):
             primitive = statement.operation

@@ -116,7 +116,7 @@ def _slope(right: Form, left: Form, middle: Form | None) -> float | None:
 
 def _is_complete(block: Block) -> bool:
     """Return whether f(x) = c g(k x) with numbers c and k, and g is known to have no further symmetries."""
-    found = [_link(statement) for statement in block.body]
+    found = [_link(statement) for statement in block.plain]
     functions = [link for link in found if isinstance(link, Elementwise)]
     chained = all(link is not None for link in found) and not block.children
     return chained and len(functions) == 1 and functions[0].complete

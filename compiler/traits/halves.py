@@ -34,7 +34,7 @@ def half(block: Block, side: int) -> Form:
 
 def _block(block: Block, inputs: tuple[Entry, ...], path: str) -> Entry:
     known = dict(zip((port.value for port in block.inputs), inputs, strict=True))
-    for statement in block.body:
+    for statement in block.plain:
         given = tuple(known[value] for value in statement.inputs)
         if len(statement.outputs) != 1:
             raise Undecided
