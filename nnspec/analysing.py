@@ -110,6 +110,7 @@ def _found(analysis: Analysis, choice: Choice, subject: Subject) -> Found:
 
 def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:
     from nnspec.compiler.passes.analysis import Subject
+    from nnspec.compiler.passes.registry import find
 
     if analysis.experiment is None:
         return Subject(graph=analysis.graph)
@@ -117,6 +118,8 @@ def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:
     from nnspec.compiler.runtime.runs import find_run, load_state
 
     plan = prepare(analysis.experiment, options.data_root or spec.folder, options.device)
-    path = find_run(options.out, plan)
-    states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
+    states: tuple[dict[str, Any], ...] = ()
+    if any(find(choice.name).reads_weights(choice.options) for choice in analysis.passes):
+        path = find_run(options.out, plan)
+        states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
     return Subject(graph=plan.graph, states=states, experiment=plan.experiment, plan=plan)

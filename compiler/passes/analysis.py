@@ -98,6 +98,10 @@ class Pass:
         """Yield what is wrong with complete options on a network, before anything is trained or computed."""
         yield from ()
 
+    def reads_weights(self, options: Mapping[str, Any]) -> bool:
+        """Return whether it looks at the trained weights of an experiment, which must have been trained then."""
+        return True
+
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         """Analyse a subject. `options` are complete and validated. Raises SpecError on what it refuses."""
         raise TypeError(f"{self.name} does nothing")

@@ -34,6 +34,9 @@ class Conserved(Pass):
         Argument(name="seed", kind="int", doc="of the weights at the start", default=0, at_least=0),
     )
 
+    def reads_weights(self, options: Mapping[str, Any]) -> bool:
+        return False
+
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         from nnspec.compiler.emit.load import initial_state
         from nnspec.compiler.symmetry.group import symmetry_group

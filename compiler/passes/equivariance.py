@@ -34,6 +34,9 @@ class Equivariance(Pass):
         Argument(name="seed", kind="int", doc="of the weights and of the elements", default=0, at_least=0),
     )
 
+    def reads_weights(self, options: Mapping[str, Any]) -> bool:
+        return False
+
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         from nnspec.compiler.runtime.plan import draws
         from nnspec.compiler.symmetry.group import symmetry_group

@@ -32,6 +32,9 @@ class Teleport(Pass):
         Argument(name="seed", kind="int", doc="of the weights at the start", default=0, at_least=0),
     )
 
+    def reads_weights(self, options: Mapping[str, Any]) -> bool:
+        return False
+
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
         from nnspec.compiler.runtime.short_training import course, exactly, initial_weights, loss_of
         from nnspec.compiler.symmetry.group import symmetry_group

@@ -109,7 +109,8 @@ class Streams:
         return found | {_GLOBAL + kind: state for kind, state in global_states(self.device).items()}
 
     def restore(self, states: dict[str, Tensor]) -> None:
-        """Set all generators to states that `states` returned."""
+        """Set all generators to states that `states` returned; streams that had not begun then begin anew."""
+        self._generators = {name: own for name, own in self._generators.items() if name in states}
         for name, state in states.items():
             if not name.startswith(_GLOBAL):
                 generator = self.generator(name)
