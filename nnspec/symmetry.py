@@ -22,11 +22,15 @@ State = dict[str, "Tensor"]
 
 
 def canonical(network: Network, state: State) -> Canonical:
-    """Return the canonical member of the orbit of some weights, with its hash and the element that leads to it."""
+    """Return the canonical member of the orbit of some weights, with its hash and the element that leads to it.
+
+    Of weights that take few values it is one of those values, not of what is stored for learning.
+    """
     from nnspec.compiler.symmetry.canonical import canonical as found
     from nnspec.compiler.symmetry.group import symmetry_group
+    from nnspec.compiler.symmetry.weights import in_use
 
-    return found(symmetry_group(network.graph), _own(network, state))
+    return found(symmetry_group(network.graph), in_use(network.graph, _own(network, state)))
 
 
 def align(network: Network, ours: State, theirs: State, *, restarts: int = 4, seed: int = 0) -> Aligned:

@@ -87,7 +87,7 @@ class CanonicalForm(Pass):
         count = len({member["hash"] for member in members})
         left = any(member["notes"] for member in members)
         apart = "canonical forms; where something was left, one orbit may have several"
-        several = f"{count} {apart if left else 'networks that no symmetry makes of each other'}"
+        several = f"{count} {apart if left else 'networks that no element of the group makes of each other'}"
         what = "one network" if count == 1 else several
         return Result(data=data, summary=f"{subject.graph.name}: {what}.", tables=tuple(tables))
 

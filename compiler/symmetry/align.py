@@ -9,12 +9,12 @@ Wires take turns until none gains. The result is a local optimum; its distance i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from nnspec.compiler.symmetry.amounts import Amounts, atoms_of
+from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
-from nnspec.compiler.symmetry.blocks import along, blocks, places, wide
+from nnspec.compiler.symmetry.blocks import blocks, places
 from nnspec.compiler.symmetry.canonical import canonical, exact
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import (
@@ -24,9 +24,11 @@ from nnspec.compiler.symmetry.elements import (
     act,
     centred_basis,
     directions,
+    left_out,
     random_element,
     unit,
 )
+from nnspec.compiler.symmetry.masked import Masked
 from nnspec.compiler.symmetry.matching import (
     Array,
     Quadratic,
@@ -38,20 +40,20 @@ from nnspec.compiler.symmetry.matching import (
     two_sided_map,
 )
 from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform
+from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
+from nnspec.compiler.symmetry.unit_signs import UnitSigns
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
-
 _SWEEPS = 100
 _GAIN = 1e-12  # of the squared distance, that counts as nearer
+_TRIED = 300  # permutations that masks leave, of those that move several units at once, in a sweep
 _CONDITION = 1e8  # beyond it a map by least squares is not tried
 
 
@@ -103,7 +105,7 @@ def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, s
             (d.related.carriers[space.tensor].shown, how) for space, how in matcher.solvers.items()
         ),
         starts=tried,
-        notes=tuple(dict.fromkeys((*mine.notes, *other.notes))),
+        notes=tuple(dict.fromkeys((*left_out(group), *mine.notes, *other.notes))),
     )
 
 
@@ -126,7 +128,11 @@ def _starts(group: SymmetryGroup, ours: State, theirs: State, restarts: int, see
     yield canonical(group, theirs).element.then(canonical(group, ours).element.inverse())
     for number in range(restarts):
         random = random_element(group, seed + number)
-        kept = [m for m in random.moves if isinstance(m, Permute) or (isinstance(m, Multiply) and m.sign)]
+        kept = [
+            m
+            for m in random.moves
+            if isinstance(m, Permute | Rearrange) or (isinstance(m, Multiply) and m.sign)
+        ]
         yield Element(moves=tuple(kept))
 
 
@@ -149,7 +155,10 @@ class _Matcher:
             if all(d.by_space[space].is_fixed for space in one.spaces)
             for amounts in _each(d, one)
         ]
-        self.patterns = {strand.space: _Patterns(d, strand) for strand in self.strands}
+        self.masked = None if d.masked is None else d.masked.strands()
+        self.patterns = {
+            strand.space: UnitSigns(d, strand) for strand in (*self.strands, *(self.masked or ()))
+        }
         self.solvers: dict[Atom, str] = {}
         self.stretch = Scales(d, self.names) if stretches else None
 
@@ -175,9 +184,59 @@ class _Matcher:
 
     def common(self, state: State) -> Iterator[tuple[AnyMove, ...]]:
         """Yield moves of several wires at once."""
+        if self.masked:
+            yield from self.masks(state)
         if self.stretch is not None and self.stretch.count:
             yield (self.scales(state),)
         yield from self.flips
+
+    def masks(self, state: State) -> Iterator[tuple[AnyMove, ...]]:
+        """Yield permutations that masks leave: classes assigned, wire by wire, and the best one of few units."""
+        masked = self.d.masked
+        assert masked is not None and self.masked is not None
+        for strand in self.masked:
+            member, picked = self.in_classes(masked, strand, state)
+            self.solvers[strand.space] = "assignment within masks"
+            yield (masked.move(member), *self.patterns[strand.space].flips(picked))
+        found = [self.signed(move, state) for move in islice(masked.apart(), _TRIED)]
+        if found:
+            yield min(found, key=lambda moves: self.gap(act(self.d, Element(moves=moves), state)))
+
+    def signed(self, move: AnyMove, state: State) -> tuple[AnyMove, ...]:
+        """Return a permutation that masks leave, followed by the flips of single units that are nearest."""
+        moves = [move]
+        for strand in self.masked or ():
+            scores = self.scores(strand, act(self.d, Element(moves=tuple(moves)), state))
+            picked = scores.diagonal(axis1=2, axis2=3).argmax(axis=0)
+            moves += self.patterns[strand.space].flips(picked)
+        return tuple(moves)
+
+    def in_classes(self, masked: Masked, strand: Strand, state: State) -> tuple[Array, Array]:
+        """Assign the units of a strand that masks do not tell apart; return a permutation, and a pattern for each."""
+        import numpy as np
+
+        scores = self.scores(strand, state)
+        picked = scores.diagonal(axis1=2, axis2=3).argmax(axis=0)
+        member = np.arange(masked.group.size)
+        if strand.copies > 1 or len(strand.spaces) > 1:
+            return member, picked
+        start = masked.starts[masked.own.index(strand.space)]
+        for points in masked.group.classes:
+            own = points - start
+            if len(own) > 1 and own[0] >= 0 and own[-1] < strand.size:
+                order = own[assigned(scores[:, 0][:, own][:, :, own].max(axis=0)).order]
+                member[points] = start + order
+                picked[0, own] = scores[:, 0, own, order].argmax(axis=0)
+        return member, picked
+
+    def scores(self, strand: Strand, state: State) -> Array:
+        """Return by pattern of signs and copy what each pair of units has in common, [patterns, copies, size, size]."""
+        import numpy as np
+
+        products = [(atom, a @ b.swapaxes(1, 2)) for atom, a, b in self.sides(strand, state)]
+        return np.stack(
+            [sum(signs[atom] * c for atom, c in products) for signs in self.patterns[strand.space].signs]
+        )
 
     def gap(self, state: State) -> float:
         return sum(float(((self.target[key] - state[key]) ** 2).sum()) for key in map(key_of, self.names))
@@ -215,8 +274,7 @@ class _Matcher:
         import numpy as np
 
         patterns = self.patterns[strand.space]
-        products = [(atom, a @ b.swapaxes(1, 2)) for atom, a, b in self.sides(strand, state)]
-        scores = np.stack([sum(signs[atom] * c for atom, c in products) for signs in patterns.signs])
+        scores = self.scores(strand, state)
         orders = [assigned(own).order for own in scores.max(axis=0)]
         picked = [
             scores[:, copy].argmax(axis=0)[np.arange(strand.size), order] for copy, order in enumerate(orders)
@@ -308,46 +366,3 @@ def _each(d: Derivation, direction: Direction) -> Iterator[Amounts]:
     """Yield a direction at each combination of its indices."""
     for indices in product(*(range(d.spaces.sizes[space]) for space in direction.spaces)):
         yield unit(d, direction, indices)
-
-
-class _Patterns:
-    """The ways in which the signs of one unit of a wire may flip: `signs` at each place, by its first atom."""
-
-    def __init__(self, d: Derivation, strand: Strand) -> None:
-        self.d = d
-        self.strand = strand
-        self.basis = along(d, d.signs, strand) if d.groups[strand.space] == "monomial" else []
-        known: dict[tuple[float, ...], tuple[int, ...]] = {}
-        for uses in product((0, 1), repeat=len(self.basis)):
-            signs = tuple(self.sign(uses, (*outer, *atoms)) for atoms, outer in strand.places)
-            own = [
-                sign
-                for sign, (atoms, _) in zip(signs, strand.places, strict=True)
-                if d.related.carriers[atoms[0].tensor].kind == "weight"
-            ]
-            known.setdefault(tuple(own), uses)
-        self.uses = list(known.values())
-        self.signs = [
-            {atoms[0]: self.sign(uses, (*outer, *atoms)) for atoms, outer in strand.places}
-            for uses in self.uses
-        ]
-
-    def sign(self, uses: tuple[int, ...], atoms: tuple[Atom, ...]) -> float:
-        wanted = frozenset(atom for atom in atoms if self.d.spaces.sizes[atom] > 1)
-        flips = sum(
-            int(number)
-            for use, one in zip(uses, self.basis, strict=True)
-            for unknown, number in one.solution.items()
-            if use and frozenset(atoms_of(unknown)) == wanted
-        )
-        return -1.0 if flips % 2 else 1.0
-
-    def flips(self, picked: Array) -> Iterator[AnyMove]:
-        """Yield the flips of the patterns picked for the units, [copies, size]."""
-        import torch
-
-        shape = [self.d.spaces.sizes[space] for space in wide(self.d, self.strand)]
-        for number, one in enumerate(self.basis):
-            used = torch.tensor([self.uses[p][number] for p in picked.flatten().tolist()])
-            if bool(used.any()):
-                yield Multiply(given=one.amounts(self.d, used.double().reshape(shape)), sign=True)

@@ -70,8 +70,6 @@ class _Balancer:
             if self.d.related.carriers[name].kind == "weight" and key_of(name) not in shifted
         ]
         self.balance()
-        if self.d.neurons is not None and self.d.neurons.generators:
-            self.notes.append("permutations of single neurons that masks leave are not among what is moved")
         if shifted:
             self.move(nearest_shift(self.d, self.state, None))
 

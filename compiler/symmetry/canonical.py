@@ -21,6 +21,7 @@ from nnspec.compiler.symmetry.elements import (
     act,
     centred_basis,
     directions,
+    left_out,
 )
 from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform, centring
 from nnspec.compiler.symmetry.parity import carried, chosen, masks_of
@@ -51,10 +52,11 @@ def canonical(group: SymmetryGroup, state: State) -> Canonical:
     """Return the canonical member of the orbit of some weights, in double precision."""
     sorter = _Sorter(group.derivation, exact(state))
     sorter.run()
+    notes = (*left_out(group), *sorter.notes)
     return Canonical(
         state=sorter.state,
         element=Element(moves=tuple(sorter.moves)),
-        notes=tuple(dict.fromkeys(sorter.notes)),
+        notes=tuple(dict.fromkeys(notes)),
         hash=hash_of(sorter.state),
     )
 
@@ -102,9 +104,8 @@ class _Sorter:
         for strand in self.d.of_group(*MATRICES):
             if strand.size > 1:
                 self.move(Transform(space=strand.space, matrix=self.axes(strand)))
-        for strand, orders in self.orders():
-            for copy, order in enumerate(orders):
-                self.move(Permute(space=strand.space, order=order, copy=copy))
+        for move in self.orders():
+            self.move(move)
         self.choose_signs()
         self.move(centring(self.d, 1.0))
         self.state = {key: _positive_zero(tensor) for key, tensor in self.state.items()}
@@ -139,13 +140,15 @@ class _Sorter:
 
     # ------------------------------------------------------------------------------------------- orders
 
-    def orders(self) -> list[tuple[Strand, list[tuple[int, ...]]]]:
+    def orders(self) -> list[AnyMove]:
         """Return an order of the units of each copy of each wire, by numbers that permutations and signs leave alone.
 
-        Those inside of copies come first: their copies may be permuted afterwards.
+        Those inside of copies come first: their copies may be permuted afterwards. Of the permutations that masks
+        leave it is the one that makes the numbers largest.
         """
         import torch
 
+        masked = self.d.masked
         wires = [strand for strand in self.d.of_group("monomial") if strand.size > 1]
         state = self.in_axes()
         parts = [
@@ -156,25 +159,27 @@ class _Sorter:
         marks = {
             strand.space: torch.zeros(strand.copies, strand.size, dtype=torch.float64) for strand in wires
         }
+        if masked is not None:
+            marks |= masked.begun()
         while True:
             keys = self.refined(parts, marks)
-            tied = [(strand, tie) for strand in wires if (tie := _tie(keys[strand.space])) is not None]
-            if not tied:
+            tied = next(((s, tie) for s in wires if (tie := _tie(keys[s.space])) is not None), None)
+            if tied is None and masked is not None:
+                tied = masked.tie(masked.unit_keys(keys))
+            if tied is None:
                 break
-            strand, (copy, index) = tied[0]
+            strand, tie = tied
             self.notes.append(f"units of {self.shown(strand)} are alike, and not told apart")
-            marks[strand.space][copy, index] = 1.0 + float(marks[strand.space].max())
+            marks[strand.space] += tie * (1.0 + float(marks[strand.space].max()))
         wires.sort(key=lambda strand: -len(strand.outer))
-        return [
-            (
-                strand,
-                [
-                    tuple(int(n) for n in torch.argsort(own, descending=True, stable=True))
-                    for own in keys[strand.space]
-                ],
-            )
-            for strand in wires
-        ]
+        moves: list[AnyMove] = []
+        for strand in wires:
+            for copy, own in enumerate(torch.argsort(keys[strand.space], descending=True, stable=True)):
+                order = tuple(int(n) for n in own)
+                moves.append(Permute(space=strand.space, order=order, copy=copy))
+        if masked is not None:
+            moves.append(masked.move(masked.group.best(masked.unit_keys(keys))))
+        return moves
 
     def refined(
         self, parts: list[tuple[tuple[Atom, ...], Tensor]], marks: dict[Atom, Tensor]
@@ -334,13 +339,15 @@ def _frac(number: float) -> float:
     return number - int(number)
 
 
-def _tie(keys: Tensor) -> tuple[int, int] | None:
-    """Return the copy and the index of one of the units whose numbers are the same as another's."""
+def _tie(keys: Tensor) -> Tensor | None:
+    """Return a mark for one of the units whose numbers are the same as another's; None where all differ."""
     for copy, own in enumerate(keys):
         values, order = own.sort(descending=True)
         same = (values.diff().abs() <= _SAME * values.abs().max()).nonzero()
         if len(same):
-            return copy, int(order[int(same[0])])
+            mark = keys * 0
+            mark[copy, order[int(same[0])]] = 1.0
+            return mark
     return None
 
 

@@ -17,6 +17,7 @@ from nnspec.compiler.symmetry.flips import centred
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
 from nnspec.compiler.symmetry.forgetting import Forgotten, forgotten_directions
 from nnspec.compiler.symmetry.kinds import Kind
+from nnspec.compiler.symmetry.masked import Masked, masked_of
 from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orientation import Orientations
 from nnspec.compiler.symmetry.parallel import Parallel, parallel_strands
@@ -75,6 +76,11 @@ class Derivation:
     def neurons(self) -> NeuronGroup | None:
         """What masks leave of the permutations of the wires that they touch; None where no mask is known."""
         return neuron_group(self.graph)
+
+    @cached_property
+    def masked(self) -> Masked | None:
+        """The same, to draw from and to search; None where masks leave nothing."""
+        return masked_of(self)
 
     @cached_property
     def patterned(self) -> frozenset[Atom]:

@@ -1,7 +1,7 @@
 """Elements of the derived group: products of moves, to apply, to compose, to invert, and to draw at random.
 
 In: a derived group. An `Element` acts on state dicts of torch tensors, buffers included, and changes no output
-of the network. What depends on the weights at hand (kernel directions, hidden symmetries) is in no element.
+of the network. What depends on the weights at hand (kernel directions, hidden symmetries) is in no element; `left_out` says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Element(Node):
         return Element(moves=tuple(move.inverse() for move in reversed(self.moves)))
 
     def permutation(self, space: Atom, size: int) -> tuple[int, ...]:
-        """Return what the element does to the indices of a space: new index i is the old one at place i."""
+        """Return how the element permutes a space that no mask touches: new index i is the old one at place i."""
         order = tuple(range(size))
         for move in self.moves:
             if isinstance(move, Permute) and move.space == space:
@@ -128,6 +128,8 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             drawn = [random_matrix(d, d.by_space[wire.space], random, spread) for _ in range(wire.copies)]
             moves.append(Transform(space=wire.space, matrix=torch.stack(drawn)))
+    if d.masked is not None:
+        moves.append(d.masked.drawn(seed))
     for system, sign in ((d.signs, True), (d.scales, False)):
         for direction in directions(d, system):
             given = direction.amounts(d, _numbers(d, direction, random, sign, spread))
@@ -135,6 +137,19 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
     for direction in directions(d, d.shifts):
         moves.append(Shift(given=direction.amounts(d, _numbers(d, direction, random, False, spread))))
     return Element(moves=(*moves, *_forgotten(d, random, spread)))
+
+
+def left_out(group: SymmetryGroup) -> tuple[str, ...]:
+    """Say what of the group no element does: what depends on the weights, and what is not searched."""
+    found: list[str] = []
+    if group.families["kernel"]:
+        count = group.families["kernel"]
+        found.append(f"{count} kernel directions depend on the weights, and are left as they are")
+    if group.derivation.parallel:
+        found.append("units of parallel branches stay in their branch")
+    if group.derivation.masked is not None:
+        found += group.derivation.masked.notes
+    return tuple(found)
 
 
 def random_matrix(d: Derivation, strand: Strand, random: torch.Generator, spread: float) -> Tensor:

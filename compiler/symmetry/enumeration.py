@@ -19,26 +19,30 @@ from nnspec.dsl.errors.weights import TooLargeToEnumerate
 def elements(group: SymmetryGroup, state: State, limit: int) -> Iterator[Element]:
     """Yield every permutation with every sign flip; SpecError if there are more than `limit`.
 
-    The two components of GL and O wires are not among them.
+    The two components of GL and O wires, and units that change their branch, are not among them.
     """
     d = group.derivation
     wires = [strand for strand in d.of_group("monomial") if strand.size > 1]
     flips = _flips(group, state)
     digits = sum(_log10_factorial(strand.size) * strand.copies for strand in wires) + len(flips) * log10(2)
+    digits += 0.0 if d.masked is None else d.masked.group.log10_order
     if digits > log10(limit) + 1e-9:
         error = TooLargeToEnumerate(None, network=group.network, digits=f"{digits:.1f}", limit=f"{limit:,}")
         raise SpecError((error,))
     wires.sort(key=lambda strand: -len(strand.outer))
     places = [(strand, copy) for strand in wires for copy in range(strand.copies)]
     every = [list(permutations(range(strand.size))) for strand, _ in places]
-    for orders in product(*every):
+    kept: list[list[AnyMove]] = [[]]
+    if d.masked is not None:
+        kept = [[d.masked.move(member)] for member in d.masked.group.members()]
+    for orders, by_masks in product(product(*every), kept):
         moves: list[AnyMove] = [
             Permute(space=strand.space, order=order, copy=copy)
             for (strand, copy), order in zip(places, orders, strict=True)
         ]
         for used in product((False, True), repeat=len(flips)):
             signs = [flip for flip, use in zip(flips, used, strict=True) if use]
-            yield Element(moves=(*moves, *signs))
+            yield Element(moves=(*moves, *by_masks, *signs))
 
 
 def orbit_size(group: SymmetryGroup, state: State, limit: int) -> int:

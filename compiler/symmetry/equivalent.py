@@ -80,9 +80,16 @@ def equivalent(
     given: dict[str, Any] = {"distance": found.after, "output_change": change, "names": names}
     if change > _SEEN * tolerance:
         return Equivalence(answer="no", reason="their outputs differ on random inputs", **given)
+    parts = (
+        "a symmetry of these very weights",
+        "an element that the search missed, which finds local optima",
+    )
+    may = " or ".join(parts)
+    if found.notes:
+        may = f"what is not searched ({'; '.join(found.notes)}), {', or '.join(parts)}"
     why = (
-        "their outputs agree on random inputs, and no element of the group was found that takes the one to the other: "
-        "a symmetry of these very weights may do it, or the search was caught in a local optimum"
+        "their outputs agree on random inputs, and no element of the group was found that takes the one to the other; "
+        f"there may be one all the same: {may}"
     )
     return Equivalence(answer="undecided", reason=why, **given)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, state_key
 from nnspec.compiler.rewrites.hard import hard_state, is_soft
+from nnspec.compiler.symmetry.patterns import patterns
 from nnspec.compiler.tensors import tensors
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.weights import NotNumbers, OtherTensors
@@ -70,8 +71,19 @@ def checked(graph: Graph, state: Mapping[str, Tensor], where: str) -> dict[str, 
 
 
 def in_use(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state in which weights that take few values are those values, not what is stored for learning."""
-    return hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
+    """Return a state without what is stored for learning alone.
+
+    Weights that take few values are those values, and entries that a mask removes are zero.
+    """
+    import torch
+
+    found = hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
+    for name, pattern in patterns(graph, found).items():
+        own = found.get(key := state_key(name, ""))
+        if own is not None and not pattern.is_signed and not pattern.weight.maps:
+            kept: Any = torch.from_numpy(pattern.classes.copy())
+            found[key] = own * kept.to(own)
+    return found
 
 
 def _kind(tensor: Tensor) -> str:

@@ -29,6 +29,18 @@ NETS = {
     "rmsnorm": net("output y = x -> dense(5) -> rmsnorm(affine = false) -> dense(3)"),
     "squared": "constraint squared { w => w * abs(w) }\n"
     + net("output y = x -> dense(4) as b -> relu -> dense(3)\n  constrain b.weight: squared"),
+    "in a band": net(
+        "output y = x -> dense(6) -> tanh -> dense(6) as b -> tanh -> dense(3)\n"
+        "  constrain b.weight: mask((i, j) => abs(i - j) <= 1)"
+    ),
+    "in blocks": net(
+        "output y = x -> dense(6) -> leaky_relu -> dense(6) as b -> leaky_relu -> dense(5) -> tanh -> dense(3)\n"
+        "  constrain b.weight: mask((i, j) => i // 3 == j // 3)"
+    ),
+    "in a ring, twice": net(
+        "shared w = dense(7)\n  h = x -> dense(7) -> sigmoid -> w -> sigmoid -> w -> sigmoid\n  output y = h -> dense(2)\n"
+        "  constrain w.weight: mask((i, j) => (i - j + 7) % 7 <= 1)"
+    ),
     "convolution": net(
         "output y = x -> conv2d(4, kernel = 3) -> relu -> maxpool(2) -> flatten -> dense(3)", "real[2, 8, 8]"
     ),

@@ -25,6 +25,10 @@ Build = Callable[..., Graph]
         "output y = x -> dense(3) -> gelu -> dense(3) -> gelu -> dense(3)",
         "shared w = dense(3)\n  h = x -> dense(3) -> tanh -> w -> tanh\n  output y = h -> dense(2)",
         "output y = (x -> dense(4) -> silu) * (x -> dense(4, bias = false)) -> dense(3)",
+        "output y = x -> dense(4) -> gelu -> dense(4) as b -> tanh -> dense(3)\n"
+        "  constrain b.weight: mask((i, j) => abs(i - j) <= 1)",
+        "output y = x -> dense(6) -> gelu -> dense(6) as b -> gelu -> dense(3)\n"
+        "  constrain b.weight: mask((i, j) => i // 3 == j // 3)",
     ],
 )
 def test_generic_weights_have_an_orbit_as_large_as_the_group(build: Build, body: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,9 @@ RENAMED = """network other {
 """
 
 
-@pytest.mark.parametrize("name", ["tanh", "relu", "residual", "batchnorm", "convolution", "heads", "stream"])
+@pytest.mark.parametrize(
+    "name", ["tanh", "relu", "residual", "batchnorm", "convolution", "heads", "stream", "in blocks"]
+)
 def test_members_of_an_orbit_are_equivalent_and_others_are_not(build: Build, name: str) -> None:
     graph = build(NETS[name])
     group = symmetry_group(graph)
@@ -107,6 +110,37 @@ def test_hidden_symmetries_leave_it_undecided(build: Build) -> None:
     other["dense_2.weight"][:, 2] += 1.0
     found = equivalent(graph, state, graph, other)
     assert found.answer == "undecided" and found.output_change == 0.0
+
+
+def test_what_a_mask_leaves_is_an_element_and_what_it_removes_does_not_count(build: Build) -> None:
+    """The reflection of a band turns both wires; entries outside of the band may be any numbers."""
+    graph = build(NETS["in a band"])
+    state = random_state(graph, symmetry_group(graph), 0)
+    turned = dict(state)
+    for key in ("dense.weight", "dense.bias", "b.bias"):
+        turned[key] = state[key].flip(0)
+    turned["b.weight"] = state["b.weight"].flip(0, 1)
+    turned["dense_2.weight"] = state["dense_2.weight"].flip(1)
+    assert equivalent(graph, state, graph, turned).answer == "yes"
+    places = torch.arange(6)
+    turned["b.weight"][(places[:, None] - places).abs() > 1] = 7.0
+    assert equivalent(graph, state, graph, turned).answer == "yes"
+    turned["dense.weight"] = turned["dense.weight"][[1, 0, 2, 3, 4, 5]]
+    assert equivalent(graph, state, graph, turned).answer == "no"
+
+
+def test_what_is_not_searched_is_named(build: Build) -> None:
+    """A wire of 6 that is read through 3 has kernel directions, which no element moves."""
+    graph = build(net("output y = x -> dense(5) -> tanh -> dense(6) -> dense(3)"))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0)
+    other = {key: tensor.clone() for key, tensor in state.items()}
+    linear_algebra: Any = torch.linalg
+    unread = linear_algebra.svd(state["dense_3.weight"])[2][-1]
+    other["dense_2.weight"] += unread[:, None] * torch.arange(1.0, 6.0, dtype=torch.float64)
+    found = equivalent(graph, state, graph, other)
+    assert found.answer == "undecided"
+    assert "kernel directions" in found.reason or "wider" in found.reason
 
 
 def test_weights_of_another_spec_and_no_numbers_are_refused(build: Build) -> None:
