@@ -5,7 +5,9 @@ Knows nothing of expressions; `evaluate` fills it, statement by statement.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias
 
 from nnspec.compiler.ir import (
     Apply,
@@ -17,6 +19,7 @@ from nnspec.compiler.ir import (
     Child,
     Instance,
     Law,
+    Plain,
     Port,
     Primitive,
     Statement,
@@ -26,6 +29,17 @@ from nnspec.compiler.ir import (
 from nnspec.compiler.values import Value
 from nnspec.dsl.definitions import Module
 from nnspec.dsl.source import Span
+
+
+class Draft(Protocol):
+    """A statement with a body of its own, to be written once all names are settled."""
+
+    def finish(self) -> Statement:
+        """Return the statement."""
+        ...
+
+
+Line: TypeAlias = "tuple[Plain | Draft, tuple[Value, ...], tuple[Value, ...]]"
 
 
 class BlockBuilder:
@@ -47,12 +61,15 @@ class BlockBuilder:
         self.inputs: list[tuple[str, Value, Type | None, Span | None]] = []
         self.outputs: list[tuple[str, Value, Type | None, Span | None]] = []
         self.children: list[Child] = []
-        self.body: list[tuple[Statement, tuple[Value, ...], tuple[Value, ...]]] = []
+        self.body: list[Line] = []
         self.ascriptions: list[tuple[Value, Type, Span | None]] = []
         self.laws: list[Law] = []
         self.buffers: set[str] = set()
         self.updates: list[tuple[str, Value, Span | None]] = []
         self.penalties: list[tuple[str, Value, Span | None]] = []
+        self.system: Any = (
+            None  # the states and connections, a `systems.System`, from the first `state` line on
+        )
         self.lent: dict[tuple[str, str], Value] = {}  # weights of children that stand as values
         self._taken = set(reserved)  # names that the spec gives to values
         self._counts: dict[str, int] = {}
@@ -80,6 +97,15 @@ class BlockBuilder:
         if value.owner is self and not value.named:
             value.name = name
             value.named = True
+
+    def rename(self, value: Value, base: str) -> None:
+        """Give a computed value a readable name, unless the spec has given it one."""
+        if (
+            value.owner is self
+            and not value.named
+            and value.name not in [v.name for _, v, _, _ in self.inputs]
+        ):
+            value.name = self.value(base).name
 
     def instance_span(self, name: str) -> tuple[bool, Span | None]:
         """Return whether an instance of this name stands in the body already, and where it was made."""
@@ -131,12 +157,19 @@ class BlockBuilder:
         self.body.append((Call(child=child, inputs=(), outputs=(), span=span), inputs, outputs))
         return outputs
 
+    @contextmanager
+    def nested(self) -> Generator[list[Line]]:
+        """Collect statements into a body inside the body; what it made once is not seen outside, nor the reverse."""
+        outside, lent = self.body, self.lent
+        self.body, self.lent = [], {}
+        try:
+            yield self.body
+        finally:
+            self.body, self.lent = outside, lent
+
     def finish(self, **extra: Any) -> Block:
         """Return the block, with every value under its settled name."""
-        body = tuple(
-            statement.replace(inputs=tuple(v.name for v in inputs), outputs=tuple(v.name for v in outputs))
-            for statement, inputs, outputs in self.body
-        )
+        body = finished(self.body)
         named = {v.name: None for _, v, _, _ in self.inputs}
         named.update({v.name: None for _, _, outs in self.body for v in outs if v.named})
         return Block(
@@ -154,6 +187,16 @@ class BlockBuilder:
             penalties=tuple(Charge(name=name, value=v.name, span=span) for name, v, span in self.penalties),
             **extra,
         )
+
+
+def finished(body: list[Line]) -> tuple[Statement, ...]:
+    """Return statements with the settled names of their values."""
+    return tuple(
+        statement.replace(inputs=tuple(v.name for v in inputs), outputs=tuple(v.name for v in outputs))
+        if isinstance(statement, Apply | Call)
+        else statement.finish()
+        for statement, inputs, outputs in body
+    )
 
 
 def _port(name: str, value: Value, declared: Type | None, span: Span | None) -> Port:

@@ -10,6 +10,7 @@ from nnspec.dsl.catalog import Catalog
 @lru_cache(maxsize=1)
 def catalog() -> Catalog:
     """Return the catalog of operations, constraints, rules, passes and the words of experiments."""
+    from nnspec.compiler import solvers
     from nnspec.compiler.constraints import registry as constraints
     from nnspec.compiler.distributions import registry as distributions
     from nnspec.compiler.fibres import probe
@@ -38,7 +39,7 @@ def catalog() -> Catalog:
             found.add(rule.entry())
     found.add(FOLLOW)
     words = (data, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
-    for module in (constraints, distributions, initializers, passes, probe, rules, *words, genni):
+    for module in (constraints, distributions, initializers, passes, probe, rules, solvers, *words, genni):
         for entry in module.entries():
             found.add(entry)
     return found

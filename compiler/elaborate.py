@@ -45,6 +45,7 @@ from nnspec.dsl.errors.training import TrainedCycle, WrongPart
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     ActivationDefinition,
+    Connect,
     Constrain,
     Expression,
     Initialize,
@@ -194,6 +195,7 @@ class Elaborator:
         before, self.failed = self.failed, False
         self.evaluator(builder).statements(item.body)
         self.check_shared(builder)
+        self.check_system(builder)
         shown = tuple((k, v) for k, v in arguments.items() if not isinstance(v, Layer))
         block = builder.finish(doc=item.doc, arguments=shown, span=definition.span)
         if not self.failed:
@@ -218,6 +220,15 @@ class Elaborator:
         for child in builder.children:
             if child.shared and child.name not in called and not self.failed:
                 self.report(NeverUsed(child.span, name=child.name))
+
+    def check_system(self, builder: BlockBuilder) -> None:
+        """States of a body are settled by a line of it."""
+        try:
+            if builder.system is not None:
+                builder.system.check()
+        except Refused as refused:
+            if refused.error is not None:
+                self.report(refused.error)
 
     def derived(
         self, definition: Definition, item: NetworkDefinition, base: Expression, arguments: dict[str, Any]
@@ -340,7 +351,7 @@ def _value_names(body: tuple[Statement, ...]) -> frozenset[str]:
     found: set[str] = set()
     for statement in body:
         found.update(getattr(statement, "names", ()))
-        name = getattr(statement, "name", None)
+        name = None if isinstance(statement, Connect) else getattr(statement, "name", None)
         if isinstance(name, str):
             found.add(name)
     return frozenset(found)

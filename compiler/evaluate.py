@@ -14,6 +14,7 @@ from nnspec.compiler.evaluate_expression import ExpressionEvaluator
 from nnspec.compiler.evaluate_owned import owned, penalty, update
 from nnspec.compiler.following import follower, is_follow
 from nnspec.compiler.ir import Axis, Law, Type
+from nnspec.compiler.systems.system import System
 from nnspec.compiler.values import (
     UNKNOWN,
     Layer,
@@ -32,6 +33,7 @@ from nnspec.dsl.syntax import (
     Assignment,
     Binary,
     Boolean,
+    Connect,
     Expression,
     Input,
     Name,
@@ -41,10 +43,12 @@ from nnspec.dsl.syntax import (
     Penalty,
     Require,
     Shared,
+    State,
     Statement,
     Text,
     Unary,
     UpdateBuffer,
+    UseDynamics,
     WrittenType,
 )
 
@@ -68,6 +72,8 @@ class Evaluator(ExpressionEvaluator):
                 if refused.error is not None:
                     self.elaborator.report(refused.error)
                 self.elaborator.failed = True
+                if isinstance(statement, State | Connect | UseDynamics):
+                    self.system().broken = True
                 for name in _names(statement):
                     self.builder.scope[name] = UNKNOWN
 
@@ -84,6 +90,12 @@ class Evaluator(ExpressionEvaluator):
                 self.builder.scope[name] = self.shared(name, value)
             case Require():
                 self.require(statement)
+            case State(name=name):
+                self.builder.scope[name] = self.system().state(self, statement)
+            case Connect():
+                self.system().connect(self, statement)
+            case UseDynamics():
+                self.system().settle(self, statement)
             case Parameter(name=name):
                 self.builder.scope[name] = owned(self, statement)
             case UpdateBuffer():
@@ -92,6 +104,13 @@ class Evaluator(ExpressionEvaluator):
                 penalty(self, statement)
             case _:
                 pass  # constraints are laid on the finished block; claims are read by `fit`
+
+    def system(self) -> System:
+        """Return the system of the body, a new one if no line has spoken of it."""
+        found = self.builder.system
+        if found is None:
+            found = self.builder.system = System(self.builder)
+        return found
 
     def assign(self, statement: Assignment) -> None:
         value = self.expression(statement.value)

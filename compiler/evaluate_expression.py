@@ -13,6 +13,7 @@ from nnspec.compiler.block_builder import BlockBuilder
 from nnspec.compiler.evaluate_chain import ChainEvaluator
 from nnspec.compiler.evaluate_owned import kept_value, weight_value, word
 from nnspec.compiler.operators import apply_index, apply_operator, invert_tensor, negate_tensor
+from nnspec.compiler.systems.parts import State, unsettled
 from nnspec.compiler.trained_part import trained_part
 from nnspec.compiler.values import (
     UNKNOWN,
@@ -125,6 +126,8 @@ class ExpressionEvaluator:
             value = self.builder.scope[name]
             if value is UNKNOWN:
                 raise Refused
+            if isinstance(value, State):
+                raise Refused(unsettled(name, expression.span))
             return _called(value, name, expression.span)
         found = self.builder.module.names.get(name)
         if isinstance(found, Constant):

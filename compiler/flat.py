@@ -2,7 +2,9 @@
 
 In: a typed graph. Out: `Flat`, in which values are numbers, repeats are unrolled, blocks are entered, and a
 weight is the same object at every use: shared instances and ties meet here. Nothing is remembered per
-block, since instances that look alike may be tied or constrained apart. Imports neither torch nor numpy.
+block, since instances that look alike may be tied or constrained apart. The body of a loop stands once, between a use
+of `begin`, which gives the states, and one of `settled`, which takes them with what a step makes of them and gives what
+follows; what is pulled back is one use of `pullback`. Imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from nnspec.compiler.ir import (
     Child,
     Graph,
     Instance,
+    Loop,
     Primitive,
+    Pullback,
+    Statement,
     Type,
     Weight,
     gathered,
     instances,
+    walked,
     weight_path,
 )
 from nnspec.dsl.node import Node
@@ -101,6 +107,17 @@ def flatten(graph: Graph) -> Flat:
     return Flat(uses=tuple(walker.uses), values=tuple(walker.values), inputs=inputs, outputs=outputs)
 
 
+class _Place:
+    """A block on the walk: which instance it is, and the numbers of its values so far."""
+
+    def __init__(self, block: Block, prefix: str, known: dict[str, int]) -> None:
+        self.block = block
+        self.prefix = prefix
+        self.known = known
+        self.children = {child.name: child for child in block.children}
+        self.named = frozenset(block.named)
+
+
 class _Walker:
     def __init__(self) -> None:
         self.uses: list[Use] = []
@@ -113,21 +130,71 @@ class _Walker:
     def block(self, block: Block, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
         """Walk a block whose instance path is `prefix` (with its dot); return its outputs."""
         known = dict(zip((port.value for port in block.inputs), inputs, strict=True))
-        children = {child.name: child for child in block.children}
-        named = frozenset(block.named)
+        place = _Place(block, prefix, known)
         for statement in block.body:
-            given = tuple(known[value] for value in statement.inputs)
-            if isinstance(statement, Apply):
-                made = self.apply(statement, given, prefix)
-            elif not isinstance(statement, Call):
-                raise TypeError(f"{statement.name} is not flattened yet")
-            else:
-                made = self.call(statement, children, given, prefix)
-            known.update(zip(statement.outputs, made, strict=True))
-            for value, number in zip(statement.outputs, made, strict=True):
-                if value in named:
-                    self.values[number] = self.values[number].replace(name=f"{prefix}{value}")
+            self.statement(statement, place)
         return tuple(known[port.value] for port in block.outputs)
+
+    def statement(self, statement: Statement, place: _Place) -> None:
+        """Walk a statement of a block; what it makes is known from then on."""
+        if isinstance(statement, Loop):
+            made = self.loop(statement, place)
+        elif isinstance(statement, Pullback):
+            made = self.pullback(statement, place)
+        else:
+            given = tuple(place.known[value] for value in statement.inputs)
+            if isinstance(statement, Apply):
+                made = self.apply(statement, given, place.prefix)
+            else:
+                made = self.call(statement, place.children, given, place.prefix)
+        place.known.update(zip(statement.outputs, made, strict=True))
+        for value, number in zip(statement.outputs, made, strict=True):
+            if value in place.named:
+                self.values[number] = self.values[number].replace(name=f"{place.prefix}{value}")
+
+    def loop(self, loop: Loop, place: _Place) -> tuple[int, ...]:
+        path = f"{place.prefix}{loop.name}"
+        types = tuple(state.declared for state in loop.carried)
+        begin = Primitive(operation="begin", arguments=(("types", types),), outputs=types, span=loop.span)
+        before = self.use(path, begin, (), (), None, loop.span)
+        for state, number in zip(loop.carried, before, strict=True):
+            self.values[number] = self.values[number].replace(name=f"{place.prefix}{state.before}")
+            place.known[state.before] = number
+        for statement in loop.body:
+            self.statement(statement, place)
+        after = tuple(place.known[state.after] for state in loop.carried)
+        settled = Primitive(
+            operation="settled",
+            arguments=(("form", loop.form),),
+            inputs=(*types, *types),
+            outputs=types,
+            span=loop.span,
+        )
+        return self.use(path, settled, (*before, *after), (), None, loop.span)
+
+    def pullback(self, statement: Pullback, place: _Place) -> tuple[int, ...]:
+        """One use, which reads the weights of all that it goes back through."""
+        types = dict(place.block.types)
+        inputs = tuple(dict.fromkeys((*statement.at, statement.cotangent, *statement.inputs)))
+        primitive = Primitive(
+            operation="pullback",
+            arguments=(("block", place.block), ("statement", statement)),
+            inputs=tuple(types[value] for value in inputs),
+            outputs=tuple(types[value] for value in statement.outputs),
+            span=statement.span,
+        )
+        weights: list[tuple[str, Held]] = []
+        for own in walked(statement.through):
+            if isinstance(own, Call):
+                child = place.children[own.child]
+                for located in instances(Block(name="", inputs=(), outputs=(), children=(child,), body=())):
+                    path = f"{place.prefix}{located.path}"
+                    for w in located.primitive.weights:
+                        held = _held(w, path, place.children, place.prefix)
+                        weights.append((weight_path(located.path, w.name), held))
+        path = f"{place.prefix}{statement.name}"
+        given = tuple(place.known[value] for value in inputs)
+        return self.use(path, primitive, given, tuple(weights), None, statement.span)
 
     def apply(self, statement: Apply, inputs: tuple[int, ...], prefix: str) -> tuple[int, ...]:
         path = f"{prefix}{statement.name}"

@@ -13,7 +13,7 @@ The batch axis is not in any type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
@@ -197,6 +197,7 @@ class Constraint(Node):
     weight: str
     rule: Any  # a `constraints.constraint.Constraint`
     options: tuple[tuple[str, Any], ...] = ()
+    own: bool = False  # what the line that made the weight says of it: others are laid beside it
     span: Span | None = None
 
 
@@ -241,28 +242,25 @@ class Call(Node):
 
 
 class Pullback(Node):
-    """`output` is the vector-Jacobian product of `through`, statements from `at` to `end`, with `cotangent`, at `at`.
+    """`outputs` are the vector-Jacobian products of `through`, statements from `at` to `end`, with `cotangent`, at `at`.
 
-    Of one linear map it is the transpose: how a connection is used backwards with the same weight.
+    Of one linear map it is the transpose: how a connection is used backwards with the same weight. Of an energy it
+    is the slope in all states at once.
     """
 
     name: str
     through: tuple[Statement, ...]
-    at: str
+    at: tuple[str, ...]
     end: str
     cotangent: str
-    output: str
+    outputs: tuple[str, ...]
     span: Span | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
         made = {value for statement in self.through for value in statement.outputs}
-        read = (self.at, self.cotangent, *(value for own in self.through for value in own.inputs))
+        read = (*self.at, self.cotangent, *(value for own in self.through for value in own.inputs))
         return tuple(dict.fromkeys(value for value in read if value not in made))
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        return (self.output,)
 
 
 class Carried(Node):
@@ -278,7 +276,7 @@ class Carried(Node):
     result: str
     declared: Type
     driven: str | None = None  # a value of the body; None: `after`
-    start: Init | None = None  # None: zeros
+    start: Word | None = None  # a distribution, or `constant(value)`; None: zeros
     span: Span | None = None
 
 
@@ -286,13 +284,17 @@ class Connection(Node):
     """A child that is the connection from some values, laid end to end, to some states, laid end to end.
 
     `sources` are carried values' `before` or values from outside the loop, `targets` names of carried values. With
-    `both` the transposed weight leads back.
+    `both` the transposed weight leads back; from states to themselves the weight is its own transpose. `taken` is
+    the value of the body that enters it, what the dynamics sends along it, and `given` the value that comes out,
+    before it is cut up for the targets.
     """
 
     child: str
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     both: bool = False
+    taken: str = ""
+    given: str = ""
     span: Span | None = None
 
 
@@ -312,7 +314,9 @@ class Loop(Node):
     gradient: Word
     connections: tuple[Connection, ...] = ()
     clip: tuple[float, float] | None = None
-    energy: str | None = None  # the value of the body, a number a sample, whose negative slope a flow follows
+    energy: str | None = (
+        None  # a value of the pullback, a number a sample, whose negative slope a flow follows
+    )
     span: Span | None = None
 
     @property
@@ -488,6 +492,16 @@ def only_plain(statement: Statement) -> Plain:
 
 
 Some = TypeVar("Some")
+
+
+def walked(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Yield the statements of a body and of all bodies inside them: of loops, and of what is pulled back."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from walked(statement.body)
+        elif isinstance(statement, Pullback):
+            yield from walked(statement.through)
 
 
 def gathered(flow: str, results: Sequence[tuple[Some, ...]]) -> tuple[Some, ...]:

@@ -22,17 +22,20 @@ from nnspec.compiler.ir import (
     Graph,
     Instance,
     Law,
+    Loop,
     Port,
     Primitive,
+    Pullback,
     Reason,
+    Statement,
     Type,
     Weight,
     gathered,
-    only_plain,
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.traits.claims import wrong_claims
 from nnspec.compiler.typing_effects import effects_fit, has_penalties
+from nnspec.compiler.typing_loops import RepeatTyper
 from nnspec.compiler.typing_primitives import PrimitiveTyper
 from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
@@ -122,6 +125,7 @@ class _BlockTyper:
         self.types: dict[str, Type | None] = {}
         self.children: dict[str, Child] = {}
         self.failed = False
+        self.repeats = RepeatTyper(typer, self.types, self.statement, self.bindings)
 
     def run(self, inputs: tuple[Type, ...]) -> tuple[Block | None, Types]:
         if not self.bind_inputs(inputs):
@@ -130,9 +134,7 @@ class _BlockTyper:
         for value in [port.value for port in self.source.inputs]:
             self.check_ascription(ascribed.get(value))
         for statement in self.source.body:
-            plain = only_plain(statement)
-            outputs = self.apply(plain) if isinstance(plain, Apply) else self.call(plain)
-            self.define(statement.outputs, outputs)
+            self.statement(statement)
             for value in statement.outputs:
                 self.check_ascription(ascribed.get(value))
         self.check_outputs()
@@ -174,6 +176,18 @@ class _BlockTyper:
         )
 
     # ------------------------------------------------------------------------------------------------ body
+
+    def statement(self, statement: Statement) -> None:
+        """Type a statement, and those inside it."""
+        if isinstance(statement, Loop | Pullback):
+            outputs = (
+                self.repeats.loop(statement)
+                if isinstance(statement, Loop)
+                else self.repeats.pullback(statement)
+            )
+        else:
+            outputs = self.apply(statement) if isinstance(statement, Apply) else self.call(statement)
+        self.define(statement.outputs, outputs)
 
     def define(self, values: tuple[str, ...], types: Types) -> None:
         if types is None:
@@ -406,7 +420,7 @@ class _BlockTyper:
             return None, None
         types = tuple((name, t) for name, t in self.types.items() if t is not None)
         children = tuple(self.children[child.name] for child in self.source.children)
-        body = tuple(self.resolve_statement(statement) for statement in self.source.plain)
+        body = tuple(self.resolve_statement(statement) for statement in self.source.body)
         typed = self.source.replace(children=children, types=types, body=body)
         if typed.claims and id(self.source) not in self.typer.claimed:
             self.typer.claimed.add(id(self.source))
@@ -414,9 +428,13 @@ class _BlockTyper:
                 self.typer.bag.add(error)
         return typed, outputs
 
-    def resolve_statement(self, statement: Apply | Call) -> Apply | Call:
+    def resolve_statement(self, statement: Statement) -> Statement:
         if isinstance(statement, Call):
             return statement
+        if isinstance(statement, Loop):
+            return self.repeats.resolved(statement, self.resolve_statement)
+        if isinstance(statement, Pullback):
+            return statement.replace(through=tuple(self.resolve_statement(own) for own in statement.through))
         inputs, outputs = (
             tuple(t for t in (self.types[value] for value in values) if t is not None)
             for values in (statement.inputs, statement.outputs)

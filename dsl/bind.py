@@ -31,7 +31,6 @@ from nnspec.dsl.syntax import (
 
 _LATER: dict[type[Item], str] = {
     RuleDefinition: "learning rules written as equations",
-    DynamicsDefinition: "dynamics",
 }
 
 
@@ -107,6 +106,8 @@ def _declare_item(module: Module, item: Item, bag: Bag) -> None:
             _declare(module, item.name, Definition("activation", item, module), _head(item), bag)
         case ConstraintDefinition():
             _declare(module, item.name, Definition("constraint", item, module), _head(item), bag)
+        case DynamicsDefinition():
+            _declare(module, item.name, Definition("dynamics", item, module), _head(item), bag)
         case ExperimentDefinition():
             _declare(module, item.name, Definition("experiment", item, module), _head(item), bag)
         case _:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from nnspec.dsl.bind_activation import bind_activation, bind_learned, names_initializer
 from nnspec.dsl.bind_constraint import bind_clauses
+from nnspec.dsl.bind_dynamics import bind_dynamics
 from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
+from nnspec.dsl.bind_system import bind_connect, bind_state, bind_use
 from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Module, is_load
 from nnspec.dsl.diagnostics import Bag, Related
@@ -35,8 +37,10 @@ from nnspec.dsl.syntax import (
     Assignment,
     Binary,
     CallOf,
+    Connect,
     Constrain,
     ConstraintDefinition,
+    DynamicsDefinition,
     Expect,
     ExperimentDefinition,
     Expression,
@@ -54,9 +58,11 @@ from nnspec.dsl.syntax import (
     Penalty,
     Require,
     Shared,
+    State,
     Statement,
     Unary,
     UpdateBuffer,
+    UseDynamics,
     WrittenType,
 )
 
@@ -84,6 +90,9 @@ class BodyBinder(ExpressionBinder):
                 self.activation(item)
             case ConstraintDefinition() as item:
                 self.constraint(item)
+            case DynamicsDefinition() as item:
+                self.parameters(item.parameters)
+                bind_dynamics(self, item)
             case ExperimentDefinition(body=body):
                 for statement in body:  # `fit` reads the others
                     if isinstance(statement, Constrain | Initialize) and not is_load(statement):
@@ -184,6 +193,12 @@ class BodyBinder(ExpressionBinder):
             case Penalty(name=name, value=value):
                 self.expression(value)
                 self.instance(name, statement.span)
+            case State():
+                bind_state(self, statement)
+            case Connect():
+                bind_connect(self, statement)
+            case UseDynamics(value=value):
+                bind_use(self, value)
             case Constrain(constraint=constraint):
                 self.constraint_use(constraint)
             case Initialize() if is_load(statement) and "load" not in self.module.names:
@@ -332,7 +347,7 @@ def _defined(statement: Statement) -> list[tuple[str, Span]]:
         return [(name, statement.span) for name in statement.names]
     if isinstance(statement, Over):
         return [item for inner in statement.body for item in _defined(inner)]
-    name = getattr(statement, "name", None)
+    name = None if isinstance(statement, Connect) else getattr(statement, "name", None)
     return [(name, statement.span)] if isinstance(name, str) else []
 
 

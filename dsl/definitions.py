@@ -17,6 +17,7 @@ from nnspec.dsl.syntax import (
     ActivationDefinition,
     CallOf,
     ConstraintDefinition,
+    DynamicsDefinition,
     ExperimentDefinition,
     Expression,
     File,
@@ -28,12 +29,17 @@ from nnspec.dsl.syntax import (
 )
 
 Body: TypeAlias = (
-    "LayerDefinition | NetworkDefinition | ActivationDefinition | ConstraintDefinition | ExperimentDefinition"
+    LayerDefinition
+    | NetworkDefinition
+    | ActivationDefinition
+    | ConstraintDefinition
+    | DynamicsDefinition
+    | ExperimentDefinition
 )
 
 
 class Definition:
-    """A layer, network, activation, constraint or experiment of a module. Compared by identity."""
+    """A layer, network, activation, constraint, dynamics or experiment of a module. Compared by identity."""
 
     def __init__(self, kind: str, item: Body, module: Module) -> None:
         self.kind = kind

@@ -5,18 +5,9 @@ They parse, and `bind` refuses each with the code of `NotBuiltYet`.
 
 from __future__ import annotations
 
-from nnspec.dsl.syntax import (
-    Connect,
-    Over,
-    State,
-    Statement,
-    UseDynamics,
-)
+from nnspec.dsl.syntax import Over, Statement
 
 LATER_STATEMENTS: dict[type[Statement], str] = {
-    State: "neuron states",
-    Connect: "projections between states",
-    UseDynamics: "dynamics",
     Over: "`over`, a loop along a dimension",
 }
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-_DEFINITION = re.compile(r"^(?:layer|network|activation|constraint) ([^\W\d]\w*)", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?:layer|network|activation|constraint|dynamics) ([^\W\d]\w*)", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)

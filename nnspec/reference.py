@@ -20,6 +20,8 @@ FAMILIES = {
     "group": "Groups",
     "initializer": "Initializers",
     "distribution": "Distributions",
+    "solver": "Solvers of dynamics",
+    "settled_gradient": "Gradients of settled states",
     "data": "Data sets",
     "loss": "Losses",
     "rule": "Learning rules",

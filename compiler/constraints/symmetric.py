@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnspec.compiler.constraints.constraint import Constraint, WeightSite
 from nnspec.compiler.ir import Code, WeightMap
+from nnspec.dsl.catalog import Argument
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Symmetric(Constraint):
 
     name = "symmetric"
     doc = "The weight equals its transpose."
+    arguments: ClassVar[tuple[Argument, ...]] = (
+        Argument(name="diagonal", kind="bool", doc="whether there is one; false: it is zero", default=True),
+    )
     kind = "structure"
     refuses: ClassVar[Mapping[str, str]] = _MIRRORED
     keeps = ("mirrored", "permutations", "signs", "scales")
@@ -45,19 +49,19 @@ class Symmetric(Constraint):
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the mirrored triangle."""
         _ = site.square
-        return WeightMap(
-            name=self.name, code=Code(file="structure", name=self.name), keeps=self.keeps, span=span
-        )
+        name = self.name if site.options.get("diagonal", True) else "hollow"
+        return WeightMap(name=self.name, code=Code(file="structure", name=name), keeps=self.keeps, span=span)
 
     def project(
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         """Return the nearest member."""
-        return (weight + weight.mT) / 2
+        found = (weight + weight.mT) / 2
+        return found if site["diagonal"] else found - found.diag().diag()
 
     def free(self, site: WeightSite) -> int:
-        """Return the number of entries on and above the diagonal."""
-        return site.square * (site.square + 1) // 2
+        """Return the number of entries above the diagonal and, if there is one, on it."""
+        return site.square * (site.square + (1 if site["diagonal"] else -1)) // 2
 
 
 class Skew(Symmetric):
@@ -65,6 +69,7 @@ class Skew(Symmetric):
 
     name = "skew"
     doc = "The weight equals minus its transpose; its diagonal is zero."
+    arguments = ()
     refuses: ClassVar[Mapping[str, str]] = {
         **_MIRRORED,
         "binary": "the diagonal of a skew matrix is zero, and a binary weight never is",

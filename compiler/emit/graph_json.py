@@ -10,7 +10,20 @@ import json
 from typing import Any, cast
 
 from nnspec.compiler.following import text_of
-from nnspec.compiler.ir import Block, Child, Code, Graph, Instance, Primitive, Type, Weight, WeightMap
+from nnspec.compiler.ir import (
+    Block,
+    Child,
+    Code,
+    Graph,
+    Instance,
+    Loop,
+    Primitive,
+    Pullback,
+    Type,
+    Weight,
+    WeightMap,
+    Word,
+)
 from nnspec.dsl.dimensions import Dim
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -80,6 +93,18 @@ class _Writer:
         }
 
     def statement(self, statement: Any) -> dict[str, Any]:
+        if isinstance(statement, Loop):
+            return self.loop(statement)
+        if isinstance(statement, Pullback):
+            return {
+                "pullback": statement.name,
+                "through": [self.statement(own) for own in statement.through],
+                "at": list(statement.at),
+                "end": statement.end,
+                "cotangent": statement.cotangent,
+                "outputs": list(statement.outputs),
+                "place": place(statement.span),
+            }
         used = (
             {"call": statement.child}
             if hasattr(statement, "child")
@@ -90,6 +115,43 @@ class _Writer:
             "inputs": list(statement.inputs),
             "outputs": list(statement.outputs),
             "place": place(statement.span),
+        }
+
+    def loop(self, loop: Loop) -> dict[str, Any]:
+        return {
+            "loop": loop.name,
+            "form": loop.form,
+            "carried": [
+                {
+                    "name": state.name,
+                    "before": state.before,
+                    "after": state.after,
+                    "result": state.result,
+                    "driven": state.driven,
+                    "type": type_data(state.declared),
+                    "start": state.start and _word(state.start),
+                    "place": place(state.span),
+                }
+                for state in loop.carried
+            ],
+            "body": [self.statement(own) for own in loop.body],
+            "connections": [
+                {
+                    "child": item.child,
+                    "sources": list(item.sources),
+                    "targets": list(item.targets),
+                    "both": item.both,
+                    "taken": item.taken,
+                    "given": item.given,
+                    "place": place(item.span),
+                }
+                for item in loop.connections
+            ],
+            "solver": _word(loop.solver),
+            "gradient": _word(loop.gradient),
+            "clip": loop.clip and list(loop.clip),
+            "energy": loop.energy,
+            "place": place(loop.span),
         }
 
     def primitive(self, primitive: Primitive) -> dict[str, Any]:
@@ -182,3 +244,7 @@ def plain(value: Any) -> Any:
         return str(value)
     name = getattr(value, "name", None)
     return name if isinstance(value, Node) and isinstance(name, str) else str(value)
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"name": word.name, "arguments": {name: plain(value) for name, value in word.arguments}}

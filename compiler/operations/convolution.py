@@ -38,6 +38,7 @@ class Convolution(Sliding):
     """A linear map of small windows; `count` directions."""
 
     owns = ("weight", "bias")
+    linear = True
 
     def __init__(self, count: int, doc: str, example: str) -> None:
         self.count = count

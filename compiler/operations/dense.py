@@ -21,6 +21,7 @@ class Dense(Operation):
     )
     owns = ("weight", "bias")
     products = ("weight",)
+    linear = True
     example = "hidden = x -> dense(128) -> relu"
 
     def shape(self, site: Site) -> tuple[Type, ...]:

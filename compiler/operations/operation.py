@@ -80,6 +80,7 @@ class Operation:
     tensor_names: ClassVar[tuple[str, ...]] = ()  # names under which inputs may be given: `like = x`
     owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
     products: ClassVar[tuple[str, ...]] = ()  # those that `call` only multiplies its input by, as F.linear
+    linear: ClassVar[bool] = False  # in its one input, its bias apart: what may connect states of neurons
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
     draws: ClassVar[bool] = False  # takes random numbers in training
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)

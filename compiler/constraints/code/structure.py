@@ -9,6 +9,11 @@ def symmetric(weight: Tensor) -> Tensor:
     return weight.triu() + weight.triu(1).mT
 
 
+def hollow(weight: Tensor) -> Tensor:
+    """The upper triangle without the diagonal, mirrored; zeros on the diagonal."""
+    return weight.triu(1) + weight.triu(1).mT
+
+
 def skew(weight: Tensor) -> Tensor:
     """The upper triangle without the diagonal, mirrored with the other sign."""
     return weight.triu(1) - weight.triu(1).mT

@@ -1,0 +1,90 @@
+"""Types statements that have a body of their own: loops, and what is pulled back.
+
+In: the types of the values of the block so far. Out: those of the values that a statement makes, or None after a
+diagnostic. A state has its declared type before a step and behind the loop, and its equation must give it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.declared import Bindings
+from nnspec.compiler.ir import Carried, Loop, Pullback, Reason, Statement, Type
+from nnspec.dsl.dimensions import substitute
+from nnspec.dsl.errors.systems import StateMisfit
+
+if TYPE_CHECKING:
+    from nnspec.compiler.typing import Typer, Types
+
+
+class RepeatTyper:
+    """Types the loops of one block."""
+
+    def __init__(
+        self,
+        typer: Typer,
+        types: dict[str, Type | None],
+        statement: Callable[[Statement], None],
+        bindings: Bindings,
+    ) -> None:
+        self.typer = typer
+        self.types = types
+        self.statement = statement
+        self.bindings = bindings
+
+    def loop(self, loop: Loop) -> Types:
+        """Return the types of the settled states."""
+        declared = tuple(self.declared(state) for state in loop.carried)
+        for state, kind in zip(loop.carried, declared, strict=True):
+            self.types[state.before] = kind
+        for statement in loop.body:
+            self.statement(statement)
+        fits = [self.fits(loop, state, kind) for state, kind in zip(loop.carried, declared, strict=True)]
+        return declared if all(fits) else None
+
+    def declared(self, state: Carried) -> Type:
+        reason = Reason(span=state.span, text=f"declared by `{state.name}`")
+        sizes = self.bindings.sizes
+        axes = tuple(a.replace(size=substitute(a.size, sizes), reason=reason) for a in state.declared.axes)
+        return state.declared.replace(axes=axes)
+
+    def fits(self, loop: Loop, state: Carried, wanted: Type) -> bool:
+        """Report an equation that gives something else than the state's next value or rate."""
+        found = self.types[state.after]
+        if found is None:
+            return False
+        if (found.shape, found.dtype) == (wanted.shape, wanted.dtype):
+            return True
+        what = "next value" if loop.form == "map" else "rate"
+        error = StateMisfit(
+            loop.span,
+            self.typer.related(wanted),
+            what=what,
+            name=state.name,
+            expected=str(wanted),
+            found=str(found),
+        )
+        self.typer.bag.add(error)
+        return False
+
+    def pullback(self, statement: Pullback) -> Types:
+        """A cotangent of the end comes back as one of each value that it started from."""
+        for own in statement.through:
+            self.statement(own)
+        found = [self.types[value] for value in (*statement.at, statement.end, statement.cotangent)]
+        known = tuple(kind for kind in found if kind is not None)
+        return known[: len(statement.at)] if len(known) == len(found) else None
+
+    def resolved(self, loop: Loop, statement: Callable[[Statement], Statement]) -> Loop:
+        """Return the loop with what is known of its statements."""
+        sizes = self.bindings.sizes
+        carried = tuple(
+            state.replace(
+                declared=state.declared.replace(
+                    axes=tuple(a.replace(size=substitute(a.size, sizes)) for a in state.declared.axes)
+                )
+            )
+            for state in loop.carried
+        )
+        return loop.replace(body=tuple(statement(own) for own in loop.body), carried=carried)
