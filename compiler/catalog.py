@@ -32,13 +32,14 @@ def catalog() -> Catalog:
         stops,
         ways,
     )
+    from nnspec.compiler.runtime.data import corruption
 
     found = Catalog()
     for rule in operations.operations().values():
         if rule.written:
             found.add(rule.entry())
     found.add(FOLLOW)
-    words = (data, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
+    words = (data, corruption, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
     for module in (constraints, distributions, initializers, passes, probe, rules, solvers, *words, genni):
         for entry in module.entries():
             found.add(entry)

@@ -67,6 +67,7 @@ _ARTICLES = {
 }
 _NOUNS = {
     "data": "data set",
+    "corruption": "way to make labels wrong",
     "rule": "learning rule",
     "stop": "rule for stopping",
     "select": "choice among restarts",

@@ -23,6 +23,7 @@ FAMILIES = {
     "solver": "Solvers of dynamics",
     "settled_gradient": "Gradients of settled states",
     "data": "Data sets",
+    "corruption": "Corrupted labels",
     "loss": "Losses",
     "rule": "Learning rules",
     "optimizer": "Optimizers",

@@ -40,17 +40,27 @@ class Backprop(Rule):
         return options.get("clip") is None  # the norm is that of one network
 
     def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
-        run.optimizer.zero_grad(set_to_none=True)
-        loss: Any = run.mean_loss(batch)  # torch types its `backward` only in part
-        if not loss.requires_grad:
-            raise RunError(NoGradient(run.span))
-        loss.backward(inputs=run.parameters if run.apart else None)
+        loss = gradient(run, batch)
         clip = run.options.get("clip")
         if clip is not None:
             from torch.nn.utils import clip_grad_norm_
 
             clip_grad_norm_(run.parameters, clip)
-        return loss.detach()
+        return loss
+
+
+def gradient(run: LearningGroup, batch: Batch) -> Tensor:
+    """Give the group's parameters the gradient of the batch's mean loss; return that loss, detached."""
+    run.optimizer.zero_grad(set_to_none=True)
+    return differentiate(run, run.mean_loss(batch))
+
+
+def differentiate(run: LearningGroup, loss: Any) -> Tensor:
+    """Add the gradient of a loss to that of the group's parameters; RunError where there is none."""
+    if not loss.requires_grad:
+        raise RunError(NoGradient(run.span))
+    loss.backward(inputs=run.parameters if run.apart else None)  # torch types it only in part
+    return loss.detach()
 
 
 RULES = (Backprop(),)

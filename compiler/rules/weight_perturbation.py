@@ -6,22 +6,18 @@ to terms in sigma^2. The weights perturbed are the stored ones, so a constraint 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from nnspec.compiler.rules.perturbed import put_back, same_draws, shift
 from nnspec.compiler.rules.rule import Rule
 from nnspec.dsl.catalog import Argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-
     from torch import Tensor
 
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.streams import Streams
-
-    Loss = Callable[[Batch], Tensor]
 
 
 class WeightPerturbation(Rule):
@@ -56,54 +52,23 @@ class WeightPerturbation(Rule):
         stored = [parameter.detach().clone() for parameter in run.parameters]
         total = [torch.zeros_like(parameter) for parameter in stored]
         losses: list[Tensor] = []
-        with _same_draws(run) as again:
-            centre = None if antithetic else again(batch)
+        with same_draws(run) as again:
+            centre = None if antithetic else again(lambda: run.mean_loss(batch))
             for _ in range(samples):
                 noise = run.spared([streams.normal("perturbation", parameter) for parameter in stored])
-                _shift(run.parameters, stored, noise, sigma)
-                above = again(batch)
+                shift(run.parameters, stored, noise, sigma)
+                above = again(lambda: run.mean_loss(batch))
                 if centre is None:
-                    _shift(run.parameters, stored, noise, -sigma)
-                    below = again(batch)
+                    shift(run.parameters, stored, noise, -sigma)
+                    below = again(lambda: run.mean_loss(batch))
                     slope, loss = (above - below) / (2 * sigma), (above + below) / 2
                 else:
                     slope, loss = (above - centre) / sigma, centre
                 losses.append(loss)
                 for sum_, v in zip(total, noise, strict=True):
                     sum_.add_(v * (slope / samples))
-            _shift(run.parameters, stored, stored, 0.0)
+            put_back(run.parameters, stored)
         return total, torch.stack(losses).mean()
-
-
-def _shift(parameters: Sequence[Tensor], stored: list[Tensor], noise: list[Tensor], by: float) -> None:
-    """Set parameters to `stored + by * noise`: from the kept values, so that rounding never adds up."""
-    import torch
-
-    for parameter, centre, v in zip(parameters, stored, noise, strict=True):
-        parameter.copy_(torch.add(centre, v, alpha=by))
-
-
-@contextmanager
-def _same_draws(run: LearningGroup) -> Generator[Loss]:
-    """Yield the loss as a function of the batch that draws the same numbers at every call.
-
-    Otherwise the difference of two dropout masks, over sigma, would drown the slope. Running statistics
-    move once a step, as they do in backprop.
-    """
-    before = run.draws()
-    buffers: list[Tensor] | None = None
-
-    def loss(batch: Batch) -> Tensor:
-        nonlocal buffers
-        run.draw_again(before)
-        found = run.mean_loss(batch)
-        if buffers is None:
-            buffers = [buffer.clone() for buffer in run.network.buffers()]
-        return found
-
-    yield loss
-    for buffer, kept in zip(run.network.buffers(), buffers or (), strict=False):
-        buffer.copy_(kept)
 
 
 RULES = (WeightPerturbation(),)

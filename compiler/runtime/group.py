@@ -1,16 +1,19 @@
 """Parameters that learn together: what the step of a rule is given.
 
 In: a learner, a complete group of the phase that it is in. A rule sees `network`, `parameters`, `optimizer`,
-`options`, `mean_loss`, `spared`, `draws` and `draw_again`.
+`options`, `mean_loss`, `sample_losses`, `penalized`, `functional`, `spared`, `draws` and `draw_again`; what it
+remembers from step to step is in `kept`, and what it has to tell goes to `note`.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnspec.compiler.experiment import Choice, Group, Objective
 from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.runtime import objectives, optimizers, schedules
+from nnspec.compiler.runtime.functional_form import FunctionalForm
 from nnspec.compiler.runtime.streams import global_states, set_global_states
 from nnspec.dsl.source import Span
 
@@ -73,6 +76,8 @@ class LearningGroup:
         self.rule = rule(choice.name)
         self.options = choice.options
         self.loss = objectives.mean(chosen(group.loss), learner.plan.sources)
+        self.each_loss = objectives.per_sample(chosen(group.loss), learner.plan.sources)
+        self.kept: dict[str, Tensor] = {}  # the rule's own memory, part of every checkpoint
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """Make one step of the rule and what follows it; return the loss."""
@@ -83,15 +88,32 @@ class LearningGroup:
 
     def mean_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch and the smooth penalties, of which the rule may take the gradient."""
-        loss = self.learner.layer_penalties.added(self._mean_loss(batch))
+        return self.penalized(self._forward(self.loss, batch))
+
+    def sample_losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each sample of a batch, (row,), without penalties."""
+        return self._forward(self.each_loss, batch)
+
+    def penalized(self, loss: Tensor) -> Tensor:
+        """Return the loss of the forward just made, and the smooth penalties."""
+        loss = self.learner.layer_penalties.added(loss)
         penalty = self.learner.penalties.smooth(self.learner.state, self.names)
         return loss if penalty is None else loss + penalty
 
-    def _mean_loss(self, batch: Batch) -> Tensor:
+    def _forward(self, loss: objectives.Judge, batch: Batch) -> Tensor:
         if self.learner.mixed:
             with self.learner.precision():
-                return self.loss(self.network(*batch.inputs), batch, self.learner.state)
-        return self.loss(self.network(*batch.inputs), batch, self.learner.state)
+                return loss(self.network(*batch.inputs), batch, self.learner.state)
+        return loss(self.network(*batch.inputs), batch, self.learner.state)
+
+    @cached_property
+    def functional(self) -> FunctionalForm:
+        """The network and its loss as pure functions of the group's parameters."""
+        return FunctionalForm(self)
+
+    def note(self, name: str, value: Tensor) -> None:
+        """Tell one number of this step: the epoch's mean is in the history, under `rule`."""
+        self.learner.notes.add(f"{self.group.name}.{name}" if self.group.name else name, value)
 
     @property
     def span(self) -> Span | None:

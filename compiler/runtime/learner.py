@@ -16,6 +16,7 @@ from nnspec.compiler.runtime.evaluation import Scorer
 from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.layer_penalties import LayerPenalties
+from nnspec.compiler.runtime.notes import Notes
 from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan
@@ -48,6 +49,7 @@ class Learner(Phased):
         }
         self.penalties = Penalties(plan.graph)
         self.layer_penalties = LayerPenalties(plan.graph, self.network)
+        self.notes = Notes()
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)
@@ -149,6 +151,7 @@ class Learner(Phased):
         for number, group in enumerate(self.groups):
             kept = optimizer_snapshot(group.optimizer.state_dict())
             tensors |= {f"optimizer.{number}.{name}": t for name, t in kept.tensors.items()}
+            tensors |= {f"rule.{number}.{name}": t.clone() for name, t in group.kept.items()}
             optimizers.append(kept.data)
         return Snapshot(tensors, {**self.where(), "optimizers": optimizers})
 
@@ -162,5 +165,6 @@ class Learner(Phased):
         for number, (group, data) in enumerate(zip(self.groups, snapshot.data["optimizers"], strict=True)):
             kept = Snapshot(snapshot.under(f"optimizer.{number}."), data)
             group.optimizer.load_state_dict(optimizer_state(group.optimizer.state_dict(), kept))
+            group.kept = {n: t.to(place) for n, t in snapshot.under(f"rule.{number}.").items()}
         self.streams.restore(snapshot.under("streams."))
         self.step, self.phase_step = snapshot.data["step"], snapshot.data["phase_step"]

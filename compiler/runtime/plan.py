@@ -44,6 +44,7 @@ class Batch(NamedTuple):
     inputs: tuple[Tensor, ...]
     target: Tensor
     fields: tuple[Tensor, ...] = ()  # those that losses and metrics read by name
+    true: Tensor | None = None  # targets before some were corrupted, if some were
 
     @property
     def rows(self) -> int:
@@ -60,7 +61,8 @@ class Batch(NamedTuple):
     def each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to each of its tensors."""
         fields = tuple(map(function, self.fields)) if self.fields else ()
-        return Batch(tuple(map(function, self.inputs)), function(self.target), fields)
+        true = None if self.true is None else function(self.true)
+        return Batch(tuple(map(function, self.inputs)), function(self.target), fields, true)
 
 
 class Start(NamedTuple):
@@ -226,6 +228,7 @@ def _on_device(part: Part, sources: Sources, device: torch.device) -> Batch:
         tuple(part.inputs[name] for name in names),
         part.targets,
         tuple((part.fields or {})[name] for name in sources.fields),
+        part.true,
     )
     return batch.each(lambda values: values.to(device))
 

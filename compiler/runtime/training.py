@@ -20,6 +20,7 @@ from nnspec.compiler.runtime.divergence import locate
 from nnspec.compiler.runtime.judging import judge
 from nnspec.compiler.runtime.layer_penalties import penalty_row
 from nnspec.compiler.runtime.learner import Learner
+from nnspec.compiler.runtime.notes import notes_row
 from nnspec.compiler.runtime.plan import Plan
 from nnspec.compiler.runtime.results import Scores, finite, flat_metrics
 from nnspec.compiler.runtime.stack import Stack, alone
@@ -176,7 +177,7 @@ class Training:
             if trial not in self.diverged:
                 row: dict[str, Any] = {"seed": trial.seed} | self._place(trial)
                 row |= {"epoch": self.epoch, "step": self.learner.step, "loss": losses[index]}
-                row |= penalty_row(self.learner)
+                row |= penalty_row(self.learner) | notes_row(self.learner)
                 row |= {part: finite(own[index]) for part, own in self.scores.items()}
                 rows.append(row | self.constraints.fields(constrained[index], row))
         return rows

@@ -154,3 +154,13 @@ class DataNotNumbers(Error):
     message = "`{array}` in `{path}` is {found}"
     label = "read here"
     explain = """Inputs and targets are arrays of real or whole numbers whose first axis counts rows."""
+
+
+class NoLabelsToCorrupt(Error):
+    code = "N0717"
+    title = "no labels to make wrong"
+    message = "`corrupt` makes labels wrong, and `{name}` holds numbers"
+    label = "the target is {found}"
+    help = "leave it out, or say `classes = true` if these numbers are labels"
+    explain = """`corrupt = symmetric(0.4)` gives a fraction of the training rows another label. A target of numbers has
+no other labels to choose from."""

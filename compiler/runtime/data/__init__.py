@@ -32,7 +32,16 @@ def part_sizes(choice: Choice) -> Sizes | None:
 
 def misfit(choice: Choice) -> tuple[str, str] | None:
     """Return the argument, and why, whose value does not go with the others; None if all do."""
-    return parts_misfit(choice.options) or find(choice.name).misfit(choice.options)
+    own = find(choice.name)
+    return parts_misfit(choice.options) or own.misfit(choice.options) or _no_labels(choice)
+
+
+def _no_labels(choice: Choice) -> tuple[str, str] | None:
+    fields = describe(choice) if choice.options.get("corrupt") is not None else None
+    target = next((field for field in fields or () if field.target), None)
+    if target is None or (target.classes is not None and not target.shape):
+        return None
+    return "corrupt", f"`corrupt` makes labels wrong, and `{target.name}` holds numbers"
 
 
 def load(choice: Choice, root: Path, *, dtype: str = "float32") -> Splits:

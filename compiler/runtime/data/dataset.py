@@ -37,6 +37,13 @@ def split_arguments(scale: str = "none") -> tuple[Argument, ...]:
         ),
         Argument(name="seed", kind="int", default=0, at_least=0, doc="of the split, and of generated data"),
         Argument(name="scale", kind="choice", choices=_SCALES, default=scale, doc=_SCALE_DOC),
+        Argument(
+            name="corrupt",
+            kind="corruption",
+            default=None,
+            nullable=True,
+            doc="labels of the training part that are made wrong: `symmetric(0.4)`",
+        ),
     )
 
 

@@ -44,6 +44,7 @@ class Part(Node):
     inputs: dict[str, Tensor]
     targets: Tensor
     target: str = "target"  # the name of the target's field
+    true: Tensor | None = None  # the targets before some were corrupted; None: none was
     fields: dict[str, Tensor] | None = (
         None  # all of them by their own names, once the inputs bear the network's
     )

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from nnspec.compiler.experiment import Choice
+from nnspec.compiler.runtime.data.corruption import corrupted
 from nnspec.compiler.runtime.data.field import Field, Part, Raw, Splits
 from nnspec.compiler.runtime.data.registry import find
 from nnspec.compiler.runtime.data.split import scaled, sizes, split
 from nnspec.dsl.diagnostics import RunError
-from nnspec.dsl.errors.data import DataNotFinite, DataOneClass, DataTooFewRows
+from nnspec.dsl.errors.data import DataNotFinite, DataOneClass, DataTooFewRows, NoLabelsToCorrupt
 from nnspec.dsl.source import Span
 
 
@@ -33,6 +34,7 @@ def load(choice: Choice, root: Path, dtype: str) -> Splits:
     chosen = split(rows, _balanced(raw), counts, options["seed"])
     columns = {field.name: _scaled(field, raw, chosen["train"], options) for field in raw.fields}
     parts = {name: _part(raw, columns, at, dtype) for name, at in chosen.items()}
+    parts["train"] = _corrupted(parts["train"], raw, choice)
     present = {name: part if part.rows else None for name, part in parts.items()}
     return Splits(
         fields=tuple(_after_scaling(field, options) for field in raw.fields),
@@ -94,6 +96,18 @@ def _part(raw: Raw, columns: dict[str, Any], rows: Any, dtype: str) -> Part:
     return Part(inputs=inputs, targets=tensors[target], target=target)
 
 
+def _corrupted(part: Part, raw: Raw, choice: Choice) -> Part:
+    """Return the training part with wrong labels, where they are asked for."""
+    corrupt: Choice | None = choice.options.get("corrupt")
+    if corrupt is None:
+        return part
+    field = next(field for field in raw.fields if field.target)
+    if field.classes is None or field.shape:
+        raise RunError(NoLabelsToCorrupt(corrupt.span, name=field.name, found=str(field)))
+    labels = corrupted(corrupt, part.targets.numpy(), field.classes)
+    return part.replace(targets=_tensor(labels, "", raw.fields, field.name), true=part.targets)
+
+
 def _tensor(values: Any, dtype: str, fields: tuple[Field, ...], name: str) -> Any:
     import torch
 
@@ -107,7 +121,11 @@ def _identity(choice: Choice, raw: Raw) -> str:
     """Hash the rows as read and the arguments: what a run's numbers depend on."""
     import hashlib
 
-    digest = hashlib.sha256(f"{choice.name} {sorted(choice.options.items())!r}".encode())
+    options = {name: value for name, value in choice.options.items() if name != "corrupt"}
+    digest = hashlib.sha256(f"{choice.name} {sorted(options.items())!r}".encode())
+    corrupt: Choice | None = choice.options.get("corrupt")
+    if corrupt is not None:
+        digest.update(f"{corrupt.name} {sorted(corrupt.options.items())!r}".encode())
     for field in raw.fields:
         values = raw.columns[field.name]
         digest.update(f"{field.name} {values.dtype.str} {values.shape}".encode())

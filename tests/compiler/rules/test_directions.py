@@ -26,7 +26,14 @@ experiment e {{ network = n
   precision = "float64"
   epochs = 1 }}
 """
-RULES = ("backprop", "backprop(clip = 0.01)", "weight_perturbation(samples = 3)")
+RULES = (
+    "backprop",
+    "backprop(clip = 0.01)",
+    "weight_perturbation(samples = 3)",
+    "random_subspace(dim = 5)",
+    "adversarial_perturbation",
+    "filtered_gradient(rate = 0.3, ramp = 0)",
+)
 
 
 def begun(rule: str) -> LearningGroup:
