@@ -39,27 +39,32 @@ def directed(group: LearningGroup) -> Tensor:
     return torch.cat([p.grad.flatten() for p in group.parameters if p.grad is not None])
 
 
-@pytest.mark.parametrize("distribution", ["normal", "uniform", "rademacher"])
 @pytest.mark.parametrize(
-    ("compartments", "sizes"), [("1", (32,)), ("3", (10, 11, 11)), ('"layer"', (18, 14))]
+    ("distribution", "compartments", "sizes"),
+    [
+        ("normal", "1", (32,)),
+        ("uniform", "1", (32,)),
+        ("rademacher", "3", (10, 11, 11)),
+        ("normal", '"layer"', (18, 14)),
+    ],
 )
 def test_the_mean_direction_is_the_gradient_scaled(
     begun: Begun, distribution: str, compartments: str, sizes: tuple[int, ...]
 ) -> None:
-    """E[P P'] = d_k / D_k in each compartment; of 4,000 draws the mean is known to 2%."""
+    """E[P P'] = d_k / D_k in each compartment; of 1,500 draws the mean is known to 6%."""
     options = f'dim = 6, distribution = "{distribution}", compartments = {compartments}'
     group = begun(TEXT.format(options=options))
     total = torch.zeros(32, dtype=torch.float64)
-    count = 4000
+    count = 1500
     for step in range(count):
         group.learner.step = step
         total += directed(group) / count
     gradient(group, group.learner.plan.train)
     wanted = subspace.flat_gradient(group)
     pieces = torch.cat([torch.full((size,), 6 / len(sizes) / size) for size in sizes]) * wanted
-    assert float((total - pieces).norm() / pieces.norm()) < 0.1
+    assert float((total - pieces).norm() / pieces.norm()) < 0.15
     scale = torch.dot(total, pieces) / pieces.dot(pieces)
-    assert float(scale) == pytest.approx(1.0, abs=0.03)
+    assert float(scale) == pytest.approx(1.0, abs=0.06)
 
 
 def test_a_basis_has_entries_of_variance_one_over_its_width() -> None:
