@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.symmetry.amounts import Amounts
-from nnspec.compiler.symmetry.balance import Scales, balance, nearest_shift, shifted_keys
+from nnspec.compiler.symmetry.balance import Scales, balance, common, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.blocks import blocks, places
 from nnspec.compiler.symmetry.canonical import canonical, exact
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
@@ -39,7 +39,7 @@ from nnspec.compiler.symmetry.matching import (
     rotation,
     two_sided_map,
 )
-from nnspec.compiler.symmetry.moves import Multiply, Permute, Transform
+from nnspec.compiler.symmetry.moves import Add, Multiply, Permute, Transform
 from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -93,6 +93,9 @@ def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, s
     if shifted_keys(d, ours):
         moved = act(d, element, theirs)
         shift = Element(moves=(nearest_shift(d, moved, ours),))
+        again = act(d, shift, moved)
+        gaps = ((item, common(item, ours) - common(item, again)) for item in d.forgotten)
+        shift = shift.then(Element(moves=tuple(Add(item=item, added=gap) for item, gap in gaps)))
         if distance(d, ours, act(d, shift, moved)) < distance(d, ours, moved):
             element = element.then(shift)
     moved = act(d, element, theirs)

@@ -16,6 +16,7 @@ from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.blocks import Coordinates, along, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
+from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.moves import Add, Multiply, Shift, Transform
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.strands import Strand
@@ -58,10 +59,7 @@ class _Balancer:
         self.state = act(self.d, Element(moves=(move,)), self.state)
 
     def run(self) -> None:
-        for item in self.d.forgotten:
-            own = self.state[key_of(item.weight)]
-            mean = own if item.axis is None else own.mean(dim=item.axis, keepdim=True)
-            self.move(Add(item=item, added=-mean))
+        self.forget()
         self.level_gains()
         shifted = shifted_keys(self.d, self.state)
         self.names = [
@@ -72,6 +70,11 @@ class _Balancer:
         self.balance()
         if shifted:
             self.move(nearest_shift(self.d, self.state, None))
+            self.forget()  # what shifts gave to the biases of keys and the like
+
+    def forget(self) -> None:
+        for item in self.d.forgotten:
+            self.move(Add(item=item, added=-common(item, self.state)))
 
     def level_gains(self) -> None:
         """Make every gain that folds into the maps behind it 1, so that what acts before it acts there alike."""
@@ -91,6 +94,7 @@ class _Balancer:
 
     def balance(self) -> None:
         scales = Scales(self.d, self.names)
+        held = {name for name in self.names if scales.holds(name)}
         wires = [strand for strand in self.d.of_group("linear", "complex") if self.regular(strand)]
         for _ in range(_ROUNDS):
             change = 0.0
@@ -99,7 +103,7 @@ class _Balancer:
                 change = max(change, float(numbers.abs().max()))
                 self.move(Multiply(given=scales.amounts(numbers), sign=False))
             for strand in wires:
-                matrix = self.even(strand)
+                matrix = self.even(strand, held)
                 change = max(change, float((matrix - _identity(matrix)).abs().max()))
                 self.move(Transform(space=strand.space, matrix=matrix))
             if change < _STILL or not wires:
@@ -135,14 +139,38 @@ class _Balancer:
                 return False
         return True
 
-    def even(self, strand: Strand) -> Tensor:
-        """Return the matrix after which both Grams are equal: P A P = B for P = M' M, M symmetric."""
+    def even(self, strand: Strand, held: set[str]) -> Tensor:
+        """Return the M of least tr(P A) + tr(P^-1 B) - k log det P, for P = M' M, M symmetric and both Grams A and B.
+
+        There P A P = k P + B. The last term is that of the logarithms that hold weights, of which M makes k more
+        than it takes; without it both Grams become equal.
+        """
         ours, theirs = self.grams(strand)
+        more = 0.0
+        for atom, rows in places(self.d, strand, self.state, held):
+            more += self.d.orientations.of(atom) * rows.shape[2]
         if self.d.groups[strand.space] == "complex":  # only what is alike in both parts is a complex number
-            ratio = _trace(theirs) / _trace(ours)
-            return ratio[:, None, None] ** 0.25 * _identity(ours)
+            a, b = _trace(ours), _trace(theirs)
+            ratio = (more + (more**2 + a * b) ** 0.5) / a
+            return ratio[:, None, None] ** 0.5 * _identity(ours)
         root, inverse = power(ours, 0.5), power(ours, -0.5)
-        return power(inverse @ power(root @ theirs @ root, 0.5) @ inverse, 0.5)
+        inside = power(root @ theirs @ root + (more / 2) ** 2 * _identity(ours), 0.5)
+        return power(inverse @ (inside + more / 2 * _identity(ours)) @ inverse, 0.5)
+
+
+def common(item: Forgotten, state: State) -> Tensor:
+    """Return the part of a weight that is forgotten, in the shape of what may be added."""
+    own = state[key_of(item.weight)]
+    if item.axis is not None:
+        return own.mean(dim=item.axis, keepdim=True)
+    return own if own.shape == item.shape else own.narrow(0, item.start, item.shape[0])
+
+
+def remembered(d: Derivation, state: State) -> State:
+    """Return a state without what is forgotten."""
+    for item in d.forgotten:
+        state = Add(item=item, added=-common(item, state)).apply(d, state)
+    return state
 
 
 def shifted_keys(d: Derivation, state: State) -> set[str]:
@@ -157,13 +185,14 @@ def shifted_keys(d: Derivation, state: State) -> set[str]:
 
 
 def nearest_shift(d: Derivation, state: State, target: State | None) -> Shift:
-    """Return the shift that brings what it moves nearest to another state's, or (None) to zero."""
+    """Return the shift that brings what it moves nearest to another state's, or (None) to zero, whatever is forgotten."""
     import torch
 
     shifts = Coordinates(d, list(directions(d, d.shifts)))
     keys = sorted(shifted_keys(d, state))
 
     def flat(given: State) -> Tensor:
+        given = remembered(d, given)
         return torch.cat([given[key].flatten() for key in keys])
 
     before = flat(state)
@@ -218,6 +247,10 @@ class Scales(Coordinates):
                 found[:, own] = 0
         return found.tocsr()
 
+    def holds(self, name: str) -> bool:
+        """Return whether the logarithms of a weight's entries hold it."""
+        return bool(self.count) and name in self.kept
+
     def _held(self) -> Any:
         """Return for each entry whether its tensor could shrink to nothing while no other grows.
 
@@ -232,9 +265,12 @@ class Scales(Coordinates):
         bounds = np.concatenate([np.zeros(len(stacked)), np.ones(len(stacked))])
         limits = np.concatenate([stacked, -stacked])
         found: list[Any] = []
-        for part, kind in zip(parts, kinds, strict=True):
+        self.kept: set[str] = set()
+        for name, part, kind in zip(self.names, parts, kinds, strict=True):
             solved = linprog(kind.sum(axis=0), A_ub=limits, b_ub=bounds, bounds=(None, None))
-            found.append(np.full(len(part), bool(solved.fun < -1e-9)))
+            if solved.fun < -1e-9:
+                self.kept.add(name)
+            found.append(np.full(len(part), name in self.kept))
         return np.concatenate(found)
 
     def least(self, state: State) -> Tensor:

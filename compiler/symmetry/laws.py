@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.symmetry.balance import common
 from nnspec.compiler.symmetry.blocks import Coordinates, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions
@@ -195,7 +196,7 @@ def _forgotten(d: Derivation) -> list[Laws]:
 
         def values(state: State, item: Any = item) -> Tensor:
             own = state[key_of(item.weight)].double()
-            total = own.flatten() if item.axis is None else own.sum(dim=item.axis).flatten()
+            total = (common(item, state) if item.axis is None else own.sum(dim=item.axis)).double().flatten()
             if item.bias is None:
                 return total
             return total - item.total * state[key_of(item.bias)].double().flatten()

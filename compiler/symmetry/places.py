@@ -6,6 +6,7 @@ In: a derivation and a state dict of torch tensors. torch is imported by the fun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 State = dict[str, "Tensor"]
 
 
+@lru_cache(maxsize=1 << 14)
 def key_of(weight: str) -> str:
     """Return the state-dict key of a weight's path."""
     return state_key(weight, "")

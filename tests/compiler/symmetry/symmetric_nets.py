@@ -59,6 +59,13 @@ NETS = {
         '  output y = attention(q, k, v) -> rearrange("h t d -> t (h d)") -> dense(4)',
         "real[5, 4]",
     ),
+    "gpt": "use library.transformers\n"
+    + net("output y = x -> embedding(5, 6) -> gpt2_block(2, ratio = 2) -> layernorm -> dense(6)", "int[4]"),
+    "llama": "use library.transformers\n"
+    + net(
+        "output y = x -> embedding(7, 8) -> llama_block(heads = 4, groups = 2, hidden = 5) -> rmsnorm -> dense(6)",
+        "int[4]",
+    ),
     "rotary heads": net(
         'q = x -> dense(8, bias = false) -> rearrange("t (h d) -> h t d", h = 2) -> rotary\n'
         '  k = x -> dense(8, bias = false) -> rearrange("t (h d) -> h t d", h = 2) -> rotary\n'
