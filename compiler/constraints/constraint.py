@@ -107,8 +107,8 @@ class Constraint:
     # Other constraints or kinds that cannot stand on the same weight, each with the reason.
     refuses: ClassVar[Mapping[str, str]] = {}
     # What may act on rows and on columns, each side by itself, and lead from the set to itself:
-    # "permutations", "signs" (one a row or column), "scales" (positive), "matrices" (invertible); "mirrored":
-    # if the same acts on both sides.
+    # "permutations", "signs" (one a row or column), "scales" (positive), "rotations" (orthogonal matrices),
+    # "matrices" (invertible); "mirrored": if the same acts on both sides. "multiples": the whole times a number.
     keeps: ClassVar[tuple[str, ...]] = ()
 
     def entry(self) -> Entry:

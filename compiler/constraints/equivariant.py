@@ -54,6 +54,7 @@ class Equivariant(Constraint):
     refuses: ClassVar[Mapping[str, str]] = {
         "topology": "a mask need not be the same on the whole of an orbit",
     }
+    keeps = ("multiples",)
     example = "constrain fc1.*: equivariant(cyclic(8))"
 
     def use(
@@ -79,6 +80,7 @@ class Equivariant(Constraint):
             ),
             replaces=True,
             start=Code(file="equivariant", name="orbit_values", options=(("generators", generators),)),
+            keeps=self.keeps,
             span=span,
         )
 

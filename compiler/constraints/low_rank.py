@@ -31,7 +31,7 @@ class LowRank(Constraint):
         "values": "rounding the entries raises the rank",
         "topology": "setting entries to zero raises the rank",
     }
-    keeps = ("permutations", "signs", "scales", "matrices")
+    keeps = ("permutations", "signs", "scales", "matrices", "multiples")
     example = "constrain fc1.weight: low_rank(8)"
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:

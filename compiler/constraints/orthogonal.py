@@ -45,7 +45,7 @@ class Orthogonal(Constraint):
         "values": "rounding the entries would leave rows and columns that are not at right angles",
         "topology": "setting entries to zero would leave rows and columns that are not at right angles",
     }
-    keeps = ("permutations", "signs")
+    keeps = ("permutations", "signs", "rotations")
     example = 'constrain hidden.weight: orthogonal(map = "exponential")'
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:

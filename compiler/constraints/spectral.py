@@ -34,7 +34,7 @@ class Spectral(Constraint):
         "values": "rounding the entries can make the largest singular value larger",
         "topology": "setting entries to zero can make the largest singular value larger",
     }
-    keeps = ("permutations", "signs")
+    keeps = ("permutations", "signs", "rotations")
     example = "constrain every dense.weight: spectral(bound = 1)"
 
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:

@@ -56,7 +56,7 @@ class PenalisedConstraint(Constraint):
 
     kind = "penalty"
     refuses: ClassVar[Mapping[str, str]] = SHRUNK
-    keeps = ("permutations", "signs", "scales", "matrices")
+    keeps = ("permutations", "signs", "scales", "matrices", "multiples")
 
     def value(self, site: WeightSite) -> Code:
         """Return the function that gives the cost of a weight, or raise Misfit."""

@@ -37,7 +37,7 @@ class Symmetric(Constraint):
     )
     kind = "structure"
     refuses: ClassVar[Mapping[str, str]] = _MIRRORED
-    keeps = ("mirrored", "permutations", "signs", "scales")
+    keeps = ("mirrored", "permutations", "signs", "scales", "matrices", "multiples")
     example = "constrain recurrent.weight: symmetric"
 
     def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:

@@ -30,6 +30,7 @@ class Toeplitz(Constraint):
         "normalized": "dividing each row by its own norm would make a diagonal's entries differ",
         "topology": "a pattern decides entry by entry, and could drop some entries of a diagonal",
     }
+    keeps = ("multiples",)
     example = "constrain filter.weight: toeplitz"
 
     def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:
@@ -47,6 +48,7 @@ class Toeplitz(Constraint):
             stored=(Tensor(name=site.stored("diagonals"), shape=(rows + columns - 1,)),),
             replaces=True,
             start=Code(file="structure", name="toeplitz_diagonals"),
+            keeps=self.keeps,
             span=span,
         )
 
@@ -82,6 +84,7 @@ class Circulant(Toeplitz):
             stored=(Tensor(name=site.stored("column"), shape=(site.square,)),),
             replaces=True,
             start=Code(file="structure", name="first_column"),
+            keeps=self.keeps,
             span=span,
         )
 

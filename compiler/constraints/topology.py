@@ -26,7 +26,7 @@ class Topology(Constraint):
     """Base of the constraints that keep some entries of a weight and hold the others at zero."""
 
     kind = "topology"
-    keeps = ("signs", "scales")
+    keeps = ("signs", "scales", "multiples")
 
     def begin(self, site: WeightSite) -> Code:
         """Return the call that makes the mask from the weight as initialised, or raise Misfit."""

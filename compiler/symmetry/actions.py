@@ -53,7 +53,12 @@ def _start(spaces: Spaces, modulus: int | None, passes: Callable[[Action], bool]
     for name in (*spaces.related.inputs, *spaces.related.outputs):
         system.still(name)
     for name, carrier in spaces.related.carriers.items():
-        if carrier.action is not None and not passes(carrier.action):
+        if carrier.action is None or passes(carrier.action):
+            continue
+        if carrier.action.multiples:
+            for axis in system.axes(name):
+                system.flat(axis)
+        else:
             system.still(name)
     return system
 
@@ -223,7 +228,8 @@ def follow(system: Unknowns, statistic: AxisOf, channel: AxisOf, power: Number) 
 
 def move(system: Unknowns, relation: Move) -> None:
     """State that the same action stands under other axes."""
-    system.constants({relation.output: 1, relation.input: -1})
+    if relation.output != relation.input:  # a weight that is its own mirror image may be multiplied
+        system.constants({relation.output: 1, relation.input: -1})
     same: dict[Atom, Atom] = {}
     for ins, outs in relation.groups:
         left = tuple((relation.input, axis) for axis in ins)

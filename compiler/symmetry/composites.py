@@ -9,7 +9,7 @@ wire), and a sink that forgets a common shift sees a map up to that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nnspec.compiler.relations import Normalize, Softmax
@@ -42,11 +42,16 @@ def unseen_directions(related: Related) -> Unseen:
     return Unseen(note=note, alone=frozenset(alone) - reader.taken)
 
 
-def kernel_vectors(related: Related, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield directions of weights that change no composite map; `values` are weights as arrays, by name."""
+def kernel_vectors(
+    related: Related, values: Mapping[str, Any], steps: Callable[[str], Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield directions of weights that change no composite map; `values` are weights as arrays, by name.
+
+    `steps` gives the directions in which a weight under a constraint may move from its value, a column each.
+    """
     reader = Maps(related)
     reader.read()
-    composites = _Composites(reader, values)
+    composites = _Composites(reader, values, steps)
     for region in reader.regions():
         if sum(reader.columns(weight) for weight in region.weights) <= LIMIT:
             yield from composites.unseen_in(region)
@@ -55,9 +60,10 @@ def kernel_vectors(related: Related, values: Mapping[str, Any]) -> Iterator[dict
 class _Composites:
     """The composite maps of all regions: what each tensor is of its sources, and what each sink is of it."""
 
-    def __init__(self, reader: Maps, values: Mapping[str, Any]) -> None:
+    def __init__(self, reader: Maps, values: Mapping[str, Any], steps: Callable[[str], Any]) -> None:
         self.reader = reader
         self.values = values
+        self.steps = steps
         self.norms: dict[str, Normalize] = {}
         self.totals: dict[tuple[str, int], float] = {}
         self.forgets: set[tuple[str, int]] = set()
@@ -86,16 +92,22 @@ class _Composites:
         if not names:
             return
         backward = self._backward(region)
-        jacobian = np.concatenate([_columns(name, region, self.forward, backward) for name in names], axis=1)
+        steps = {name: self.steps(name) for name in names if not self.reader.carriers[name].is_free}
+        parts: list[Any] = []
+        for name in names:
+            columns = _columns(name, region, self.forward, backward)
+            parts.append(columns @ steps[name] if name in steps else columns)
+        jacobian = np.concatenate(parts, axis=1)
         _, spectrum, right = np.linalg.svd(jacobian, full_matrices=True)
         rank = int((spectrum > TOLERANCE * spectrum[0]).sum()) if spectrum.size else 0
         for row in right[rank:]:
             found: dict[str, Any] = {}
             start = 0
-            for name in names:
-                size = self.values[name].size
-                found[name] = row[start : start + size].reshape(self.values[name].shape)
-                start += size
+            for name, part in zip(names, parts, strict=True):
+                own = row[start : start + part.shape[1]]
+                moved = steps[name] @ own if name in steps else own
+                found[name] = moved.reshape(self.values[name].shape)
+                start += part.shape[1]
             yield found
 
     def _forward(self) -> dict[str, dict[str, Any]]:

@@ -161,6 +161,7 @@ class Derivation:
         system = system.copy()
         for strand in self.of_group(*MATRICES):
             live = [place for place in strand.places if self.related.carriers[place[0][0].tensor].live]
-            for atoms, outer in live or strand.places[:1]:
-                system.close(atoms[0].tensor, (*atoms, *outer))
+            # A number is in the group if it acts alike at all places; by what they may differ is beside it.
+            atoms, outer = (live or strand.places)[0]
+            system.close(atoms[0].tensor, (*atoms, *outer))
         return system

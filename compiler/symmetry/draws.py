@@ -75,11 +75,11 @@ def random_state(graph: Graph, group: SymmetryGroup, seed: int, *, calm: bool = 
         drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
         fan_in = prod(value.shape[1:]) if calm else 1
         made[name] = drawn.abs() + 0.5 if name in variances else drawn / fan_in**0.5
-    made.update(_buffers_of_constraints(graph, random))
+    made.update(buffers_of_constraints(graph, random))
     return made
 
 
-def _buffers_of_constraints(graph: Graph, random: torch.Generator) -> dict[str, Tensor]:
+def buffers_of_constraints(graph: Graph, random: torch.Generator) -> dict[str, Tensor]:
     """Return the real buffers that constraints make of a weight, such as the base of an orthogonal one."""
     import torch
 

@@ -53,8 +53,10 @@ def kinds(spaces: Spaces) -> dict[Atom, Kind]:
     for carrier in spaces.related.carriers.values():
         if carrier.kind == "weight" and not carrier.is_free:
             names = " & ".join(carrier.action.names) if carrier.action else ""
+            matrices = carrier.action.matrices if carrier.action else "none"
+            kept = "monomial" if matrices == "none" else matrices
             for axis in range(len(carrier.shape)):
-                lower((carrier.name, axis), "monomial", None, f"the constraint {names}")
+                lower((carrier.name, axis), kept, None, f"the constraint {names}")
     for stated in spaces.related.stated:
         for axis, name, text in _lowered(spaces, stated):
             lower(axis, name, stated, text)

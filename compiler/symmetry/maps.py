@@ -25,6 +25,8 @@ class Action(Node):
     is_held: bool = False  # a straight-through map: the effective weight takes few values
     is_lifted: bool = False  # it acts on the effective weight; what is stored follows by the right inverse
     mirrored: bool = False  # what acts on rows acts on columns
+    matrices: str = "linear"  # which matrices act on rows and on columns: "linear", "orthogonal", "none"
+    multiples: bool = True  # the whole times any number
     is_masked: bool = False  # nothing but which entries there are keeps permutations out
     names: tuple[str, ...] = ()
 
@@ -44,7 +46,16 @@ class Action(Node):
 
 
 FREE = Action()
-STILL = Action(entrywise=False, parity="none", degree=None, is_free=False, is_held=True, names=("frozen",))
+STILL = Action(
+    entrywise=False,
+    parity="none",
+    degree=None,
+    is_free=False,
+    is_held=True,
+    matrices="none",
+    multiples=False,
+    names=("frozen",),
+)
 
 
 def action_of(weight: Weight) -> Action:
@@ -92,10 +103,20 @@ def _keeping(keeps: tuple[str, ...], given: Action) -> Action:
         mirrored=given.mirrored or "mirrored" in keeps,
         parity=given.parity if "signs" in keeps else "none",
         degree=given.degree if "scales" in keeps else None,
+        matrices=_smaller(given.matrices, keeps),
+        multiples=given.multiples and "multiples" in keeps,
     )
 
 
+def _smaller(given: str, keeps: tuple[str, ...]) -> str:
+    """Return which matrices are left of those that act so far."""
+    if "matrices" in keeps:
+        return given
+    return "orthogonal" if "rotations" in keeps and given != "none" else "none"
+
+
 def _block(block: Block, given: Action) -> Action:
+    given = given.replace(matrices="none", multiples=False)
     opaque = given.replace(entrywise=False, parity="none", degree=None)
     if given.is_lifted:
         return opaque

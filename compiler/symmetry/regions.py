@@ -33,6 +33,27 @@ class Region(Node):
     weights: tuple[str, ...]
 
 
+class Factors(Node):
+    """A weight that is a product of two stored ones, over the label `inner` that they share."""
+
+    rows: Term  # the factor that has the labels of the weight's first axis
+    columns: Term
+    labels: tuple[str, str]  # of the weight
+    inner: str
+
+    def steps(self, transposed: bool) -> tuple[tuple[str, bool], ...]:
+        """Return the factors in the order in which they act on a value, and whether each is stored [in, out]."""
+        row, column = self.labels
+        if transposed:
+            first, second, begin, end = self.rows, self.columns, row, column
+        else:
+            first, second, begin, end = self.columns, self.rows, column, row
+        return (
+            (first.tensor, first.labels == (begin, self.inner)),
+            (second.tensor, second.labels == (self.inner, end)),
+        )
+
+
 class Maps:
     """Reads relations as maps along one axis of each tensor, and notes what is not one."""
 
@@ -40,6 +61,8 @@ class Maps:
         self.related = related
         self.carriers = related.carriers
         self.views: dict[str, tuple[str, bool]] = {}
+        self.factors: dict[str, Factors] = {}  # of weights that are made of others
+        self.sizes: dict[str, int] = {}  # of values between two factors
         self.maps: list[Map] = []
         self.read_as_maps: set[int] = set()  # ids of relations
         self.axis: dict[str, int] = {}  # the axis along which maps act
@@ -51,15 +74,17 @@ class Maps:
 
     def size(self, tensor: str) -> int:
         """Return the size of a tensor along its axis."""
+        if tensor in self.sizes:
+            return self.sizes[tensor]
         shape = self.carriers[tensor].shape
         size = shape[self.axis.get(tensor, len(shape) - 1)] if shape else 1
         assert isinstance(size, int)
         return size
 
     def columns(self, weight: str) -> int:
-        """Return how many numbers of a weight may move."""
+        """Return how many numbers of a weight may move; of one under a constraint at most."""
         carrier = self.carriers[weight]
-        if not carrier.is_free:
+        if carrier.kind != "weight" or carrier.action is None or not carrier.action.moves:
             return 0
         sizes = [size for size in carrier.shape if isinstance(size, int)]
         return prod(sizes)
@@ -68,15 +93,17 @@ class Maps:
         made: set[str] = set()
         for stated in self.related.stated:
             relation = stated.relation
-            if self._is_view(relation):
+            if self._is_view(relation) or self._is_product(relation):
                 continue
             found = self._map(relation)
             if found is None:
                 self._cut(relation, made)
-            else:
-                self.maps.append(found)
-                self.read_as_maps.add(id(relation))
-                made.add(found.output)
+                continue
+            self.maps += self._unfolded(found)
+            self.read_as_maps.add(id(relation))
+            made.add(found.output)
+        for name in self.taken & self.factors.keys():
+            self.taken |= {self.factors[name].rows.tensor, self.factors[name].columns.tensor}
         self._repeats()
         for item in self.maps:
             for weight in (item.weight, item.bias):
@@ -105,9 +132,47 @@ class Maps:
         elif not carrier.is_free and carrier.action is not None and carrier.action.moves:
             self._say(f"the constraint on {weight} may hide directions")
 
+    def _is_product(self, relation: Relation) -> bool:
+        """Remember weights that are the product of two others over one label."""
+        if not isinstance(relation, Contract) or len(relation.terms) != 2 or relation.powers:
+            return False
+        out = relation.output
+        if relation.bias is not None or len(out.labels) != 2:
+            return False
+        if any(self.carriers[t.tensor].kind != "weight" or len(t.labels) != 2 for t in relation.terms):
+            return False
+        inner = {label for term in relation.terms for label in term.labels} - set(out.labels)
+        rows = [term for term in relation.terms if out.labels[0] in term.labels]
+        columns = [term for term in relation.terms if out.labels[1] in term.labels]
+        if len(inner) != 1 or len(rows) != 1 or len(columns) != 1 or rows == columns:
+            return False
+        (label,) = inner
+        first, last = out.labels
+        self.factors[out.tensor] = Factors(
+            rows=rows[0], columns=columns[0], labels=(first, last), inner=label
+        )
+        return True
+
+    def _unfolded(self, item: Map) -> tuple[Map, ...]:
+        """Return a map; of one whose weight is a product, the maps of its factors."""
+        factors = None if item.weight is None else self.factors.get(item.weight)
+        if factors is None:
+            return (item,)
+        (first, one), (second, other) = factors.steps(item.transposed)
+        between = f"{item.output} inside {item.weight}"
+        size = self.carriers[factors.rows.tensor].shape[factors.rows.labels.index(factors.inner)]
+        assert isinstance(size, int)
+        self.sizes[between] = size
+        return (
+            Map(output=between, inputs=item.inputs, weight=first, transposed=one),
+            item.replace(inputs=((between, 1.0),), weight=second, transposed=other),
+        )
+
     def _is_view(self, relation: Relation) -> bool:
         """Remember transposed weights."""
-        if not isinstance(relation, Move) or self.carriers[relation.input].kind != "weight":
+        if not isinstance(relation, Move):
+            return False
+        if self.carriers[relation.input].kind != "weight" and relation.input not in self.factors:
             return False
         if relation.output == relation.input:
             return True  # a weight that is its own mirror image
@@ -157,7 +222,7 @@ class Maps:
 
     def _linear(self, relation: Contract, given: Term, weight: Term) -> Map | None:
         name, turned = self.views.get(weight.tensor, (weight.tensor, False))
-        if self.carriers[name].kind != "weight":
+        if self.carriers[name].kind != "weight" and name not in self.factors:
             return None
         if len(weight.labels) == 1:
             return self._gain(relation, given, weight)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.composites import kernel_vectors
 from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.draws import buffers_of_constraints
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
+from nnspec.compiler.symmetry.members import member_steps
 from nnspec.compiler.symmetry.moves import Add, Shift
 from nnspec.compiler.symmetry.places import State, key_of, on_strand
 from nnspec.compiler.symmetry.relate import Carrier
@@ -52,6 +54,7 @@ class _Weights:
         self.derivation = derivation
         random = torch.Generator().manual_seed(0)
         self.state: State = {}
+        self.stored: dict[str, State] = {}  # of weights under constraints: what they are made of
         self.moving: list[str] = []
         for name, carrier in derivation.related.carriers.items():
             if carrier.kind in ("weight", "buffer"):
@@ -74,16 +77,19 @@ class _Weights:
         real = dict(self._begun)
         if key_of(carrier.name) in real:
             real[key_of(carrier.name)] = drawn
+        self.stored[carrier.name] = real
         return effective_weight(weight, path, real).double()
 
     @cached_property
     def _begun(self) -> State:
+        import torch
+
         from nnspec.compiler.emit.load import initial_state
 
         begun = initial_state(self.derivation.graph, 0)
-        return {
-            key: value.double() if value.dtype.is_floating_point else value for key, value in begun.items()
-        }
+        made = {key: own.double() if own.dtype.is_floating_point else own for key, own in begun.items()}
+        random = torch.Generator().manual_seed(1)
+        return made | buffers_of_constraints(self.derivation.graph, random)
 
     def add(self, found: list[Tensor]) -> int:
         """Add directions to the span; return how many were independent of it and of each other."""
@@ -194,8 +200,19 @@ class _Weights:
         import torch
 
         values = {name: self.state[key_of(name)].numpy() for name in self.derivation.weights}
-        for found in kernel_vectors(self.derivation.related, values):
+        for found in kernel_vectors(self.derivation.related, values, self._steps):
             yield self.vector({name: torch.as_tensor(array) for name, array in found.items()})
+
+    def _steps(self, name: str) -> Any:
+        """Return an orthonormal basis of how a weight under a constraint may move, a column each."""
+        import numpy
+
+        weight = self.derivation.related.carriers[name].weight
+        if (
+            weight is None or name not in self.stored
+        ):  # a projection alone: what stays in its set is not known
+            return numpy.zeros((self.state[key_of(name)].numel(), 0))
+        return member_steps(weight, name.rpartition(".")[0], self.stored[name])
 
 
 def _basis(group: str, size: int) -> Iterator[Tensor]:

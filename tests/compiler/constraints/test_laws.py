@@ -327,6 +327,9 @@ def _actions(case: Case, what: str) -> list:
     if what == "mirrored":
         return []
 
+    if what == "multiples":
+        return [lambda weight, number=number: number * weight for number in (-1.7, 0.3)]
+
     def act(left: Tensor, right: Tensor):
         return lambda weight: torch.einsum("ij,jk...,kl->il...", left, weight, right)
 
@@ -338,6 +341,8 @@ def _actions(case: Case, what: str) -> list:
             return torch.diag(case.normal(size).sign())
         if what == "scales":
             return torch.diag(case.normal(size).exp())
+        if what == "rotations":
+            return torch.linalg.qr(case.normal(size, size))[0]
         assert what == "matrices"
         return case.normal(size, size)
 

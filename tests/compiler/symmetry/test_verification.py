@@ -196,8 +196,11 @@ def test_a_surplus_at_every_seed_is_listed_in_full(build: Build) -> None:
 
 @pytest.mark.parametrize("act", ["relu", "leaky_relu(0.3)"])
 def test_a_surplus_behind_functions_with_slopes_has_causes(build: Build, act: str) -> None:
-    """Of a W with W = W^T between two homogeneous wires one common scale is left, which is not derived."""
-    text = f"output y = x -> dense(4) -> {act} -> dense(4) as b -> tanh -> dense(2)\n  constrain b.weight: symmetric"
+    """Rows of norm 1 between two homogeneous wires: columns are scaled up to the norms; of four one scale is derived."""
+    text = (
+        f"output y = x -> dense(4) -> {act} -> dense(4) as b -> {act} -> dense(2)\n"
+        "  constrain b.weight: normalized"
+    )
     found = verification.verify(build(net(text)), symmetry_group(build(net(text))))
-    assert found.surplus == 1
-    assert [(label.split(",")[0], sum(causes.values())) for label, causes in found.hidden] == [("random", 1)]
+    assert found.surplus == 3
+    assert [(label.split(",")[0], sum(causes.values())) for label, causes in found.hidden] == [("random", 3)]
