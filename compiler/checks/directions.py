@@ -95,9 +95,10 @@ class Comparison:
         self.learner = Learner(plan, Trial(seed))
         self.exact = Learner(with_graph(plan, exactly_differentiated(plan.graph)), Trial(seed))
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take other weights."""
+    def load(self, state: Mapping[str, Tensor], step: int = 0) -> None:
+        """Take other weights, those of a step of the training."""
         self.learner.network.load_state_dict(state)
+        self.learner.step = step
 
     def batches(self, count: int) -> list[Batch]:
         """Return the first batches in the order of training."""
@@ -115,17 +116,22 @@ class Comparison:
         self.exact.network.load_state_dict(self.learner.network.state_dict())
         for group, twin in zip(self.learner.groups, self.exact.groups, strict=True):
             before, kept = group.draws(), _buffers(group)
-            given = _mean([self._given(group, batch, kept) for _ in range(draws)])
+            given = _mean([self._given(group, batch, kept, ahead) for ahead in range(draws)])
             group.draw_again(before)
             exact = _gradient(twin, batch)
             found |= {n: (d, g) for n, d, g in zip(group.names, given, exact, strict=True)}
         return found
 
-    def _given(self, group: LearningGroup, batch: Batch, kept: dict[str, Tensor]) -> list[Tensor]:
+    def _given(self, group: LearningGroup, batch: Batch, kept: dict[str, Tensor], ahead: int) -> list[Tensor]:
+        """Return what the rule gives, some steps ahead of where the training stands: rules may draw by the step."""
         import torch
 
+        memory, step = dict(group.kept), self.learner.step
         group.optimizer.zero_grad(set_to_none=True)
+        self.learner.step = step + ahead
         group.rule.direction(group, batch, self.learner.streams)
+        self.learner.step = step
+        group.kept = memory
         grads = [parameter.grad for parameter in group.parameters]
         pairs = zip(grads, group.parameters, strict=True)
         found = [torch.zeros_like(p) if g is None else g.detach().clone() for g, p in pairs]
@@ -137,14 +143,13 @@ class Comparison:
 
 
 def compared(
-    plan: Plan, states: Sequence[tuple[int, Mapping[str, Tensor] | None]], batches: int, draws: int
+    plan: Plan, states: Sequence[tuple[int, Mapping[str, Tensor]]], batches: int, draws: int, step: int = 0
 ) -> Iterator[Measured]:
-    """Yield the differences for each seed and its weights (None: those it begins with), batch after batch."""
+    """Yield the differences for each seed and its weights, those of a step of training, batch after batch."""
     with kept_generators(plan.device):
         for seed, state in states:
             comparison = Comparison(plan, seed)
-            if state is not None:
-                comparison.load(state)
+            comparison.load(state, step)
             for batch in comparison.batches(batches):
                 yield measured(comparison.at(batch, draws))
 

@@ -7,7 +7,6 @@ parameter and of all together, for each value of what is varied, and along a tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import acos, degrees
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.checks import gradient_views
@@ -18,11 +17,7 @@ from nnspec.dsl.errors.checks import GivesNoDirection
 from nnspec.dsl.errors.weights import NeedsTraining
 
 if TYPE_CHECKING:
-    from nnspec.compiler.checks.directions import Difference
-    from nnspec.compiler.checks.sweep import Place
     from nnspec.compiler.runtime.plan import Plan
-
-_POINTS = 25  # along a training
 
 
 class GradientCheck(Pass):
@@ -85,6 +80,7 @@ class GradientCheck(Pass):
         return options.get("weights") == "trained"
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
+        from nnspec.compiler.checks.rows import course_of, row_of
         from nnspec.compiler.checks.sweep import places
 
         if subject.plan is None or subject.experiment is None:
@@ -93,13 +89,13 @@ class GradientCheck(Pass):
         _refuse_searches(plan)
         given: tuple[tuple[str, Any], ...] = options.get("over", ())
         varied: dict[str, tuple[Any, ...]] = {n: v if isinstance(v, tuple) else (v,) for n, v in given}
-        rows = [_row(place, subject, options) for place in places(plan, varied, self.name)]
+        rows = [row_of(place, subject, options) for place in places(plan, varied, self.name)]
         data: dict[str, Any] = _facts(plan, subject, options) | rows[0]
         if varied:
             data["sweep"] = rows
         if options.get("along", 0):
             place = next(places(plan, {name: values[:1] for name, values in varied.items()}, self.name))
-            data["course"] = _course(place.plan, subject, options)
+            data["course"] = course_of(place.plan, subject, options)
         return Result(
             data=data,
             summary=gradient_views.summary(data, varied),
@@ -134,63 +130,6 @@ def _rules(plan: Plan) -> tuple[str, ...]:
     from nnspec.compiler.runtime.group import chosen
 
     return tuple(chosen(group.rule).name for group in plan.phases[0].groups)
-
-
-def _row(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured at one point of the sweep."""
-    from nnspec.compiler.checks.asymmetry import asymmetry, with_asymmetry
-    from nnspec.compiler.checks.directions import averaged, compared
-    from nnspec.compiler.runtime.short_training import initial_weights
-
-    assert subject.experiment is not None
-    seeds = subject.experiment.seeds[: options.get("seeds")]
-    trained = options.get("weights") == "trained"
-    states: list[tuple[int, Any]] = []
-    for number, seed in enumerate(seeds):
-        state = subject.states[number] if trained else initial_weights(place.plan, seed)
-        if place.asymmetry is not None:
-            state = with_asymmetry(place.plan.graph, state, place.asymmetry)
-        states.append((seed, state))
-    found = list(compared(place.plan, states, options.get("batches", 1), options.get("draws", 1)))
-    indices = [asymmetry(place.plan.graph, state) for _, state in states]
-    row = dict(place.values) | _json(averaged([one.whole for one in found]))
-    row["worst_cosine"] = min((o.whole.cosine for o in found if o.whole.cosine is not None), default=None)
-    row["layers"] = [
-        {"path": path, **_json(averaged([one.layers[path] for one in found]))} for path in found[0].layers
-    ]
-    if None not in indices:
-        row["asymmetry_of_weights"] = sum(i for i in indices if i is not None) / len(indices)
-    return row
-
-
-def _course(plan: Plan, subject: Subject, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from nnspec.compiler.checks.directions import along
-
-    assert subject.experiment is not None
-    steps = options["along"]
-    every = max(1, steps // _POINTS)
-    seed = subject.experiment.seeds[0]
-    return [
-        {
-            "step": step,
-            "loss": loss,
-            **_json(found.whole),
-            "angle": _angle(found.whole.cosine),
-            "layers": [
-                {"path": path, **_json(own), "angle": _angle(own.cosine)}
-                for path, own in found.layers.items()
-            ],
-        }
-        for step, loss, found in along(plan, seed, steps, every)
-    ]
-
-
-def _json(found: Difference) -> dict[str, Any]:
-    return {"cosine": found.cosine, "relative_error": found.relative_error}
-
-
-def _angle(cosine: float | None) -> float | None:
-    return None if cosine is None else degrees(acos(cosine))
 
 
 def _facts(plan: Plan, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:

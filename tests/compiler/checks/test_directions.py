@@ -147,8 +147,11 @@ def test_looking_changes_no_training() -> None:
     assert looked == plain
 
 
-def test_the_mean_of_many_draws_is_closer_to_the_gradient() -> None:
-    plan = planned(rule="weight_perturbation(samples = 1, sigma = 0.0001)")
+@pytest.mark.parametrize(
+    "rule", ["weight_perturbation(samples = 1, sigma = 0.0001)", "random_subspace(dim = 1)"]
+)
+def test_the_mean_of_many_draws_is_closer_to_the_gradient(rule: str) -> None:
+    plan = planned(rule=rule)
     few, many = (checked(plan, draws=draws, seeds=1).data["cosine"] for draws in (1, 3000))
     assert few < many and many > 0.98
 
