@@ -14,6 +14,7 @@ from nnspec.compiler.derivation import resolve
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Objective, Source
 from nnspec.compiler.objective_fit import is_objective
+from nnspec.compiler.rule_choice import library_names, written_rule
 from nnspec.compiler.rules.registry import rule
 from nnspec.compiler.runtime import data, optimizers, stages
 from nnspec.compiler.tensors import selector_of
@@ -248,6 +249,9 @@ class Configuration:
 
     def word(self, expression: Expression, family: str, place: str) -> Choice:
         """Return the choice of a word of a family: `adam`, `adam(lr = 0.01)`."""
+        chosen = written_rule(self, expression) if family == "rule" else None
+        if chosen is not None:
+            return chosen
         function = expression.function if isinstance(expression, CallOf) else expression
         if not isinstance(function, Name):
             raise Refused(self.no_word(expression, family, place))
@@ -261,7 +265,8 @@ class Configuration:
 
     def choice(self, entry: Entry, written: tuple[WrittenArgument, ...], span: Span) -> Choice:
         """Return a word with its arguments, complete and validated."""
-        self.check_moved(entry, written)
+        if entry.family == "rule":
+            self.check_moved(entry.name, tuple(argument.name for argument in entry.arguments), written)
         written, others = self.others(entry, written)
         names = tuple(argument.name for argument in entry.arguments)
         given = tuple(Given(name=a.name, value=None, expression=a.value, span=a.span) for a in written)
@@ -303,14 +308,14 @@ class Configuration:
         pairs = tuple((str(argument.name), self.value(argument.value, any_)) for argument in more)
         return tuple(argument for argument in written if argument not in more), {entry.others: pairs}
 
-    def check_moved(self, entry: Entry, written: tuple[WrittenArgument, ...]) -> None:
+    def check_moved(self, rule: str, known: tuple[str, ...], written: tuple[WrittenArgument, ...]) -> None:
         """Fields of the experiment given to the rule get a diagnostic that says where they belong."""
         for argument in written:
             name = argument.name
-            if entry.family != "rule" or name not in _FIELDS_OF_RULES or entry.argument(name) is not None:
+            if name not in _FIELDS_OF_RULES or name in known:
                 continue
             line = f"{name} = {argument.value.span.text}"
-            raise Refused(MovedArgument(argument.span, name=name, callee=entry.name, line=line))
+            raise Refused(MovedArgument(argument.span, name=name, callee=rule, line=line))
 
     def no_word(self, expression: Expression, family: str, place: str) -> NotBuiltYet | WrongField:
         function = expression.function if isinstance(expression, CallOf) else None
@@ -326,7 +331,7 @@ class Configuration:
     def unknown_word(self, name: Name, family: str, place: str) -> UnknownWord | WrongFamily:
         others = self.catalog.anywhere(name.name)
         defined = self.module.names.get(name.name)
-        known = self.catalog.names(family)
+        known = (*self.catalog.names(family), *(library_names() if family == "rule" else ()))
         listed = ", ".join(f"`{word}`" for word in known)
         if others or isinstance(defined, Definition):
             found = _article(others[0].family) if others else _article(getattr(defined, "kind", ""))

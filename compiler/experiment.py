@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnspec.compiler.ir import Graph
-from nnspec.dsl.definitions import Definitions, Module
+from nnspec.dsl.definitions import Definition, Definitions, Module
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import Expression
@@ -24,6 +24,7 @@ class Choice(Node):
     family: str
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
+    definition: Definition | None = None  # of a rule that is written in the language
     span: Span | None = None
 
     @property

@@ -12,7 +12,7 @@ from nnspec.compiler.experiment import Choice
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.hard import is_soft
-from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime import optimizers
 from nnspec.compiler.runtime.plan import draws
 from nnspec.compiler.runtime.ways import title
@@ -43,7 +43,7 @@ def check_search(values: Mapping[str, Any], bag: Bag) -> None:
         optimizer: Choice | None = own_optimizer or values.get("optimizer")
         if chosen is None or optimizer is None or not optimizers.repeats(optimizer):
             continue
-        if not rule(chosen.name).repeats:
+        if not rule_of(chosen).repeats:
             related = () if chosen.span is None else (Related(span=chosen.span, label="the rule"),)
             bag.add(NeedsDirectionAgain(optimizer.span, related, optimizer=optimizer.name, rule=chosen.name))
 

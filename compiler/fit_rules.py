@@ -12,7 +12,7 @@ from nnspec.compiler.experiment import Group
 from nnspec.compiler.experiment_fields import FIELDS
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.tensors import learned_keys
 from nnspec.dsl.diagnostics import Bag
@@ -22,7 +22,7 @@ def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> None:
     """Report what the rules of an experiment lack; one that is used in several places says it once."""
     seen: set[tuple[Any, ...]] = set()
     for setting in settings(values, graph):
-        for error in rule(setting.choice.name).refusals(setting):
+        for error in rule_of(setting.choice).refusals(setting):
             place = (error.code, error.span, setting.choice.span)
             if place not in seen:
                 seen.add(place)

@@ -10,10 +10,10 @@ name.
 from __future__ import annotations
 
 from nnspec.compiler.flat import Flat, Held, Use, flatten
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, Primitive
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.relations import Contract, Elementwise, Relation, Sum
+from nnspec.compiler.relations import Contract, Elementwise, Move, Relation, Sum, Term
 from nnspec.dsl.node import Node
 
 
@@ -45,13 +45,13 @@ def synapses(graph: Graph) -> Wiring:
     found = tuple(
         _synapse(flat, readers, index, use)
         for index, use in enumerate(flat.uses)
-        if _linear_weight(use) is not None
+        if linear_weight(use.primitive) is not None
     )
     return Wiring(flat=flat, synapses=found)
 
 
 def _synapse(flat: Flat, readers: dict[int, list[int]], index: int, use: Use) -> Synapse:
-    contract = _linear_weight(use)
+    contract = linear_weight(use.primitive)
     assert contract is not None
     held = dict(use.weights)
     weight = next(term.tensor for term in contract.terms if term.tensor in held)
@@ -104,8 +104,8 @@ def _readers(flat: Flat) -> dict[int, list[int]]:
     return found
 
 
-def _relations(use: Use) -> tuple[Relation, ...]:
-    primitive = use.primitive
+def relations(primitive: Primitive) -> tuple[Relation, ...]:
+    """Return the relations of a typed primitive; none where it states none."""
     tensors = tuple(tensor for weight in primitive.weights for tensor in weight.stored)
     site = Site(
         arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs, tensors=tensors
@@ -113,22 +113,36 @@ def _relations(use: Use) -> tuple[Relation, ...]:
     return operation(primitive.operation).relate(site) or ()
 
 
-def _linear_weight(use: Use) -> Contract | None:
-    """Return the contraction of the input with an owned weight, if the use is such a map."""
-    held = dict(use.weights)
-    for relation in _relations(use) if held else ():
+def linear_weight(primitive: Primitive) -> Contract | None:
+    """Return the contraction of the input with an owned weight, if the primitive is such a map.
+
+    Axes may be parted before it, as by groups of channels: tensors are called what they are outside.
+    """
+    held = {weight.name for weight in primitive.weights}
+    stated = relations(primitive) if held else ()
+    outside = {relation.output: relation.input for relation in stated if isinstance(relation, Move)}
+    for relation in stated:
         if isinstance(relation, Contract):
-            tensors = {term.tensor for term in relation.terms}
-            if "in0" in tensors and tensors & set(held):
-                return relation
+            terms = tuple(_called(term, outside) for term in relation.terms)
+            tensors = {term.tensor for term in terms}
+            if "in0" in tensors and tensors & held:
+                bias = None if relation.bias is None else _called(relation.bias, outside)
+                return relation.replace(terms=terms, bias=bias)
     return None
 
 
+def _called(term: Term, outside: dict[str, str]) -> Term:
+    return term.replace(tensor=outside.get(term.tensor, term.tensor))
+
+
+def is_elementwise(primitive: Primitive) -> bool:
+    """Return whether each entry of what comes out is a function of the same entry of the one input alone."""
+    stated = relations(primitive) if len(primitive.inputs) == 1 else ()
+    return bool(stated) and all(_is_entrywise(relation) for relation in stated)
+
+
 def _is_elementwise(use: Use) -> bool:
-    if len(use.inputs) != 1 or use.weights:
-        return False
-    relations = _relations(use)
-    return bool(relations) and all(_is_entrywise(relation) for relation in relations)
+    return not use.weights and is_elementwise(use.primitive)
 
 
 def _is_entrywise(relation: Relation) -> bool:
@@ -140,4 +154,7 @@ def _is_entrywise(relation: Relation) -> bool:
 
 
 def _multiplies(use: Use) -> bool:
-    return any(isinstance(r, Contract) and len(r.terms) > 1 for r in _relations(use)) and not use.weights
+    return (
+        any(isinstance(r, Contract) and len(r.terms) > 1 for r in relations(use.primitive))
+        and not use.weights
+    )

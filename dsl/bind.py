@@ -11,7 +11,6 @@ from nnspec.dsl.bind_body import BodyBinder
 from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Definitions, Module
 from nnspec.dsl.diagnostics import Bag, Error, Related
-from nnspec.dsl.errors.later import NotBuiltYet
 from nnspec.dsl.errors.names import DuplicateName, ImportCycle, UnknownLanguage
 from nnspec.dsl.imports import Importer
 from nnspec.dsl.source import Source, Span
@@ -28,10 +27,6 @@ from nnspec.dsl.syntax import (
     RuleDefinition,
     Use,
 )
-
-_LATER: dict[type[Item], str] = {
-    RuleDefinition: "learning rules written as equations",
-}
 
 
 def bind(source: Source, file: File, catalog: Catalog, importer: Importer) -> Definitions:
@@ -55,8 +50,6 @@ def _collect(module: Module, importer: Importer, collected: list[Module]) -> Non
     for item in module.file.items:
         if isinstance(item, Use):
             _use(module, item, importer, collected)
-        elif type(item) in _LATER:
-            importer.bag.add(NotBuiltYet(_head(item), what=_LATER[type(item)]))
         else:
             _declare_item(module, item, importer.bag)
 
@@ -108,6 +101,8 @@ def _declare_item(module: Module, item: Item, bag: Bag) -> None:
             _declare(module, item.name, Definition("constraint", item, module), _head(item), bag)
         case DynamicsDefinition():
             _declare(module, item.name, Definition("dynamics", item, module), _head(item), bag)
+        case RuleDefinition():
+            _declare(module, item.name, Definition("rule", item, module), _head(item), bag)
         case ExperimentDefinition():
             _declare(module, item.name, Definition("experiment", item, module), _head(item), bag)
         case _:

@@ -10,6 +10,7 @@ from nnspec.dsl.bind_activation import bind_activation, bind_learned, names_init
 from nnspec.dsl.bind_constraint import bind_clauses
 from nnspec.dsl.bind_dynamics import bind_dynamics
 from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
+from nnspec.dsl.bind_rule import RuleBinder
 from nnspec.dsl.bind_system import bind_connect, bind_state, bind_use
 from nnspec.dsl.catalog import Catalog
 from nnspec.dsl.definitions import Constant, Definition, Module, is_load
@@ -57,6 +58,7 @@ from nnspec.dsl.syntax import (
     ParameterDeclaration,
     Penalty,
     Require,
+    RuleDefinition,
     Shared,
     State,
     Statement,
@@ -93,6 +95,9 @@ class BodyBinder(ExpressionBinder):
             case DynamicsDefinition() as item:
                 self.parameters(item.parameters)
                 bind_dynamics(self, item)
+            case RuleDefinition() as item:
+                self.parameters(item.parameters)
+                RuleBinder(self, item).run()
             case ExperimentDefinition(body=body):
                 for statement in body:  # `fit` reads the others
                     if isinstance(statement, Constrain | Initialize) and not is_load(statement):
@@ -151,13 +156,18 @@ class BodyBinder(ExpressionBinder):
             return
         if written.axes is not None:
             what, help_text = "it is a type of tensors", "a tensor comes in by a line `input NAME: TYPE`"
-        elif written.name not in PARAMETER_TYPES:
+        elif written.name not in PARAMETER_TYPES and not self.is_family(written.name):
             near = nearest(written.name, PARAMETER_TYPES)
             what = "there is no such type"
             help_text = f"did you mean `{near}`?" if near else "parameters are " + ", ".join(PARAMETER_TYPES)
         else:
             return
         self.bag.add(WrongParameterType(written.span, name=written.name, why=what, help=help_text))
+
+    def is_family(self, name: str) -> bool:
+        """Return whether words of the catalog are of this family: rules take them as parameters."""
+        rule = self.definition is not None and isinstance(self.definition.item, RuleDefinition)
+        return rule and name in self.catalog.families()
 
     def activation(self, item: ActivationDefinition) -> None:
         self.parameters(item.parameters)

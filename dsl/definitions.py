@@ -25,6 +25,7 @@ from nnspec.dsl.syntax import (
     LayerDefinition,
     Name,
     NetworkDefinition,
+    RuleDefinition,
     Statement,
 )
 
@@ -34,12 +35,13 @@ Body: TypeAlias = (
     | ActivationDefinition
     | ConstraintDefinition
     | DynamicsDefinition
+    | RuleDefinition
     | ExperimentDefinition
 )
 
 
 class Definition:
-    """A layer, network, activation, constraint, dynamics or experiment of a module. Compared by identity."""
+    """A layer, network, activation, constraint, dynamics, rule or experiment of a module. Compared by identity."""
 
     def __init__(self, kind: str, item: Body, module: Module) -> None:
         self.kind = kind

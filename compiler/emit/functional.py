@@ -18,7 +18,7 @@ from nnspec.compiler.naming import EMITTED_WORDS, Names, attribute, variable
 
 def emit_functional(graph: Graph) -> str:
     """Return Python source whose `forward(parameters, *inputs, training=False)` is the network."""
-    writer = _Writer()
+    writer = Writer()
     writer.root(graph.root)
     written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
     doc = f"{heading(graph)}\n\nA pure function of the parameters, by state-dict key."
@@ -33,7 +33,7 @@ class FunctionForm(Form):
 
     training = "training"
 
-    def __init__(self, writer: _Writer, root: bool) -> None:
+    def __init__(self, writer: Writer, root: bool) -> None:
         self.writer = writer
         self.prefix = "" if root else "{prefix}"
 
@@ -57,7 +57,7 @@ class FunctionForm(Form):
         return f"{function}({', '.join(('parameters', _key(owner + '.'), *inputs, 'training'))})"
 
 
-class _Writer:
+class Writer:
     """Writes functions, inner blocks first; a block that comes out as another did shares its function."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class _Writer:
     def _body(self, block: Block, root: bool) -> tuple[Body, list[Line]]:
         for child in block.children:
             for instance in child.instances:
-                self._prepare(instance)
+                self.prepare(instance)
         form = FunctionForm(self, root)
         body = Body(
             block, form, self.names.taken, self.maps.function, self.functions.function, self.maps.code
@@ -103,7 +103,7 @@ class _Writer:
         about = docstring(block.doc) if block.doc else []
         return body, [*about, *body.returning()]
 
-    def _prepare(self, instance: Instance) -> None:
+    def prepare(self, instance: Instance) -> None:
         """Write what an instance needs first, so that its names are taken before ours."""
         if isinstance(instance, Block):
             if instance.is_pure:

@@ -12,6 +12,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from nnspec.compiler import rules as folder
+from nnspec.compiler.experiment import Choice
 from nnspec.compiler.extensions import by_name, offered
 from nnspec.compiler.rules.rule import Rule
 from nnspec.dsl.catalog import Entry
@@ -26,6 +27,15 @@ def rules() -> Mapping[str, Rule]:
 def rule(name: str) -> Rule:
     """Return the rule of this name; KeyError if there is none."""
     return rules()[name]
+
+
+def rule_of(choice: Choice) -> Rule:
+    """Return the rule that a choice means: of the language, or by its name."""
+    if choice.definition is None:
+        return rule(choice.name)
+    from nnspec.compiler.rules.written.rule import written
+
+    return written(choice.definition)
 
 
 def entries() -> tuple[Entry, ...]:

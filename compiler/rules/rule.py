@@ -47,6 +47,13 @@ class Rule(Component):
         """Yield what a network, a loss or an optimizer lacks that the rule needs, before anything runs."""
         yield from ()
 
+    def begin(self, run: LearningGroup) -> object:
+        """Return what the steps of the rule in a group share, found as `run.begun`; None if nothing is.
+
+        An object with `more`, a list of tensors, lets the optimizer change these beside the parameters.
+        """
+        return None
+
     def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
         """Fill `.grad` of every parameter of the group with what the optimizer descends; return the mean loss.
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnspec.compiler.experiment import Choice, Group, Objective
-from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime import objectives, optimizers, schedules
 from nnspec.compiler.runtime.functional_form import FunctionalForm
 from nnspec.compiler.runtime.streams import global_states, set_global_states
@@ -69,15 +69,18 @@ class LearningGroup:
         self.names = tuple(parameters)
         self.parameters = list(parameters.values())
         self.apart = len(phase.groups) > 1  # the gradient is to be taken for these parameters alone
-        self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, learner.plan.device.type)
+        choice = chosen(group.rule)
+        self.rule = rule_of(choice)
+        self.options = choice.options
+        self.aim = chosen(group.loss)
+        self.loss = objectives.mean(self.aim, learner.plan.sources)
+        self.each_loss = objectives.per_sample(self.aim, learner.plan.sources)
+        self.kept: dict[str, Tensor] = {}  # the rule's own memory, part of every checkpoint
+        self.begun = self.rule.begin(self)
+        changed = [*self.parameters, *getattr(self.begun, "more", ())]
+        self.optimizer = optimizers.build(chosen(group.optimizer), changed, learner.plan.device.type)
         self.repeats = optimizers.repeats(chosen(group.optimizer))
         self.pace = Pace(group, phase, self.optimizer)
-        choice = chosen(group.rule)
-        self.rule = rule(choice.name)
-        self.options = choice.options
-        self.loss = objectives.mean(chosen(group.loss), learner.plan.sources)
-        self.each_loss = objectives.per_sample(chosen(group.loss), learner.plan.sources)
-        self.kept: dict[str, Tensor] = {}  # the rule's own memory, part of every checkpoint
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """Make one step of the rule and what follows it; return the loss."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnspec.compiler.experiment import Judged
+    from nnspec.compiler.flat import Held
 
 __all__ = ["Batch", "Learner"]
 
@@ -60,6 +61,7 @@ class Learner(Phased):
         self.masks = plan.removed(trial.seed, self.state)
         self.step = 0
         self.best: dict[str, Tensor] = {}
+        self.feedback: dict[str, Tensor] = {}  # of rules, by names of their own: the same in every stage
         self.enter(0)
 
     # ------------------------------------------------------------------------------------------- a phase
@@ -135,6 +137,13 @@ class Learner(Phased):
         if self.best:
             self.network.load_state_dict(self.best)
 
+    def effective(self, held: Held) -> Tensor:
+        """Return a weight as a use takes it, detached."""
+        from nnspec.compiler.emit.load import weight_function
+
+        found = weight_function(held.weight, held.path)(self.state).detach()
+        return found.transpose(0, 1) if held.transposed else found
+
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context in which forwards run: that of mixed precision, where it is asked for."""
         return self.plan.precision()
@@ -147,6 +156,7 @@ class Learner(Phased):
         tensors |= {f"best.{name}": t.clone() for name, t in self.best.items()}
         tensors |= {f"streams.{name}": t for name, t in self.streams.states().items()}
         tensors |= {f"mask.{name}": t for name, t in self.masks.items()}
+        tensors |= {f"feedback.{name}": t.detach().clone() for name, t in self.feedback.items()}
         optimizers: list[Any] = []
         for number, group in enumerate(self.groups):
             kept = optimizer_snapshot(group.optimizer.state_dict())
@@ -157,9 +167,10 @@ class Learner(Phased):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to where a snapshot of this very plan was captured."""
+        place = self.plan.device
+        self.feedback = {name: tensor.to(place) for name, tensor in snapshot.under("feedback.").items()}
         self._prepare(snapshot.data["phase"])
         self.network.load_state_dict(snapshot.under("model."))
-        place = self.plan.device
         self.best = {name: tensor.to(place) for name, tensor in snapshot.under("best.").items()}
         self.masks = {name: tensor.to(place) for name, tensor in snapshot.under("mask.").items()}
         for number, (group, data) in enumerate(zip(self.groups, snapshot.data["optimizers"], strict=True)):

@@ -122,7 +122,7 @@ outputs are logits: no sigmoid belongs at the end of the network."""
         from torch.nn import functional
 
         def loss(output: Tensor, target: Tensor) -> Tensor:
-            wanted = _like(target, output)
+            wanted = like(target, output)
             return functional.binary_cross_entropy_with_logits(output, wanted, reduction=reduction)
 
         return loss
@@ -147,7 +147,7 @@ class Regression(Loss):
         difference = self.elementwise(options)
 
         def loss(output: Tensor, target: Tensor) -> Tensor:
-            return difference(output, _like(target, output), reduction=reduction)
+            return difference(output, like(target, output), reduction=reduction)
 
         return loss
 
@@ -289,7 +289,7 @@ def _trimmed(shape: tuple[Any, ...]) -> tuple[Any, ...]:
     return shape[:-1] if shape and shape[-1] == 1 else shape
 
 
-def _like(target: Tensor, output: Tensor) -> Tensor:
+def like(target: Tensor, output: Tensor) -> Tensor:
     """Return the target in the output's shape and dtype; labels become one-hot where there are several."""
     if target.shape == output.shape:
         return target.to(output.dtype)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Group
-from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime import masks, optimizers
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
@@ -49,7 +49,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
     groups = [group for phase in plan.phases for group in phase.groups]
     return (
         len(plan.trials) > 1
-        and all(rule(chosen(g.rule).name).stacks(chosen(g.rule).options) for g in groups)
+        and all(rule_of(chosen(g.rule)).stacks(chosen(g.rule).options) for g in groups)
         and experiment.stop is None
         and experiment.save == "last"
         and experiment.precision != "bfloat16"

@@ -1,0 +1,311 @@
+"""Sums of products as tensors: values of atoms at a junction, and the wished change of its weight and bias.
+
+In: a moment, the records of its phases, and a junction. Every value is computed once. No tensor of (batch, targets,
+sources) is made where an equation separates: `LinearMap.outer` contracts the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.ir import Type
+from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.rules.written.phase import Moment, Record
+from nnspec.compiler.rules.written.reading import site
+from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, side
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_COMPARISONS = {">": "gt", "<": "lt", ">=": "ge", "<=": "le", "==": "eq", "!=": "ne"}
+
+
+Factors = tuple[tuple[Atom, float], ...]
+
+
+class Values:
+    """The values of atoms at one junction. `step` is the record of a step, inside a sum over steps."""
+
+    def __init__(
+        self, moment: Moment, records: Mapping[str, Record], junction: int, step: Record | None = None
+    ) -> None:
+        self.moment = moment
+        self.records = records
+        self.junction = junction
+        self.step = step
+        self.map = moment.maps[junction]
+        self._known: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------------------------ values
+
+    def sum(self, value: Sum) -> Any:
+        """Return a sum that lives on one side, or nowhere, as a tensor or a number."""
+        known = constant(value)
+        if known is not None:
+            return known
+        total: Any = None
+        for term in value:
+            found = self.product(term)
+            total = found if total is None else total + found
+        return total
+
+    def product(self, term: Term) -> Any:
+        """Return a term that lives on one side."""
+        total: Any = None
+        axes = max((_axes(self.atom(atom), atom) for atom, _ in term.factors if atom.spaces), default=0)
+        for atom, power in term.factors:
+            found = _raised(self.atom(atom), power)
+            if not atom.spaces and atom.batched and axes:
+                found = found.reshape(-1, *[1] * (axes - 1))
+            total = found if total is None else total * found
+        return total if term.coefficient == 1.0 else total * term.coefficient
+
+    def atom(self, atom: Atom) -> Any:
+        """Return the value of an atom."""
+        if atom.text not in self._known:
+            self._known[atom.text] = self._made(atom)
+        return self._known[atom.text]
+
+    def _made(self, atom: Atom) -> Any:
+        match atom.word:
+            case "read":
+                return self._read(atom)
+            case "group":
+                return self.sum(atom.of[0])
+            case "sum" | "mean":
+                inside = self.sum(atom.of[0]).flatten(1)
+                return inside.sum(1) if atom.word == "sum" else inside.mean(1)
+            case "average":
+                return self.sum(atom.of[0]).mean(0)
+            case "incoming":
+                return self.map.forward(self._full(atom.of[0], "pre"), self.weight, None)
+            case "outgoing":
+                pre = self._any("pre")
+                return self.map.back(self._full(atom.of[0], "post"), self.weight, pre)
+            case "running":
+                return self.sum(atom.of[0]).cumsum(-1)
+            case "sent":
+                return self.moment.feedback.send(atom.name, self.junction, self.sum(atom.of[0]), self.moment)
+            case "compare":
+                left, right = (self.sum(value) for value in atom.of)
+                return getattr(_tensor(left, right), _COMPARISONS[atom.name])(right)
+            case "power":
+                left, right = (self.sum(value) for value in atom.of)
+                return left**right
+            case "call":
+                kinds = tuple(_kind(value) for value in atom.of)
+                return entrywise(atom.name, kinds)(*(self.sum(value) for value in atom.of))
+            case _:
+                raise TypeError(f"no value for {atom.word}")
+
+    def _read(self, atom: Atom) -> Any:
+        if atom.name == "weight":
+            return self.weight
+        if atom.name == "bias":
+            return self.moment.biases[self.junction]
+        return self._record(atom).read(atom.name, self.junction)
+
+    def _record(self, atom: Atom) -> Record:
+        if self.step is not None and not atom.phase:
+            return self.step
+        return self.records[atom.phase]
+
+    @property
+    def weight(self) -> Tensor:
+        return self.moment.weights[self.junction]
+
+    def _any(self, word: str) -> Tensor:
+        """Return a word of any phase, for its shape."""
+        record = self.step if self.step is not None else next(iter(self.records.values()))
+        return record.read(word, self.junction)
+
+    def _full(self, value: Sum, word: str) -> Tensor:
+        """Return a sum in the full shape of its side, where it may be a number or broadcast."""
+        like = self._any("pre" if word == "pre" else "drive")
+        found = self.sum(value)
+        return (found if hasattr(found, "dim") else like.new_tensor(found)).expand(like.shape)
+
+    # ------------------------------------------------------------------------------------------------ changes
+
+    def weight_change(self, value: Sum) -> Tensor | None:
+        """Return the wished change of the weight, averaged over the batch, for terms that all read this step."""
+        total: Tensor | None = None
+        for term in value:
+            found = self._weight_term(term)
+            total = found if total is None else total + found
+        return total
+
+    def _weight_term(self, term: Term) -> Tensor:
+        if any(atom.word == "dense" for atom, _ in term.factors):
+            return self._dense(term)
+        post, pre, own, running = _parted(term)
+        scale = term.coefficient
+        if running is not None:
+            return self._running(post, running, scale)
+        if not any(atom.batched or atom.spaces for atom, _ in (*post, *pre)):
+            for atom, power in post:
+                scale = scale * _raised(self.atom(atom), power)
+            return self._times_own(None, own, scale)
+        rows = self.moment.batch.rows
+        return self._times_own(self._outer(post, pre, scale / rows), own, 1.0)
+
+    def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
+        like = self._any("drive")
+        source = self._any("pre")
+        left = self._target(post, like)
+        if scale != 1.0:
+            left = left * scale
+        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else source.new_ones(())
+        return self.map.outer(left.expand(like.shape), right.expand(source.shape), self.weight)
+
+    def _target(self, factors: Factors, like: Tensor) -> Tensor:
+        """Return factors of the target and of the sample so that they broadcast to a drive."""
+        if not factors:
+            return like.new_ones(())
+        found = self.product(Term(coefficient=1.0, factors=factors))
+        if any(atom.spaces for atom, _ in factors) or not found.dim():
+            return found
+        return found.reshape(-1, *[1] * (like.dim() - 1))
+
+    def _times_own(self, value: Tensor | None, own: Factors, scale: Any) -> Tensor:
+        total: Any = value
+        for atom, power in own:
+            found = _raised(self.atom(atom), power)
+            total = found if total is None else total * found
+        if total is None:
+            total = self.weight.new_ones(self.weight.shape)
+        return total if isinstance(scale, float) and scale == 1.0 else total * scale
+
+    def _running(self, post: Factors, running: Atom, scale: float) -> Tensor:
+        """a_i sum_{k <= i} b_k w_kj, averaged: the lower triangle of the mean of a b^T, times w."""
+        left = self._matrix(self.product(Term(coefficient=1.0, factors=post)) if post else None)
+        total: Any = None
+        for term in running.of[0]:
+            inner, _, own, _ = _parted(term)
+            right = self._matrix(self.product(Term(coefficient=1.0, factors=inner)) if inner else None)
+            both = (left.t() @ right).tril() * (scale * term.coefficient / self.moment.batch.rows)
+            found = both @ self._times_own(None, own, 1.0)
+            total = found if total is None else total + found
+        return total
+
+    def _matrix(self, value: Tensor | None) -> Tensor:
+        like = self._any("drive")
+        full = like.new_ones(like.shape) if value is None else value.expand(like.shape)
+        return full.reshape(-1, full.shape[-1])
+
+    def feedback_change(self, name: str, value: Sum) -> Tensor | None:
+        """Return the wished change of learned feedback: as of the weight it stands for, or (post, output)."""
+        feedback = self.moment.feedback
+        own = feedback.of(name, self.junction, self.weight)
+        if feedback.lines[name].source == "drive":
+            found = Values(self.moment, self.moment.records, self.junction, self.step).weight_change(value)
+            turned = self.moment.scheme.junctions[self.junction].weight.transposed
+            return found.t() if turned and found is not None else found
+        raise TypeError(f"{tuple(own.shape)} is learned where it leads from the output")
+
+    def _dense(self, term: Term) -> Tensor:
+        """Evaluate a term for every sample and pair of units: (batch, targets, sources)."""
+        return Pairs(self).product(term).mean(0)
+
+    def bias_change(self, value: Sum) -> Tensor | None:
+        """Return the wished change of the bias, averaged over the batch."""
+        like = self._any("drive")
+        bias = self.moment.biases[self.junction]
+        assert bias is not None
+        total: Any = None
+        for term in value:
+            post, _, own, _ = _parted(term)
+            scale: Any = term.coefficient
+            if any(atom.batched or atom.spaces for atom, _ in post):
+                left = self._target(post, like).expand(like.shape)
+                found = self.map.over_uses(left, self._any("pre"), self.weight) * (
+                    scale / self.moment.batch.rows
+                )
+            else:
+                for atom, power in post:
+                    scale = scale * _raised(self.atom(atom), power)
+                found = bias.new_ones(bias.shape) * scale
+            for atom, power in own:
+                found = found * _raised(self.atom(atom), power)
+            total = found if total is None else total + found
+        return total
+
+
+class Pairs(Values):
+    """Values laid out as (batch, targets, sources), for what does not separate."""
+
+    def __init__(self, values: Values) -> None:
+        super().__init__(values.moment, values.records, values.junction, values.step)
+        self._plain = values
+
+    def _made(self, atom: Atom) -> Any:
+        if atom.word == "dense":
+            return self.sum(atom.of[0])
+        place = side(atom.spaces)
+        if place == "both":
+            return super()._made(atom)
+        found = self._plain.atom(atom)
+        if not hasattr(found, "dim") or place == "own":
+            return found
+        if place == "post":
+            return found.unsqueeze(-1)
+        if place == "pre":
+            return found.unsqueeze(-2)
+        return found.reshape(-1, 1, 1) if atom.batched else found
+
+    def product(self, term: Term) -> Any:
+        total: Any = term.coefficient
+        for atom, power in term.factors:
+            total = total * _raised(self.atom(atom), power)
+        return total
+
+
+def _parted(term: Term) -> tuple[Factors, Factors, Factors, Atom | None]:
+    """Part a term: factors of the target and of the sample, of the source, of what is learned, and a running sum."""
+    running = next((a for a, _ in term.factors if a.word == "running" and "edge" in a.spaces), None)
+    left = tuple(f for f in term.factors if f[0] is not running)
+    post = tuple(f for f in left if side(f[0].spaces) in ("post", "none"))
+    pre = tuple(f for f in left if side(f[0].spaces) == "pre")
+    own = tuple(f for f in left if side(f[0].spaces) == "own")
+    return post, pre, own, running
+
+
+def _axes(value: Any, atom: Atom) -> int:
+    """Return how many axes a value has with the batch, which one that is not batched lacks."""
+    return value.dim() + (0 if atom.batched else 1) if hasattr(value, "dim") else 0
+
+
+def _raised(value: Any, power: float) -> Any:
+    if power == 1.0:
+        return value
+    if power == 2.0:
+        return value * value
+    return value**power
+
+
+def _tensor(left: Any, right: Any) -> Any:
+    return left if hasattr(left, "dim") else right.new_tensor(left)
+
+
+def _kind(value: Sum) -> str:
+    alone = value[0].factors[0][0] if len(value) == 1 and len(value[0].factors) == 1 else None
+    return "bool" if alone is not None and alone.word == "compare" else "real"
+
+
+@lru_cache(maxsize=256)
+def entrywise(name: str, kinds: tuple[str, ...]) -> Callable[..., Any]:
+    """Return an operation of single numbers as a function of tensors."""
+    import math
+
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    rule = operation(name)
+    names = tuple(f"a{index}" for index in range(len(kinds)))
+    own = site(rule, len(kinds)).replace(inputs=tuple(Type(axes=(), dtype=kind) for kind in kinds))
+    text = rule.call(own, names, {"training": "False", "dtype": "a0.dtype"})
+    known: dict[str, Any] = {"torch": torch, "F": functional, "nn": nn, "math": math}
+    return eval(f"lambda {', '.join(names)}: {text}", known)

@@ -1,0 +1,224 @@
+"""Feedback: the weights by which errors come back, drawn once and kept, drawn anew, or learned.
+
+`output -> post` (and `module -> post`) is a matrix from the output's units to those behind a junction, or a layer; the
+junction whose post is the output itself hears the error as it is. `drive -> pre` has the shape of the junction's
+weight and stands in its place in the backward pass. What is drawn once comes from a stream of its own, named by the
+feedback and the junction, and is kept with the learner: checkpoints hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.initializers.registry import initializers
+from nnspec.compiler.rules.written.equations import Equations, FeedbackLine
+from nnspec.compiler.rules.written.evaluation import entrywise
+from nnspec.compiler.rules.written.reading import Reader
+from nnspec.compiler.rules.written.scheme import Scheme
+from nnspec.compiler.values import Given, Refused
+from nnspec.dsl.bind_rule import dotted
+from nnspec.dsl.errors.rules import FeedbackValue
+from nnspec.dsl.syntax import Binary, CallOf, Expression, Name, Unary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.rules.written.phase import Moment
+    from nnspec.compiler.runtime.group import LearningGroup
+
+_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "^": "pow", "<": "lt", ">": "gt"}
+
+
+class FeedbackState:
+    """All feedback of one rule in one network."""
+
+    def __init__(self, run: LearningGroup, equations: Equations, scheme: Scheme) -> None:
+        self.run = run
+        self.lines = {line.name: line for line in equations.feedback}
+        self.reader: Reader = equations.reader
+        self.scheme = scheme
+        self.rule = equations.name
+        self._step: dict[tuple[str, int], Tensor] = {}
+
+    # ------------------------------------------------------------------------------------------- tensors
+
+    def begin_step(self) -> None:
+        """Forget what was worked out for the step before."""
+        self._step = {}
+
+    @property
+    def backward(self) -> str | None:
+        """The feedback that stands in the place of transposed weights, if there is one."""
+        return next((line.name for line in self.lines.values() if line.source == "drive"), None)
+
+    def learned(self) -> list[Tensor]:
+        """Return the tensors of learned feedback, which the optimizer changes."""
+        places = range(len(self.scheme.junctions))
+        lines = [line for line in self.lines.values() if line.learned]
+        return [self.kept(line, place) for line in lines for place in places if self.shape(line, place)]
+
+    def shape(self, line: FeedbackLine, junction: int) -> tuple[int, ...] | None:
+        """Return the shape of feedback at a junction; None where the error is heard as it is."""
+        own = self.scheme.junctions[junction]
+        if line.source == "drive":
+            return tuple(int(size) for size in own.weight.weight.shape)  # pyright: ignore[reportArgumentType]
+        if own.last:
+            return None
+        graph = self.scheme.graph.root
+        output = dict(graph.types)[graph.outputs[0].value]
+        return _count(own.drive.shape), _count(output.shape)
+
+    def of(self, name: str, junction: int, weight: Tensor) -> Tensor:
+        """Return the feedback at a junction, in the shape of the weight as its map takes it for `drive`."""
+        key = (name, junction)
+        if key not in self._step:
+            line = self.lines[name]
+            found = self.kept(line, junction) if line.learned else self._value(line, junction, weight)
+            turned = line.source == "drive" and self.scheme.junctions[junction].weight.transposed
+            self._step[key] = found.detach().t() if turned and line.learned else found.detach()
+        return self._step[key]
+
+    def kept(self, line: FeedbackLine, junction: int) -> Tensor:
+        """Return learned feedback: a tensor that begins as the line says and then is the optimizer's."""
+        place = f"{self._place(line, junction)}.learned"
+        known = self.run.learner.feedback
+        if place not in known:
+            weight = self.run.learner.effective(self.scheme.junctions[junction].weight)
+            known[place] = self._value(line, junction, weight).detach().clone()
+        return known[place]
+
+    def send(self, name: str, junction: int, value: Tensor, moment: Moment) -> Tensor:
+        """Return a value after it went through feedback: in the shape of the junction's post, or of its pre."""
+        line = self.lines[name]
+        weight = moment.weights[junction]
+        if line.source == "drive":
+            pre = next(iter(moment.records.values())).read("pre", junction)
+            return moment.maps[junction].back(value, self.of(name, junction, weight), pre)
+        if self.shape(line, junction) is None:
+            return value
+        found: Any = value.flatten(1) @ self.of(name, junction, weight).t()
+        return found.reshape(-1, *self.scheme.junctions[junction].drive.shape)
+
+    # --------------------------------------------------------------------------------------------- values
+
+    def _place(self, line: FeedbackLine, junction: int) -> str:
+        own = self.scheme.junctions[junction]
+        where = own.weight.key if line.source == "drive" else f"{own.path}#{junction}"
+        return f"{self.rule}.{line.name}.{where}"
+
+    def _value(self, line: FeedbackLine, junction: int, weight: Tensor) -> Tensor:
+        """Evaluate the right side of a feedback line; each draw in it is made once and kept."""
+        shape = tuple(weight.shape) if line.source == "drive" else self.shape(line, junction)
+        assert shape is not None
+        drawn = _Draws(self, self._place(line, junction), weight.new_empty(shape))
+        found = drawn.value(line.value, weight if line.source == "drive" else None)
+        return found if hasattr(found, "dim") else weight.new_full(shape, float(found))
+
+
+class _Draws:
+    """Evaluates one line of feedback at one junction."""
+
+    def __init__(self, state: FeedbackState, place: str, like: Tensor) -> None:
+        self.state = state
+        self.place = place
+        self.like = like
+        self.count = 0
+
+    def value(self, expression: Expression, weight: Tensor | None) -> Any:
+        known = self.state.reader.plain(expression)
+        if known is not None:
+            return float(known)
+        match expression:
+            case Unary(operator="-", operand=operand):
+                return -self.value(operand, weight)
+            case Binary(operator=operator, left=left, right=right) if operator in _OPERATORS:
+                import operator as functions
+
+                found = getattr(functions, _OPERATORS[operator])
+                return found(self.value(left, weight), self.value(right, weight))
+            case Name() | CallOf():
+                return self.word(expression, weight)
+            case _:
+                raise _refused(expression)
+
+    def word(self, expression: Name | CallOf, weight: Tensor | None) -> Any:
+        name = dotted(expression.function if isinstance(expression, CallOf) else expression)
+        given = expression.arguments if isinstance(expression, CallOf) else ()
+        if name == "weight":
+            if weight is None:
+                raise _refused(expression)
+            return weight
+        if name == "sample" and len(given) == 1:
+            return self.draw(given[0].value, anew=True)
+        if name in initializers():
+            return self.draw(expression, anew=False)
+        return entrywise(name, ("real",) * len(given))(
+            *(self.value(argument.value, weight) for argument in given)
+        )
+
+    def draw(self, expression: Expression, anew: bool) -> Tensor:
+        name, options = word_options(expression, self.state.reader)
+        self.count += 1
+        place = f"{self.place}.{self.count}"
+        run = self.state.run
+        if anew:
+            return _drawn(run, "feedback, anew", name, options, self.like, once=False)
+        if place not in run.learner.feedback:
+            run.learner.feedback[place] = _drawn(
+                run, f"feedback {place}", name, options, self.like, once=True
+            )
+        return run.learner.feedback[place]
+
+
+def word_options(expression: Expression, reader: Reader) -> tuple[str, dict[str, Any]]:
+    """Return an initializer's name and its options; Refused if it is none."""
+    name = dotted(expression.function if isinstance(expression, CallOf) else expression)
+    rule = initializers().get(name)
+    if rule is None:
+        raise _refused(expression)
+    written = expression.arguments if isinstance(expression, CallOf) else ()
+    names = tuple(argument.name for argument in rule.arguments)
+    given = tuple(
+        Given(name=a.name, value=reader.plain(a.value), expression=a.value, span=a.span) for a in written
+    )
+    matched = match_arguments(name, names, given, expression.span)
+    options: dict[str, Any] = {argument.name: argument.default for argument in rule.arguments}
+    options |= {key: item.value for key, item in matched.items()}
+    if any(value is None or value is ... for value in options.values()):
+        raise _refused(expression)
+    return name, options
+
+
+def _drawn(
+    run: LearningGroup, stream: str, name: str, options: Mapping[str, Any], like: Tensor, once: bool
+) -> Tensor:
+    """Return new numbers on the CPU's generator, so that every device sees the same ones."""
+    import torch
+
+    generator = run.learner.streams.generator(stream)
+    before = torch.get_rng_state()
+    try:
+        if generator is not None:
+            torch.set_rng_state(generator.get_state())
+        found = torch.empty(like.shape, dtype=like.dtype)
+        known: dict[str, Any] = {"nn": torch.nn, "torch": torch, "found": found}
+        exec(initializers()[name].fill(dict(options), "found"), known)
+        if generator is not None:
+            generator.set_state(torch.get_rng_state())
+    finally:
+        if generator is not None:
+            torch.set_rng_state(before)
+    return found.to(like.device)
+
+
+def _count(shape: tuple[Any, ...]) -> int:
+    return prod(int(size) for size in shape)
+
+
+def _refused(expression: Expression) -> Refused:
+    why = "feedback begins as arithmetic of words for initial values, and of `weight` into sources"
+    help_text = "write for example `normal(std = 0.1)` or `sign(weight)`"
+    return Refused(FeedbackValue(expression.span, why=why, label="no such value", help=help_text))

@@ -1,0 +1,248 @@
+"""Whether a rule of the language fits a network: what its equations read, and what the network has.
+
+In: a rule and the setting that it is to learn under. Out: errors that name both places. Nothing has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from nnspec.compiler.experiment import Objective
+from nnspec.compiler.ir import Graph, blocks
+from nnspec.compiler.rules.setting import Setting
+from nnspec.compiler.rules.written.equations import Equations, PhaseLine
+from nnspec.compiler.rules.written.scheme import Junction, Scheme, scheme
+from nnspec.compiler.rules.written.terms import Atom, Sum, atoms
+from nnspec.compiler.rules.written.ways import WAYS
+from nnspec.compiler.values import Refused
+from nnspec.dsl.diagnostics import Error, Related
+from nnspec.dsl.errors.rules import (
+    NoJunction,
+    OutputElsewhere,
+    PhaseWord,
+    RuleEffects,
+    RuleLoss,
+    RuleMisfit,
+    RuleShapes,
+    WhichPhase,
+)
+from nnspec.dsl.source import Span
+from nnspec.dsl.suggest import nearest
+
+if TYPE_CHECKING:
+    from nnspec.compiler.rules.written.rule import WrittenRule
+
+_BEHIND = (
+    "post",
+    "post.derivative",
+    "post.change",
+)  # words that need post to be a function of the drive alone
+_OUTPUT = frozenset({"output"})
+
+
+def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
+    """Yield what a network lacks that the equations of a rule need."""
+    try:
+        own = rule.equations(setting.choice.options)
+    except Refused as refused:
+        if refused.error is not None:
+            yield _placed(refused.error, setting)
+        return
+    wrong = [_placed(error, setting) for line in own.phases for error in _phase(line, own)]
+    effects = list(_effects(own, setting.graph))
+    yield from (*wrong, *(_placed(error, setting) for error in effects))
+    if not wrong and not effects:
+        for error in _Fit(own, setting).errors():
+            yield _placed(error, setting)
+
+
+def _placed(error: Error, setting: Setting) -> Error:
+    """Say where the rule is chosen, which is not where it is written."""
+    span = setting.choice.span
+    if span is not None and (
+        error.span is None or error.span.source is not span.source or error.span != span
+    ):
+        error.related = (*error.related, Related(span=span, label="the rule is chosen here"))
+    return error
+
+
+# ---------------------------------------------------------------------------------------------- by itself
+
+
+def _phase(line: PhaseLine, own: Equations) -> Iterator[Error]:
+    """Yield what is wrong with how a phase is run, and with what is read of it."""
+    way = WAYS.get(line.way)
+    if way is None:
+        near = nearest(line.way, WAYS)
+        help_text = f"did you mean `{near}`?" if near else "there are " + _listed(tuple(WAYS))
+        yield PhaseWord(line.span, why=f"no phase is run by `{line.way}`", help=help_text)
+        return
+    for name, value in line.given:
+        if name not in way.options:
+            near = nearest(name, way.options)
+            help_text = f"did you mean `{near}`?" if near else "it takes " + _listed(way.options)
+            yield PhaseWord(value.span, why=f"`{line.way}` takes no `{name}`", help=help_text)
+    for atom in _read(own):
+        if atom.phase == line.name and atom.name not in way.words and atom.name not in ("weight", "bias"):
+            why = f"a phase that is run by `{line.way}` has no `{atom.name}`"
+            yield WhichPhase(atom.span, why=why, label="not to be had", help="it has " + _listed(way.words))
+
+
+def _read(own: Equations) -> Iterator[Atom]:
+    return (a for line in own.updates for a in atoms(line.value) if a.word == "read")
+
+
+def _effects(own: Equations, graph: Graph) -> Iterator[Error]:
+    for block in blocks(graph.root):
+        for penalty in block.penalties[:1]:
+            yield RuleEffects(penalty.span or block.span, rule=own.name, what="adds a penalty to the loss")
+        for update in block.updates[:1]:
+            yield RuleEffects(update.span or block.span, rule=own.name, what="updates a buffer of its own")
+
+
+# ------------------------------------------------------------------------------------------- with a network
+
+
+class _Fit:
+    def __init__(self, own: Equations, setting: Setting) -> None:
+        self.own = own
+        self.setting = setting
+        self.scheme: Scheme = scheme(setting.graph)
+        taught = set(setting.keys)
+        self.weights = (
+            [j for j in self.scheme.junctions if taught & set(j.keys)] if own.update("weight") else []
+        )
+        self.biases = (
+            [j for j in self.scheme.junctions if taught & set(j.bias_keys)] if own.update("bias") else []
+        )
+
+    def errors(self) -> Iterator[Error]:
+        yield from self.others()
+        yield from self.loss()
+        for target, junctions in (("weight", self.weights), ("bias", self.biases)):
+            value = self.own.update(target)
+            for junction in junctions:
+                yield from self.behind(junction, value)
+                yield from self.output(junction, value)
+                yield from self.matrix(junction, value)
+
+    def others(self) -> Iterator[Error]:
+        """Parameters that are at no junction, of which the rule says nothing; a rule that teaches nothing at all."""
+        if not self.own.update("rest"):
+            for key in self.setting.keys:
+                if key not in self.scheme.keys:
+                    why = "is no such weight"
+                    help_text = "add `update rest -= rest.error` to the rule, freeze it, or teach it in a `train` block"
+                    yield self.no_junction(key, why, help_text)
+                    return
+            if not self.weights and not self.biases and self.setting.keys:
+                why = "is nothing that it changes"
+                yield self.no_junction(self.setting.keys[0], why, "choose a rule that updates it")
+
+    def no_junction(self, key: str, why: str, help_text: str) -> Error:
+        return NoJunction(
+            self.setting.choice.span,
+            (Related(span=self.own.span, label="the rule"),) if self.own.span is not None else (),
+            rule=self.own.name,
+            key=key,
+            why=why,
+            help=help_text,
+        )
+
+    def loss(self) -> Iterator[Error]:
+        atom = self.own.reads.get("output.target")
+        loss = self.setting.loss
+        if atom is not None and isinstance(loss, Objective):
+            help_text = "let the loss be a word, such as `mean_squared_error`"
+            why = "this loss is an expression, which compares no one output with the target"
+            yield RuleLoss(
+                loss.span,
+                _at(atom.span),
+                rule=self.own.name,
+                word=atom.name,
+                why=why,
+                label="no word",
+                help=help_text,
+            )
+        outputs = self.setting.graph.root.outputs
+        if len(outputs) > 1:
+            for name in ("output", "output.error", "output.target"):
+                found = self.own.reads.get(name)
+                if found is not None:
+                    why = f"`{self.setting.graph.name}` has {len(outputs)} outputs"
+                    yield RuleLoss(
+                        outputs[1].span,
+                        _at(found.span),
+                        rule=self.own.name,
+                        word=name,
+                        why=why,
+                        label="a second output",
+                        help="let the network have one output",
+                    )
+                    return
+
+    def behind(self, junction: Junction, value: Sum) -> Iterator[Error]:
+        """A post that is no function of the drive alone."""
+        found = next((a for a in atoms(value) if a.word == "read" and a.name in _BEHIND), None)
+        if found is not None and junction.misfits:
+            yield RuleMisfit(
+                junction.span,
+                _at(found.span),
+                rule=self.own.name,
+                word=found.name,
+                why=junction.misfits[0],
+                label=f"the synapse `{junction.path}`",
+                help=f"let it learn otherwise: `train {junction.path}.* {{ learn = backprop }}` and `train rest {{ }}`",
+            )
+
+    def output(self, junction: Junction, value: Sum) -> Iterator[Error]:
+        """Numbers of the output's units at a synapse that leads elsewhere."""
+        found = None if junction.last else next(_unsent(value), None)
+        if found is not None:
+            help_text = (
+                "send it: `feedback B: output -> post = normal(std = 0.1)` and " + f"`B({found.name})`"
+            )
+            yield OutputElsewhere(
+                found.span,
+                _at(junction.span, f"the synapse `{junction.path}`"),
+                rule=self.own.name,
+                word=found.name,
+                path=junction.path,
+                help=help_text,
+            )
+
+    def matrix(self, junction: Junction, value: Sum) -> Iterator[Error]:
+        """Sums along target units, and pairs of units, need a matrix."""
+        found = next((a for a in atoms(value) if a.word in ("running", "dense")), None)
+        axes = len(junction.drive.axes)
+        if found is not None and (not junction.matrix or (found.word == "dense" and axes != 1)):
+            why = f"`{found.word}` needs a matrix between two lists of units, and `{junction.path}` is another map"
+            yield RuleShapes(
+                junction.span,
+                _at(found.span),
+                why=why,
+                label="this map",
+                expected="a matrix",
+                found=f"{junction.primitive.operation} that gives {junction.drive}",
+                help=None,
+            )
+
+
+def _unsent(value: Sum) -> Iterator[Atom]:
+    """Yield what is read of the output and does not go through feedback."""
+    for term in value:
+        for atom, _ in term.factors:
+            if atom.word == "read" and atom.spaces == _OUTPUT:
+                yield atom
+            elif atom.word != "sent":
+                for inner in atom.of:
+                    yield from _unsent(inner)
+
+
+def _at(span: Span | None, label: str = "the rule reads it here") -> tuple[Related, ...]:
+    return () if span is None else (Related(span=span, label=label),)
+
+
+def _listed(names: tuple[str, ...] | frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

@@ -1,0 +1,300 @@
+"""A forward phase: one pass through a feed-forward network that notes what passes at each junction.
+
+The network runs as emitted code in which each linear map is a call (`compiler/emit/flat.py`). Errors and slopes come
+from reverse-mode differentiation of that pass alone, where a rule asks for them; a junction with feedback of its own
+sends errors back through that instead of its weight. Weights are never differentiated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.emit.flat import emit_flat, use_key
+from nnspec.compiler.rules.written.equations import PhaseLine
+from nnspec.compiler.rules.written.maps import LinearMap
+from nnspec.compiler.rules.written.phase import Moment, Record
+from nnspec.compiler.runtime import losses
+from nnspec.compiler.synapses import Wiring
+from nnspec.dsl.rule_words import READ
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ERRORS = (
+    "drive.error",
+    "post.derivative",
+    "rest.error",
+    "module.error",
+)  # what needs the whole pass recorded
+
+
+class Forward:
+    """The way `forward(noise, shuffle)`."""
+
+    words = frozenset(READ) - {"post.change"}
+    options = ("noise", "shuffle")
+
+    def run(
+        self, moment: Moment, line: PhaseLine, each: Callable[[Record, complex], None] | None
+    ) -> ForwardRecord:
+        """Run the network once; sums over steps have one step."""
+        import torch
+
+        options = {name: moment.equations.reader.plain(value) for name, value in line.given}
+        record = ForwardRecord(moment, float(options.get("noise", 0.0)), first=not moment.records)
+        inputs = moment.batch.inputs
+        if "shuffle" in options:
+            inputs = _shuffled(moment, inputs, options["shuffle"])
+        with torch.enable_grad() if record.recorded else torch.no_grad(), moment.run.learner.precision():
+            record.run(inputs)
+        if each is not None:
+            each(record, 1.0)
+        return record
+
+
+class ForwardRecord:
+    """What a forward pass did."""
+
+    def __init__(self, moment: Moment, noise: float, first: bool) -> None:
+        self.moment = moment
+        wiring = moment.scheme.wiring
+        assert wiring is not None
+        self.wiring: Wiring = wiring
+        self.width = noise
+        self.first = first  # running statistics move once a step
+        self.recorded = (
+            bool(set(ERRORS) & set(moment.equations.reads)) or moment.feedback.backward is not None
+        )
+        self.pre: list[Any] = [None] * len(wiring.synapses)
+        self.drive: list[Any] = [None] * len(wiring.synapses)
+        self.noise: list[Any] = [None] * len(wiring.synapses)
+        self.rest: dict[str, Tensor] = {}
+        self._posts = tuple(dict.fromkeys(synapse.post for synapse in wiring.synapses))
+        self._known: dict[str, Any] = {}
+
+    def run(self, inputs: tuple[Tensor, ...]) -> None:
+        """Run the network."""
+        flat = self.wiring.flat
+        returned = (*flat.outputs, *self._posts)
+        function = _function(id(self.wiring), self.wiring, returned)
+        calls = [_Junction(self, place) for place in range(len(self.wiring.synapses))]
+        found = function(self._parameters(), calls, *inputs, training=self.moment.run.network.training)
+        self.outputs: list[Any] = list(found[: len(flat.outputs)])
+        self.posts = dict(zip(self._posts, found[len(flat.outputs) :], strict=True))
+
+    def _parameters(self) -> dict[str, Tensor]:
+        """Return all tensors but those at junctions, as they are in force."""
+        state = self.moment.run.learner.state
+        wanted = "rest.error" in self.moment.equations.reads
+        made = {
+            key: value if self.first else value.clone()
+            for key, value in state.items()
+            if not value.requires_grad
+        }
+        self.rest = {key: state[key] for key in self.moment.rest} if wanted else {}
+        for key, function in _others(id(self.wiring), self.wiring).items():
+            made[key] = function(state) if wanted else function(state).detach()
+        return made
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def read(self, word: str, junction: int) -> Tensor:
+        """Return a word at a junction."""
+        match word:
+            case "pre":
+                return self.pre[junction].detach()
+            case "drive":
+                return self.drive[junction].detach()
+            case "post":
+                return self.posts[self.wiring.synapses[junction].post].detach()
+            case "noise":
+                return self.noise[junction]
+            case "drive.error":
+                return self._errors()[junction]
+            case "post.derivative":
+                return self._derivative(junction)
+            case "output":
+                return self.outputs[0].detach()
+            case "output.error":
+                return self._output_error()
+            case "output.target":
+                return self._target()
+            case "loss":
+                return self._losses()
+            case _:
+                raise TypeError(f"a forward pass has no {word}")
+
+    def mean_loss(self) -> Tensor:
+        """Return the mean loss of the batch, detached."""
+        return self._loss().detach()
+
+    def _values(self) -> Any:
+        return tuple(self.outputs) if len(self.outputs) > 1 else self.outputs[0]
+
+    def _loss(self) -> Any:
+        if "mean" not in self._known:
+            import torch
+
+            run = self.moment.run
+            with torch.enable_grad() if self.recorded else torch.no_grad():
+                self._known["mean"] = run.loss(self._values(), self.moment.batch, run.learner.state)
+        return self._known["mean"]
+
+    def _losses(self) -> Tensor:
+        run = self.moment.run
+        values = [value.detach() for value in self.outputs]
+        return run.each_loss(
+            tuple(values) if len(values) > 1 else values[0], self.moment.batch, run.learner.state
+        ).detach()
+
+    def _errors(self) -> list[Tensor]:
+        """Return dL/d drive at every junction: one backward pass, through whatever feedback there is."""
+        if "errors" not in self._known:
+            self._backward()
+        return self._known["errors"]
+
+    def rest_errors(self) -> dict[str, Tensor]:
+        """Return the derivative of the mean loss by the parameters that are at no junction."""
+        if "errors" not in self._known:
+            self._backward()
+        return self._known["rest"]
+
+    def _backward(self) -> None:
+        import torch
+
+        rest = list(self.rest.values())
+        found = torch.autograd.grad(
+            self._loss(), [*self.drive, *rest], retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        rows = self.moment.batch.rows
+        self._known["errors"] = [error * rows for error in found[: len(self.drive)]]
+        self._known["rest"] = dict(zip(self.rest, found[len(self.drive) :], strict=True))
+
+    def _derivative(self, junction: int) -> Tensor:
+        import torch
+
+        key = f"slope {junction}"
+        if key not in self._known:
+            post = self.posts[self.wiring.synapses[junction].post]
+            if post is self.drive[junction]:
+                self._known[key] = torch.ones_like(post)
+            else:
+                ones = torch.ones_like(post)
+                (self._known[key],) = torch.autograd.grad(post, self.drive[junction], ones, retain_graph=True)
+        return self._known[key]
+
+    def _output_error(self) -> Tensor:
+        import torch
+
+        if "output" not in self._known:
+            run = self.moment.run
+            leaves = [value.detach().requires_grad_() for value in self.outputs]
+            with torch.enable_grad():
+                loss: Any = run.loss(
+                    tuple(leaves) if len(leaves) > 1 else leaves[0], self.moment.batch, run.learner.state
+                )
+            (found,) = torch.autograd.grad(loss, leaves[0])
+            self._known["output"] = found * self.moment.batch.rows
+        return self._known["output"]
+
+    def _target(self) -> Tensor:
+        return losses.like(self.moment.batch.target, self.outputs[0].detach())
+
+
+class _Junction:
+    """The map of one junction, as the emitted network calls it."""
+
+    def __init__(self, record: ForwardRecord, place: int) -> None:
+        self.record = record
+        self.place = place
+
+    def __call__(self, pre: Tensor) -> Tensor:
+        record, place = self.record, self.place
+        moment = record.moment
+        weight, bias, own = moment.weights[place], moment.biases[place], moment.maps[place]
+        record.pre[place] = pre
+        name = moment.feedback.backward
+        if name is None:
+            drive = own.forward(pre, weight, bias)
+        else:
+            drive = _rewired(own, pre, weight, bias, moment.feedback.of(name, place, weight))
+        if record.width:
+            noise = moment.streams.normal("noise", drive) * record.width
+            record.noise[place] = noise
+            drive = drive + noise
+        if record.recorded and not drive.requires_grad:
+            drive = drive.detach().requires_grad_()
+        record.drive[place] = drive
+        return drive
+
+
+def _rewired(own: LinearMap, pre: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
+    """Return the drive, whose error goes back to the sources through other weights."""
+    drive = own.forward(pre.detach(), weight, bias)
+    return _rewiring().apply(pre, drive, own, feedback) if pre.requires_grad else drive
+
+
+@lru_cache(maxsize=1)
+def _rewiring() -> Any:
+    import torch
+
+    class Rewired(torch.autograd.Function):
+        """Forward the drive as it is; backward through `feedback` in place of the weight."""
+
+        @staticmethod
+        def forward(ctx: Any, pre: Tensor, drive: Tensor, own: LinearMap, feedback: Tensor) -> Tensor:
+            ctx.own = own
+            ctx.save_for_backward(pre, feedback)
+            return drive.view_as(drive)
+
+        @staticmethod
+        def backward(ctx: Any, *errors: Any) -> Any:
+            pre, feedback = ctx.saved_tensors
+            return ctx.own.back(errors[0], feedback, pre), None, None, None
+
+    return Rewired
+
+
+def _shuffled(moment: Moment, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
+    """Give one input the rows of other samples of the batch: each the next one's of a random cycle."""
+    ports = [port.name for port in moment.scheme.graph.root.inputs]
+    order = moment.streams.permutation("shuffle of inputs", moment.batch.rows).to(inputs[0].device)
+    turned = inputs[ports.index(name)].new_empty(0)
+    own = inputs[ports.index(name)]
+    turned = own.clone()
+    turned[order] = own[order.roll(1)]
+    return tuple(turned if place == ports.index(name) else value for place, value in enumerate(inputs))
+
+
+@lru_cache(maxsize=64)
+def _others(identity: int, wiring: Wiring) -> dict[str, Callable[..., Tensor]]:
+    """Return how to compute each weight that is at no junction, by the key under which the emitted code has it."""
+    from nnspec.compiler.emit.load import weight_function
+
+    junctions = {synapse.use for synapse in wiring.synapses}
+    return {
+        use_key(use, name): turned(weight_function(held.weight, held.path), held.transposed)
+        for number, use in enumerate(wiring.flat.uses)
+        if number not in junctions
+        for name, held in use.weights
+        if any(tensor.kind == "learned" for tensor in held.weight.stored) or held.weight.maps
+    }
+
+
+@lru_cache(maxsize=64)
+def _function(identity: int, wiring: Wiring, returned: tuple[int, ...]) -> Callable[..., Any]:
+    from nnspec.compiler.emit.load import execute
+
+    text = emit_flat(wiring.flat, returned, tuple(synapse.use for synapse in wiring.synapses))
+    return execute(text, "rule")["forward"]
+
+
+def turned(function: Callable[..., Tensor], transposed: bool) -> Callable[..., Tensor]:
+    """Return a function whose result is read transposed."""
+
+    def turn(state: Mapping[str, Tensor]) -> Tensor:
+        return function(state).transpose(0, 1)
+
+    return turn if transposed else function

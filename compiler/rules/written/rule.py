@@ -1,0 +1,230 @@
+"""A rule of the language as a rule like any other: its equations fill `.grad` with what the optimizer descends.
+
+In: a definition, `rule NAME(..) { .. }`. A step runs the phases in order, computes the wished change of every weight and
+bias in force at the junctions, and pulls it back through the constraints to the stored tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.rules.rule import Rule
+from nnspec.compiler.rules.written.equations import Equations, equations
+from nnspec.compiler.rules.written.fits import refusals
+from nnspec.compiler.rules.written.scheme import Scheme, scheme
+from nnspec.compiler.rules.written.terms import Sum
+from nnspec.compiler.rules.written.ways import WAYS
+from nnspec.dsl.definitions import Definition
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.rules.setting import Setting
+    from nnspec.compiler.rules.written.effective import Effective
+    from nnspec.compiler.rules.written.evaluation import Values
+    from nnspec.compiler.rules.written.phase import Moment, Record
+    from nnspec.compiler.runtime.group import LearningGroup
+    from nnspec.compiler.runtime.plan import Batch
+    from nnspec.compiler.runtime.streams import Streams
+    from nnspec.dsl.diagnostics import Error
+
+
+class WrittenRule(Rule):
+    """A learning rule written as equations."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.name = definition.name  # type: ignore[misc]
+        self.doc = definition.item.doc or ""  # type: ignore[misc]
+
+    def equations(self, options: dict[str, Any]) -> Equations:
+        """Return the equations for the values of the parameters."""
+        return _equations(self, tuple(options.items()))
+
+    def refusals(self, setting: Setting) -> Iterator[Error]:
+        yield from refusals(self, setting)
+
+    def begin(self, run: LearningGroup) -> Prepared:
+        return Prepared(self, run)
+
+    def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:
+        prepared = run.begun
+        assert isinstance(prepared, Prepared)
+        return prepared.direction(batch, streams)
+
+
+@lru_cache(maxsize=256)
+def _equations(rule: WrittenRule, options: tuple[tuple[str, Any], ...]) -> Equations:
+    return equations(rule.definition, dict(options))
+
+
+@lru_cache(maxsize=256)
+def written(definition: Definition) -> WrittenRule:
+    """Return the rule of a definition."""
+    return WrittenRule(definition)
+
+
+class Prepared:
+    """A written rule for one group of one network: what its steps share."""
+
+    def __init__(self, rule: WrittenRule, run: LearningGroup) -> None:
+        from nnspec.compiler.rules.written.feedback import FeedbackState
+        from nnspec.compiler.rules.written.maps import LinearMap
+
+        self.run = run
+        self.equations = rule.equations(run.options)
+        self.scheme: Scheme = scheme(run.learner.plan.sources.graph)
+        self.maps = tuple(LinearMap(junction) for junction in self.scheme.junctions)
+        self.feedback = FeedbackState(run, self.equations, self.scheme)
+        self.rest = frozenset(run.names) - self.scheme.keys
+        self.parameters = dict(zip(run.names, run.parameters, strict=True))
+        self.more = self.feedback.learned()
+        taught = set(run.names)
+        self.weights = [k for k, j in enumerate(self.scheme.junctions) if taught & set(j.keys)]
+        self.biases = [k for k, j in enumerate(self.scheme.junctions) if taught & set(j.bias_keys)]
+
+    def direction(self, batch: Batch, streams: Streams) -> Tensor:
+        """Fill `.grad`; return the mean loss of the first phase."""
+        import torch
+
+        from nnspec.compiler.rules.written.effective import Effective
+        from nnspec.compiler.rules.written.phase import Moment
+
+        effective = Effective(self.run.learner.state)
+        self.feedback.begin_step()
+        junctions = self.scheme.junctions
+        moment = Moment(
+            run=self.run,
+            batch=batch,
+            streams=streams,
+            equations=self.equations,
+            scheme=self.scheme,
+            maps=self.maps,
+            weights=tuple(effective.of(junction.weight) for junction in junctions),
+            biases=tuple(None if j.bias is None else effective.of(j.bias) for j in junctions),
+            feedback=self.feedback,
+            rest=self.rest,
+        )
+        sums = Gathered(self, moment)
+        for line in self.equations.phases:
+            each = sums.of(line.name) if line.name in self.equations.gathered else None
+            moment.records[line.name] = WAYS[line.way].run(moment, line, each)
+        for parameter in (*self.run.parameters, *self.more):
+            parameter.grad = None
+        with torch.no_grad():
+            self._at_junctions(moment, effective, sums)
+        effective.settle(self.parameters)
+        self._others(moment)
+        return self._finished(moment)
+
+    def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
+        for target, places in (("weight", self.weights), ("bias", self.biases)):
+            value = self.equations.update(target)
+            for place in places if value else ():
+                junction = self.scheme.junctions[place]
+                held = junction.weight if target == "weight" else junction.bias
+                assert held is not None
+                found = sums.change(target, place, value)
+                if found is not None:
+                    effective.pull(held, -found)
+        for line in self.equations.feedback:
+            if line.learned:
+                self._teach(moment, line.name, sums)
+
+    def _teach(self, moment: Moment, name: str, sums: Gathered) -> None:
+        """Give learned feedback its direction."""
+        line = self.feedback.lines[name]
+        value = self.equations.update(name)
+        for place in range(len(self.scheme.junctions)):
+            if self.feedback.shape(line, place) is not None:
+                found = sums.change(name, place, value)
+                own: Any = self.feedback.kept(line, place)
+                if found is not None:
+                    own.grad = -found
+
+    def _others(self, moment: Moment) -> None:
+        """Give the parameters that are at no junction what the rule says of them."""
+        scale = sum(term.coefficient for term in self.equations.update("rest"))
+        if scale and self.rest:
+            first = next(iter(moment.records.values()))
+            for key, gradient in first.rest_errors().items():
+                self.parameters[key].grad = gradient * -scale
+
+    def _finished(self, moment: Moment) -> Tensor:
+        """Add what penalties of weights pull, fill what is left with zeros, and return the loss."""
+        import torch
+
+        loss = next(iter(moment.records.values())).mean_loss()
+        learner = self.run.learner
+        with torch.enable_grad():
+            penalty: Any = learner.penalties.smooth(learner.state, self.run.names)
+        if penalty is not None:
+            penalty.backward(inputs=self.run.parameters)
+            loss = loss + penalty.detach()
+        for parameter in self.run.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return loss
+
+
+class Gathered:
+    """Wished changes at the junctions, with those that are gathered step by step while phases run."""
+
+    def __init__(self, prepared: Prepared, moment: Moment) -> None:
+        self.prepared = prepared
+        self.moment = moment
+        self.totals: dict[tuple[str, int], Any] = {}
+        self.values: dict[int, Values] = {}
+
+    def of(self, phase: str) -> Callable[[Record, complex], None]:
+        """Return what adds up the terms of one step of a phase."""
+        import torch
+
+        from nnspec.compiler.rules.written.evaluation import Values
+
+        lines = self.prepared.equations.updates
+        wanted = [(line.target, tuple(t for t in line.value if t.steps == phase)) for line in lines]
+
+        def each(record: Record, coefficient: complex) -> None:
+            for target, value in wanted:
+                for place in self.places(target) if value else ():
+                    with torch.no_grad():
+                        values = Values(self.moment, self.moment.records, place, record)
+                        self.add(target, place, _change(values, target, value), coefficient)
+
+        return each
+
+    def places(self, target: str) -> list[int]:
+        """Return the junctions at which a target is taught."""
+        own = self.prepared
+        return own.weights if target == "weight" else own.biases if target == "bias" else []
+
+    def add(self, target: str, place: int, found: Any, coefficient: complex) -> None:
+        key = (target, place)
+        own = found if coefficient == 1.0 else found * coefficient
+        self.totals[key] = own if key not in self.totals else self.totals[key] + own
+
+    def change(self, target: str, place: int, value: Sum) -> Tensor | None:
+        """Return the whole wished change at a junction, averaged over the batch."""
+        from nnspec.compiler.rules.written.evaluation import Values
+
+        total = self.totals.get((target, place))
+        if total is not None and total.is_complex():
+            total = total.real
+        plain = tuple(term for term in value if not term.steps)
+        if plain:
+            if place not in self.values:
+                self.values[place] = Values(self.moment, self.moment.records, place)
+            found = _change(self.values[place], target, plain)
+            total = found if total is None else total + found
+        return total
+
+
+def _change(values: Values, target: str, value: Sum) -> Any:
+    if target == "bias":
+        return values.bias_change(value)
+    if target == "weight":
+        return values.weight_change(value)
+    return values.feedback_change(target, value)

@@ -1,0 +1,8 @@
+"""The ways to run a phase, by the word of the language."""
+
+from __future__ import annotations
+
+from nnspec.compiler.rules.written.forward import Forward
+from nnspec.compiler.rules.written.phase import Way
+
+WAYS: dict[str, Way] = {"forward": Forward()}
