@@ -53,6 +53,8 @@ EMITTED_WORDS = frozenset(
         "training",
         "ctx",
         "dtype",
+        "partial",
+        "warnings",
     )
 )
 

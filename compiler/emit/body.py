@@ -12,6 +12,8 @@ from itertools import chain, count
 
 from nnspec.compiler.emit.copies import write_copies
 from nnspec.compiler.emit.effects import effect_lines, ordered
+from nnspec.compiler.emit.loops import loop_codes, write_loop
+from nnspec.compiler.emit.pullbacks import write_pullback
 from nnspec.compiler.emit.text import Line, indent, lines
 from nnspec.compiler.ir import (
     Apply,
@@ -20,16 +22,20 @@ from nnspec.compiler.ir import (
     Child,
     Code,
     Instance,
+    Loop,
+    Port,
     Primitive,
     Statement,
     Tensor,
     Tie,
     Weight,
     WeightMap,
+    walked,
 )
 from nnspec.compiler.naming import Names, attribute, variable
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.rewrites.hoist import hoisted
 
 
 class Form:
@@ -38,6 +44,7 @@ class Form:
     batched = True
     training = "self.training"
     has_effects = False  # writes what a body does in training beside giving outputs
+    keeps_residual = False  # keeps how far from settled the states of a loop are
 
     def owner(self, child: str) -> str:
         """Return how to reach a child."""
@@ -123,9 +130,10 @@ class Body:
         function: Callable[[Block], str],
         library: Callable[[Code], str],
     ) -> None:
-        self.order = ordered(block)
+        self.order = ordered(block := hoisted(block))
         self.block = block = block.replace(body=self.order.body)
         self.form = form
+        self.taken = taken
         self.mapped = mapped  # gives the name of the function of a constraint
         self.function = function  # gives the name of the function of an activation
         self.library = library  # gives the name of a function that an operation brings along
@@ -144,7 +152,9 @@ class Body:
 
     def _brought(self) -> list[str]:
         """Return the names of the functions that the body calls, so that no variable takes them."""
-        codes = (_code(s.operation) for s in self.block.body if isinstance(s, Apply))
+        inside = list(walked(self.block.body))
+        codes = [_code(s.operation) for s in inside if isinstance(s, Apply)]
+        codes += [c for s in inside if isinstance(s, Loop) for c in loop_codes(s, self.form.has_effects)]
         return [self.library(code) for code in codes if code is not None]
 
     def _name_values(self) -> None:
@@ -153,8 +163,13 @@ class Body:
             self.inputs.append(self.names.claim(variable(port.name)))
             self.variables[port.value] = self.inputs[-1]
         given = {port.value for port in self.block.inputs}
+        # What the step of a loop reads may be read again in the backward pass: it keeps its name.
+        read = [v for s in self.block.body if isinstance(s, Loop) for v in s.inputs]
+        self.pinned = {self.variables[value] for value in read if value in given}
         self.own_names = {
-            value: self.names.claim(variable(value)) for value in self.block.named if value not in given
+            value: self.names.claim(variable(value))
+            for value in dict.fromkeys((*self.block.named, *read))
+            if value not in given and value in self.types
         }
 
     def write(self) -> list[Line]:
@@ -182,8 +197,29 @@ class Body:
                 self.apply(index, statement)
             elif isinstance(statement, Call):
                 self.call(index, statement)
+            elif isinstance(statement, Loop):
+                write_loop(self, index, statement)
+            else:
+                write_pullback(self, index, statement)
         written, self.lines = self.lines, before
         return written
+
+    def inside(
+        self, statements: tuple[Statement, ...], ports: tuple[Port, ...], outputs: tuple[Port, ...]
+    ) -> Body:
+        """Return the writer of some statements as a function inside this body, which reads its variables."""
+        block = self.block.replace(
+            inputs=ports, outputs=outputs, body=statements, updates=(), penalties=(), doc=None
+        )
+        given = {port.value for port in ports}
+        outer = {value: text for value, text in self.variables.items() if value not in given}
+        read = {value for statement in statements for value in statement.inputs} & outer.keys()
+        taken = {*self.taken, *(outer[value] for value in read), *self.effective.values()}
+        inner = Body(block, self.form, taken, self.mapped, self.function, self.library)
+        inner.variables.update({value: outer[value] for value in read})
+        inner.last_use.update({value: len(statements) for value in read})
+        inner.effective = self.effective
+        return inner
 
     @property
     def outputs(self) -> list[str]:
@@ -277,7 +313,7 @@ class Body:
                 return f"{self.function(instance)}({', '.join(inputs)})"
             return self.form.block_call(owner, instance, inputs)
         rule = operation(instance.operation)
-        if is_plain(instance) and rule.module(site_of(instance)) is not None:
+        if inputs and is_plain(instance) and rule.module(site_of(instance)) is not None:
             site = site_of(instance)
             plain = self.form.plain_call(owner, tuple(rule.arranged(site, text) for text in inputs))
             if plain is not None:
@@ -287,8 +323,12 @@ class Body:
             weights |= {weight.name: self.kept(owner, weight), "product": self.product(weight) or ""}
         return self.operation_call(instance, inputs, weights)
 
+    def site(self, primitive: Primitive) -> Site:
+        """Return the site of a primitive in this form."""
+        return site_of(primitive, self.form.batched)
+
     def operation_call(self, primitive: Primitive, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
-        site = site_of(primitive, self.form.batched)
+        site = self.site(primitive)
         around = _Around({"training": self.form.training, **weights})
         rule = operation(primitive.operation)
         code = rule.code(site)
@@ -319,6 +359,14 @@ class Body:
             return self.form.tensor(owner, tensor.name, kind)
 
         return effective_text(weight, reach, self.mapped)
+
+    def settle_weight(self, owner: str, weight: Weight) -> None:
+        """Compute an effective weight here, under a name, for all that reads it later."""
+        text = self.weight(owner, weight, inline=True)
+        if weight.maps and (owner, weight.name) not in self.effective:
+            name = self.names.claim(variable("_".join(n for n in (owner_name(owner), weight.name) if n)))
+            self.lines += lines(f"{name} = {text}")
+            self.effective[owner, weight.name] = name
 
     def product(self, weight: Weight) -> str | None:
         """Return the function that multiplies by a weight as it is stored, if there is one for this form."""
@@ -356,7 +404,7 @@ class Body:
     def read(self, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self.variables[value] for value in values)
 
-    def targets(self, index: int, statement: Apply | Call) -> tuple[str, ...]:
+    def targets(self, index: int, statement: Statement) -> tuple[str, ...]:
         """Return variables for the outputs, after giving back those of values that are now dead."""
         self.drop_dead(index)
         return tuple(self.new_variable(value, set()) for value in statement.outputs)
@@ -374,7 +422,8 @@ class Body:
     def short_name(self, avoided: set[str]) -> str:
         """Return the first of `x`, `y`, `z`, .. that no live value uses and that is not avoided."""
         live = avoided.union(self.variables.values())
-        kept = self.names.taken.difference(self.inputs).union(self.own_names.values())
+        free = set(self.inputs) - self.pinned
+        kept = self.names.taken.difference(free).union(self.own_names.values())
         candidates = chain("xyzuvw", (f"x_{number}" for number in count(2)))
         return next(name for name in candidates if name not in live and name not in kept)
 
@@ -408,6 +457,8 @@ def owner_name(owner: str) -> str:
 
 def _last_uses(block: Block) -> dict[str, int]:
     found = {value: index for index, statement in enumerate(block.body) for value in statement.inputs}
+    loops = [index for index, statement in enumerate(block.body) if isinstance(statement, Loop)]
+    found.update({port.value: loops[-1] for port in block.inputs if loops})  # states begin in their batch
     kept = (*block.outputs, *block.updates, *block.penalties)
     found.update({item.value: len(block.body) for item in kept})
     return found

@@ -88,8 +88,9 @@ def imports(code: str) -> list[str]:
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     from_torch = [word for word in ("Tensor", "nn") if word in used]
     standard = [
-        *([f"import {word}" for word in ("json", "math", "os") if word in used]),
+        *([f"import {word}" for word in ("json", "math", "os", "warnings") if word in used]),
         *(["from collections.abc import Callable"] if "Callable" in used else []),
+        *(["from functools import partial"] if "partial" in used else []),
         *(["from typing import Any"] if "Any" in used else []),
     ]
     return [

@@ -32,7 +32,9 @@ class Frame(NamedTuple):
 
 def emit(graph: Graph, target: str = "train", frame: Frame | None = None) -> str:
     """Return the source of a Python module whose last class is the network, for a target of the table."""
-    writer = _Writer(multiplies_as_stored(target), frame.reserved if frame else frozenset())
+    writer = _Writer(
+        multiplies_as_stored(target), frame.reserved if frame else frozenset(), target != "export"
+    )
     name = writer.class_of(graph.root)
     written = [*writer.maps.lines, *writer.functions.lines, *writer.lines]
     if frame is not None:
@@ -62,8 +64,9 @@ class ModuleForm(Form):
 
     has_effects = True
 
-    def __init__(self, products: Callable[[Code], str] | None) -> None:
+    def __init__(self, products: Callable[[Code], str] | None, keeps_residual: bool = True) -> None:
         self.products = products
+        self.keeps_residual = keeps_residual
 
     def owner(self, child: str) -> str:
         return f"self.{attribute(child)}"
@@ -91,7 +94,10 @@ class ModuleForm(Form):
 class _Writer:
     """Writes classes, inner blocks first; a block that comes out as another did shares its class."""
 
-    def __init__(self, products: bool = True, reserved: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, products: bool = True, reserved: frozenset[str] = frozenset(), residuals: bool = True
+    ) -> None:
+        self.residuals = residuals  # whether a module keeps how far from settled its states are
         self.products = products  # whether a product may read what is stored of a weight
         self.names = Names(EMITTED_WORDS | reserved)
         self.maps = Maps(self.names)
@@ -191,7 +197,7 @@ class _Writer:
         return operation(instance.operation).module(site_of(instance))
 
     def _forward(self, block: Block) -> list[Line]:
-        form = ModuleForm(self.maps.code if self.products else None)
+        form = ModuleForm(self.maps.code if self.products else None, self.residuals)
         body = Body(
             block, form, self.names.taken, self.maps.function, self.functions.function, self.maps.code
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import Any
 
@@ -113,6 +114,19 @@ class Clamp(Operation):
         if low is not None and high is not None:
             return f"{text}.clamp({low!r}, {high!r})"
         return f"{text}.clamp(min={low!r})" if high is None else f"{text}.clamp(max={high!r})"
+
+    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+        low, high = site["low"], site["high"]
+        if given is None or site.inputs[0].dtype != "real":
+            return None
+        sides = [f"({given} >= {low!r})"] if low is not None else []
+        sides += [f"({given} <= {high!r})"] if high is not None else []
+        slope = f"({' & '.join(sides)}).to({given}.dtype)"
+        return slope if cotangent == "1.0" else f"{cotangent} * {slope}"
+
+    def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float]:
+        low, high = arguments["low"], arguments["high"]
+        return (-math.inf if low is None else low, math.inf if high is None else high)
 
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         low, high = arguments["low"], arguments["high"]

@@ -48,6 +48,9 @@ class Dense(Operation):
         product = weights.get("product", "F.linear")
         return f"{product}({inputs[0]}, {weights['weight']}{bias})"
 
+    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+        return f"{cotangent} @ {weights['weight']}"
+
     def relate(self, site: Site) -> tuple[Relation, ...]:
         leading = axes_of(len(site.inputs[0].axes) - 1)
         return (

@@ -25,7 +25,8 @@ class Elementwise(Operation):
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
     piece. `centre` and `curve` are those of the relation. `complex` is the kind of number that it gives for a complex one, None
-    that it takes none. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
+    that it takes none. `slope` is its derivative, as torch has it, of {x}; `identity` an interval on which y = x and torch
+    has slope 1. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
     """
 
     takes = 1
@@ -38,6 +39,8 @@ class Elementwise(Operation):
     complex: str | None
     torch: str
     at: Number
+    slope: str | None
+    identity: tuple[float, float] | None
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class Elementwise(Operation):
         complex: str | None = None,
         centre: float | None = None,
         curve: str = "",
+        slope: str | None = None,
+        identity: tuple[float, float] | None = None,
     ) -> None:
         self.name = name  # type: ignore[misc]
         self.torch = torch
@@ -66,6 +71,8 @@ class Elementwise(Operation):
         self.complete = complete
         self.centre = centre
         self.curve = curve
+        self.slope = slope
+        self.identity = identity
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
 
@@ -82,6 +89,15 @@ class Elementwise(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return self.torch.format(x=inputs[0], **site.arguments)
+
+    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+        if self.slope is None or given is None:
+            return None
+        slope = self.slope.format(x=given, **{name: repr(value) for name, value in site.arguments.items()})
+        return slope if cotangent == "1.0" else f"{cotangent} * {slope}"
+
+    def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float] | None:
+        return self.identity
 
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         at: Any = self.at
@@ -136,7 +152,14 @@ _ALPHA = Argument(name="alpha", kind="real", doc="minus the limit at -infinity",
 
 OPERATIONS = (
     Elementwise(
-        "identity", "{x}", lambda x: x, "The input itself: y = x.", parity="odd", degree="linear", work=0
+        "identity",
+        "{x}",
+        lambda x: x,
+        "The input itself: y = x.",
+        parity="odd",
+        degree="linear",
+        work=0,
+        identity=(-math.inf, math.inf),
     ),
     Elementwise(
         "relu",
@@ -145,6 +168,7 @@ OPERATIONS = (
         "The positive part: y = max(x, 0).",
         degree=1,
         curve="rectifier",
+        slope="({x} > 0).to({x}.dtype)",
     ),
     Elementwise(
         "leaky_relu",
@@ -165,6 +189,7 @@ OPERATIONS = (
         complete=True,
         curve="hyperbolic",
         complex="complex",
+        slope="(1 - torch.tanh({x}) ** 2)",
     ),
     Elementwise(
         "sigmoid",
@@ -175,6 +200,7 @@ OPERATIONS = (
         complete=True,
         centre=0.5,
         curve="hyperbolic",
+        slope="(torch.sigmoid({x}) * torch.sigmoid(-{x}))",
     ),
     Elementwise(
         "hard_sigmoid",
@@ -184,6 +210,8 @@ OPERATIONS = (
 
         (The function that some libraries give this name is clamp(x / 6 + 1 / 2, 0, 1).)""",
         work=2,
+        slope="(({x} >= 0) & ({x} <= 1)).to({x}.dtype)",
+        identity=(0.0, 1.0),
     ),
     Gelu(
         "gelu",
@@ -218,6 +246,7 @@ OPERATIONS = (
         "y = log(1 + exp(x)).",
         work=4,
         complete=True,
+        slope="torch.sigmoid({x})",
     ),
     Elementwise(
         "elu",
@@ -236,6 +265,7 @@ OPERATIONS = (
         work=4,
         complete=True,
         complex="complex",
+        slope="torch.cos({x})",
     ),
     Elementwise(
         "cos",
@@ -246,8 +276,11 @@ OPERATIONS = (
         work=4,
         complete=True,
         complex="complex",
+        slope="(-torch.sin({x}))",
     ),
-    Elementwise("exp", "torch.exp({x})", math.exp, "y = exp(x).", work=4, complex="complex"),
+    Elementwise(
+        "exp", "torch.exp({x})", math.exp, "y = exp(x).", work=4, complex="complex", slope="torch.exp({x})"
+    ),
     Elementwise(
         "log", "torch.log({x})", math.log, "The natural logarithm: y = log(x).", work=4, complex="complex"
     ),
@@ -272,7 +305,14 @@ OPERATIONS = (
         complete=True,
     ),
     Elementwise(
-        "square", "torch.square({x})", lambda x: x * x, "y = x^2.", parity="even", degree=2, complex="complex"
+        "square",
+        "torch.square({x})",
+        lambda x: x * x,
+        "y = x^2.",
+        parity="even",
+        degree=2,
+        complex="complex",
+        slope="(2 * {x})",
     ),
     Elementwise(
         "sqrt",

@@ -147,6 +147,19 @@ class Operation:
         """
         raise TypeError(f"{self.name} has no call rule")
 
+    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+        """Return the expression of a cotangent times the Jacobian at the one input, which stands under the name
+        `given` if its value is at hand. None: there is no simple one, and autograd finds it."""
+        return None
+
+    def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float] | None:
+        """Return an interval on which a function of entries gives what it takes, and has slope 1; None: there is none."""
+        return None
+
+    def constant(self, arguments: dict[str, Any]) -> float | None:
+        """Return the number that every entry of the output is, whatever comes in; None where it depends on that."""
+        return None
+
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         """Return what a function of entries gives for single numbers (floats, or exact fractions).
 

@@ -57,6 +57,11 @@ def evaluated_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, t
     return _replaced_state(graph, state, _is_evaluated)
 
 
+def effective(graph: Graph) -> Graph:
+    """Return the version that stores every weight as it is used, whatever its constraint makes it of."""
+    return _replaced(graph, lambda weight: bool(weight.maps))
+
+
 def _is_hardened(weight: Weight) -> bool:
     return any(item.has_own_gradient for item in weight.maps)
 

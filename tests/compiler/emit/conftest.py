@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +15,20 @@ from nnspec.compiler.ir import (
     Axis,
     Block,
     Call,
+    Carried,
     Child,
     Constraint,
     Graph,
     Instance,
+    Loop,
     Port,
     Primitive,
+    Pullback,
+    Statement,
     Tie,
     Type,
     WeightMap,
+    Word,
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.typing import type_graph
@@ -246,3 +252,152 @@ def mixer() -> Graph:
 def networks() -> dict[str, Graph]:
     """The four networks that have hand-written twins."""
     return {"mlp": mlp(), "lenet": lenet(), "residual_cnn": residual_cnn(), "mixer": mixer()}
+
+
+# ------------------------------------------------------------------------------------------------- systems
+
+SOLVERS: dict[str, dict[str, Any]] = {
+    "fixed_point": {"damping": 1.0, "steps": 50, "tolerance": 0.0},
+    "anderson": {"damping": 1.0, "memory": 5, "ridge": 1e-4, "steps": 50, "tolerance": 0.0},
+    "broyden": {"memory": 10, "steps": 50, "tolerance": 0.0},
+    "euler": {"dt": 0.5, "steps": 50, "tolerance": 0.0},
+    "rk4": {"dt": 0.5, "steps": 50, "tolerance": 0.0},
+    "ift": {"steps": 50, "tolerance": 0.0},
+    "phantom": {"steps": 5},
+    "unrolled": {},
+}
+
+
+def word(name: str, **options: Any) -> Word:
+    """Return a solver or a gradient with complete arguments."""
+    return Word(name=name, arguments=tuple(sorted({**SOLVERS[name], **options}.items())))
+
+
+def looped(
+    graph: Graph,
+    states: dict[str, tuple[str, str]],
+    outputs: dict[str, str],
+    *,
+    form: str = "map",
+    solver: Word | None = None,
+    gradient: Word | None = None,
+    clip: tuple[float, float] | None = None,
+    driven: dict[str, str] | None = None,
+    change: Callable[[tuple[Statement, ...]], tuple[Statement, ...]] = tuple,
+    extra: dict[str, Type] | None = None,
+) -> Graph:
+    """Return a network that runs the body of a typed one as a loop.
+
+    `states` are input ports of it and the values that they become; `outputs` name states.
+    """
+    root = graph.root
+    types = dict(root.types)
+    carried = tuple(
+        Carried(
+            name=name,
+            before=before,
+            after=after,
+            result=f"{name}_settled",
+            declared=types[before],
+            driven=(driven or {}).get(name),
+        )
+        for name, (before, after) in states.items()
+    )
+    loop = Loop(
+        name="settle",
+        form=form,
+        carried=carried,
+        body=change(root.body),
+        solver=solver or word("euler" if form == "flow" else "fixed_point"),
+        gradient=gradient or word("ift"),
+        clip=clip,
+    )
+    befores = {state.before for state in carried}
+    block: Block = root.replace(
+        inputs=tuple(port for port in root.inputs if port.value not in befores),
+        outputs=tuple(Port(name=name, value=f"{state}_settled") for name, state in outputs.items()),
+        body=(loop,),
+        named=tuple(name for name in root.named if name not in befores),
+        types=tuple({**types, **(extra or {}), **{s.result: types[s.before] for s in carried}}.items()),
+    )
+    return graph.replace(root=block)
+
+
+def cell(inputs: int = 4, width: int = 6, form: str = "map", act: str = "tanh", **options: Any) -> Graph:
+    """s = tanh(U x + b + W s), or ds/dt = tanh(..) - s."""
+    b = Network("cell")
+    x, s = b.input("x", (inputs,)), b.input("s", (width,))
+    fed = b.layer("feed", "dense", x, units=width)
+    back = b.layer("rec", "dense", s, units=width, bias=False)
+    drive = b.op("add", fed, back, to="drive")
+    after = b.op(act, drive, to="rate")
+    if form == "flow":
+        after = b.op("subtract", after, s, to="change")
+    b.output("y", after)
+    graph = b.graph()
+    return looped(graph, {"s": ("s", after)}, {"y": "s"}, form=form, driven={"s": "drive"}, **options)
+
+
+def transposed(value: str, statement: Any, at: str, end: str, cotangent: str) -> Pullback:
+    """Return the way back through one statement."""
+    return Pullback(
+        name=value, through=(statement,), at=(at,), end=end, cotangent=cotangent, outputs=(value,)
+    )
+
+
+def pair(act: str = "hard_sigmoid", sizes: tuple[int, int, int] = (4, 6, 3), **options: Any) -> Graph:
+    """Two layers of leaky units with one weight between them, used both ways, as of equilibrium propagation.
+
+    h' = act'(h) (U x + b + W' act(o)) - h, o' = act'(o) (W act(h) + c) - o.
+    """
+    inputs, width, classes = sizes
+    b = Network("pair")
+    x, h, o = b.input("x", (inputs,)), b.input("h", (width,)), b.input("o", (classes,))
+    rate_h, rate_o = b.op(act, h), b.op(act, o)
+    fed = b.layer("feed", "dense", x, units=width)
+    up = b.layer("up", "dense", rate_h, units=classes, to="up")
+    down = b.op("identity", h, to="down")  # stands for the way back through `up`
+    drive_h = b.op("add", fed, down, to="drive_h")
+    slope_h = b.op("identity", drive_h, to="slope_h")  # stands for act'(h) drive_h
+    slope_o = b.op("identity", up, to="slope_o")
+    b.output("y", b.op("subtract", slope_h, h))
+    b.output("z", b.op("subtract", slope_o, o))
+    graph = b.graph()
+
+    def change(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        by = {value: s for s in body for value in s.outputs}
+        plain = by["up"].replace(outputs=("plain",))
+        through = {
+            "down": transposed("down", plain, rate_h, "plain", rate_o),
+            "slope_h": transposed("slope_h", by[rate_h], h, rate_h, drive_h),
+            "slope_o": transposed("slope_o", by[rate_o], o, rate_o, up),
+        }
+        return tuple(through.get(s.outputs[0], s) for s in body)
+
+    types = dict(graph.root.types)
+    outputs = [port.value for port in graph.root.outputs]
+    return looped(
+        graph,
+        {"h": ("h", outputs[0]), "o": ("o", outputs[1])},
+        {"y": "o"},
+        form="flow",
+        driven={"h": drive_h, "o": up},
+        change=change,
+        extra={"plain": types[up]},
+        **options,
+    )
+
+
+class Systems:
+    """What tests of loops use."""
+
+    word = staticmethod(word)
+    looped = staticmethod(looped)
+    cell = staticmethod(cell)
+    pair = staticmethod(pair)
+    transposed = staticmethod(transposed)
+
+
+@pytest.fixture
+def systems() -> type[Systems]:
+    return Systems

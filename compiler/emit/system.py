@@ -1,0 +1,341 @@
+"""What runs a loop for those who look inside it: learning rules that settle phases, and analyses.
+
+In: a typed graph whose root body holds one loop. Out: a `System`, made once: pure functions of effective weights, all
+written by the emitters of the functional form. States are tuples of tensors [batch, ..] in the order of `states`.
+torch is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from nnspec.compiler.emit.load import execute, function, weight_function
+from nnspec.compiler.emit.loops import started
+from nnspec.compiler.emit.static import Clip, static_source
+from nnspec.compiler.ir import Block, Carried, Graph, Loop, Port, Statement, instances, state_key
+from nnspec.compiler.rewrites.hard import effective
+from nnspec.compiler.rewrites.hoist import hoisted
+from nnspec.compiler.rewrites.push import pushed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    States = tuple[Tensor, ...]
+    Weights = dict[str, Tensor]
+    Push = Callable[[States], Sequence[Tensor | None]]
+    Sums = Callable[[States, States], tuple[Tensor, ...]]
+
+_STEPPED = ("fixed_point", "euler")  # solvers whose step is made in place
+_OWN: Any = object()
+
+
+class Given(NamedTuple):
+    """What no step changes: the effective weights, and the values that the loop reads."""
+
+    weights: Weights
+    values: States
+
+
+class Settled(NamedTuple):
+    """States after a phase; `residual` has no axes; `sums` are those of each step."""
+
+    states: States
+    residual: Tensor
+    steps: int
+    sums: States
+
+
+def system(graph: Graph) -> System:
+    """Return what runs the one loop of a typed graph; TypeError if there is none."""
+    return System(graph)
+
+
+class System:
+    """One loop, taken apart: what is before it, one step, and what follows."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.source = graph
+        self.graph = effective(graph)
+        self.root = hoisted(self.graph.root)
+        place, self.loop = _loop(self.root)
+        self.before, self.after = self.root.body[:place], self.root.body[place + 1 :]
+        self.states = tuple(state.name for state in self.loop.carried)
+        self._functions: dict[Any, Any] = {}
+        made = {value for s in self.before for value in s.outputs} | {p.value for p in self.root.inputs}
+        read = [value for s in self.after for value in s.inputs] + [p.value for p in self.root.outputs]
+        self.outer = tuple(v for v in dict.fromkeys((*self.loop.inputs, *read)) if v in made)
+        self.weight_makers = {
+            state_key(located.path, weight.name): weight_function(weight, located.path)
+            for located in instances(graph.root)
+            for weight in located.primitive.weights
+            if weight.tie is None
+        }
+
+    # ------------------------------------------------------------------------------------------- the parts
+
+    def weights(self, state: Mapping[str, Tensor]) -> Weights:
+        """Return the effective weights by path, differentiable in a state dict."""
+        return {path: make(state) for path, make in self.weight_makers.items()}
+
+    def begin(self, weights: Weights, *inputs: Tensor) -> Given:
+        """Compute what no step changes, once: the drives of inputs among it."""
+        if not self.outer:
+            return Given(weights, ())
+        run = self._function("begin", self.before, self.root.inputs, self.outer)
+        return Given(weights, _tuple(run(weights, *inputs)))
+
+    def start(self, given: Given, batch: int | None = None) -> States:
+        """Return the states as they begin: zeros, a number, or drawn by torch's generator."""
+        like = next(v for name, v in zip(self.outer, given.values, strict=True) if self._batched(name))
+        count = like.shape[0] if batch is None else batch
+        dtype = next(
+            (w.dtype for w in given.weights.values() if w.is_complex() or w.is_floating_point()), None
+        )
+        sizes = [(count, *map(int, map(str, state.declared.shape))) for state in self.loop.carried]
+        made = [like.new_zeros(size, dtype=dtype) for size in sizes]
+        return tuple(_begun(state, tensor) for state, tensor in zip(self.loop.carried, made, strict=True))
+
+    def step(self, given: Given, states: States, push: Sequence[Tensor | None] | None = None) -> States:
+        """Return f(s) of a map, ds/dt of a flow; `push` is added to what drives the states."""
+        pushes = push if push is not None else (None,) * len(states)
+        kinds = frozenset(n for n, p in zip(self.states, pushes, strict=True) if p is not None)
+        run = self._step(kinds)
+        return _tuple(run(given.weights, *given.values, *states, *(p for p in pushes if p is not None)))
+
+    def values(self, given: Given, states: States) -> dict[str, Tensor]:
+        """Return every value of the body at these states, and those that no step changes, by name."""
+        names = tuple(value for s in self.loop.body for value in s.outputs)
+        run = self._function("values", self.loop.body, (*self._ports(), *self._befores()), names)
+        found = dict(zip(self.outer, given.values, strict=True))
+        found |= dict(zip((c.before for c in self.loop.carried), states, strict=True))
+        return found | dict(zip(names, _tuple(run(given.weights, *given.values, *states)), strict=True))
+
+    def readout(self, given: Given, states: States) -> States:
+        """Return the outputs of the network at these states, differentiable in them."""
+        results = tuple(Port(name=c.result, value=c.result) for c in self.loop.carried)
+        outputs = tuple(port.value for port in self.root.outputs)
+        run = self._function("readout", self.after, (*self._ports(), *results), outputs)
+        return _tuple(run(given.weights, *given.values, *states))
+
+    # --------------------------------------------------------------------------------------- linear parts
+
+    def jvp(self, given: Given, states: States, tangents: States) -> States:
+        """Return the Jacobian of a step in the states times some tangents."""
+        import torch
+
+        return torch.func.jvp(lambda *s: self.step(given, s), states, tangents)[1]
+
+    def vjp(self, given: Given, states: States, cotangents: States) -> States:
+        """Return some cotangents times the Jacobian of a step in the states."""
+        import torch
+
+        return torch.func.vjp(lambda *s: self.step(given, s), *states)[1](cotangents)
+
+    def weight_vjp(
+        self, weights: Weights, inputs: States, states: States, cotangents: States
+    ) -> dict[str, Tensor]:
+        """Return some cotangents times the Jacobian of a step in the effective weights, by path."""
+        import torch
+
+        def stepped(moved: Weights) -> States:
+            return self.step(self.begin(moved, *inputs), states)
+
+        return torch.func.vjp(stepped, weights)[1](cotangents)[0]
+
+    def incoming(self, given: Given, e: States, at: States | None = None) -> States:
+        """Return sum_i W_ij e_i at each state, over the connections; what comes from outside counts 0."""
+        return self._connections.incoming(given, e, at)
+
+    def outgoing(self, given: Given, e: States, at: States | None = None) -> States:
+        """Return sum_j W_ij e_j at each state, over the connections."""
+        return self._connections.outgoing(given, e, at)
+
+    # ------------------------------------------------------------------------------------------- settling
+
+    def settle(
+        self,
+        given: Given,
+        states: States,
+        steps: int | None = None,
+        dt: float | None = None,
+        damping: float | None = None,
+        clip: Clip | None = _OWN,
+        tolerance: float | None = None,
+        push: Push | None = None,
+        sums: Sums | None = None,
+        every: int = 10,
+    ) -> Settled:
+        """Settle from some states, which stay as they are; what is left out is the loop's own.
+
+        Without a tolerance, or with 0, nothing waits for the device. The residual is the largest |f(s) - s| of a map,
+        the largest rate of a flow, pushes included, as of the last step.
+        """
+        import torch
+
+        options = self.loop.solver.options
+        steps = int(options["steps"] if steps is None else steps)
+        size = self._size(dt, damping)
+        clip = self.loop.clip if clip is _OWN else clip
+        tolerance = 0.0 if tolerance is None else tolerance
+        with torch.no_grad():
+            current = tuple(s.clone() if clip is None else s.clamp(*clip) for s in states)
+            run = _Run(self, given, current, size, clip, push, sums)
+            count = 0
+            for count in range(1, steps + 1):
+                looks = count == steps or bool(tolerance and count % every == 0)
+                run.advance(looks)
+                if looks and tolerance and float(run.residual) <= tolerance:
+                    break
+            return Settled(run.states, run.residual, count, run.totals)
+
+    def _size(self, dt: float | None, damping: float | None) -> float:
+        given = dt if self.loop.form == "flow" else damping
+        return float(
+            given
+            if given is not None
+            else self.loop.solver.options.get("dt" if self.loop.form == "flow" else "damping", 1.0)
+        )
+
+    def stepper(
+        self, given: Given, states: States, pushed: frozenset[str], size: float, clip: Clip | None
+    ) -> Callable[[float, Sequence[Tensor | None]], None] | None:
+        """Return a function that changes these states by one step; None where a step has no form in place."""
+        full = self.loop.form == "map" and size == 1.0
+        key = ("static", pushed, clip, full)
+        if key not in self._functions:
+            text = static_source(self.root, self.loop, self.outer, pushed, clip, full)
+            self._functions[key] = text and execute(text, f"{self.graph.name}_step")["stepper"]
+        make = self._functions[key]
+        return make(given.weights, *given.values, *states) if make else None
+
+    # ---------------------------------------------------------------------------------------------- making
+
+    @cached_property
+    def _connections(self) -> Any:
+        from nnspec.compiler.emit.connections import Connections
+
+        return Connections(self)
+
+    def _step(self, names: frozenset[str]) -> Callable[..., Any]:
+        key = ("step", names)
+        if key not in self._functions:
+            moved = pushed(self.root, self.loop, names)
+            outputs = tuple(state.after for state in moved.carried)
+            inputs = (*self._ports(), *self._befores(), *moved.ports)
+            self._functions[key] = self.made("step", moved.body, inputs, outputs, moved.types)
+        return self._functions[key]
+
+    def _ports(self) -> tuple[Port, ...]:
+        return tuple(Port(name=value, value=value) for value in self.outer)
+
+    def _befores(self) -> tuple[Port, ...]:
+        return tuple(Port(name=c.before, value=c.before) for c in self.loop.carried)
+
+    def _batched(self, value: str) -> bool:
+        return dict(self.root.types)[value].batched
+
+    def _function(
+        self, name: str, body: tuple[Statement, ...], inputs: tuple[Port, ...], outputs: tuple[str, ...]
+    ) -> Callable[..., Any]:
+        if name not in self._functions:
+            self._functions[name] = self.made(name, body, inputs, outputs)
+        return self._functions[name]
+
+    def made(
+        self,
+        name: str,
+        body: tuple[Statement, ...],
+        inputs: tuple[Port, ...],
+        outputs: tuple[str, ...],
+        types: Mapping[str, Any] | None = None,
+    ) -> Callable[..., Any]:
+        """Return some statements as a pure function of the effective weights and the values at these ports."""
+        block = self.root.replace(
+            body=body,
+            inputs=inputs,
+            outputs=tuple(Port(name=value, value=value) for value in outputs),
+            types=tuple({**dict(self.root.types), **(types or {})}.items()),
+            updates=(),
+            penalties=(),
+        )
+        return function(self.graph.replace(name=f"{self.graph.name}_{name}", root=block))
+
+
+class _Run:
+    """A phase under way."""
+
+    def __init__(
+        self,
+        own: System,
+        given: Given,
+        states: States,
+        size: float,
+        clip: Clip | None,
+        push: Push | None,
+        sums: Sums | None,
+    ) -> None:
+        self.own, self.given, self.states = own, given, states
+        self.size, self.clip, self.push, self.sums = size, clip, push, sums
+        import torch
+
+        self.totals: States = ()
+        self.residual: Any = torch.full((), torch.inf)  # no step was taken
+        self.steppers: dict[frozenset[str], Any] = {}
+        self.nothing = (None,) * len(states)
+
+    def advance(self, looks: bool) -> None:
+        """Take one step; keep the residual if somebody looks at it."""
+        import torch
+
+        pushes = self.nothing if self.push is None else tuple(self.push(self.states))
+        kinds = frozenset(n for n, p in zip(self.own.states, pushes, strict=True) if p is not None)
+        before = tuple(s.clone() for s in self.states) if looks or self.sums is not None else ()
+        if kinds not in self.steppers:
+            self.steppers[kinds] = self.own.stepper(self.given, self.states, kinds, self.size, self.clip)
+        advance = self.steppers[kinds]
+        if advance is None:
+            self.move(pushes)
+        else:
+            advance(self.size, pushes)
+        if looks:
+            moved = [(a - b).abs().max() for a, b in zip(self.states, before, strict=True)]
+            self.residual = torch.stack(moved).max() / self.size
+        if self.sums is not None:
+            found = self.sums(before, self.states)
+            self.totals = (
+                tuple(a + b for a, b in zip(self.totals, found, strict=True)) if self.totals else found
+            )
+
+    def move(self, pushes: Sequence[Tensor | None]) -> None:
+        """Take a step that allocates."""
+        import torch
+
+        found = self.own.step(self.given, self.states, pushes)
+        for state, value in zip(self.states, found, strict=True):
+            if self.own.loop.form == "flow":
+                state.add_(value, alpha=self.size)
+            else:
+                torch.lerp(state, value, self.size, out=state)
+            if self.clip is not None:
+                state.clamp_(*self.clip)
+
+
+def _loop(block: Block) -> tuple[int, Loop]:
+    found = [(place, s) for place, s in enumerate(block.body) if isinstance(s, Loop)]
+    if len(found) != 1:
+        raise TypeError(f"{block.name} has {len(found)} loops")
+    return found[0]
+
+
+def _tuple(found: Any) -> States:
+    return cast("States", found) if isinstance(found, tuple) else (found,)
+
+
+def _begun(state: Carried, zeros: Tensor) -> Tensor:
+    """Return a state as it begins."""
+    if state.start is None:
+        return zeros
+    text = started(state.start, "zeros")
+    return execute(f"import torch\n\n\ndef start(zeros):\n    return {text}\n", "start")["start"](zeros)
