@@ -136,7 +136,7 @@ class _Program(Buffers):
             self.lines.append(f"{', '.join(names)} = {text}")
             self.text.update(zip(statement.outputs, names, strict=True))
             return
-        given, (value,) = self.resolved(statement.inputs[0]), statement.outputs
+        given, value = self.resolved(statement.inputs[0]), "".join(statement.outputs)
         name = self.text[given]
         reused = name in self.own and self.readers.get(given, 0) <= 1
         name = name if reused else self.buffer(value)

@@ -121,6 +121,32 @@ class Convolution(Sliding):
         parts += [f"{name}={python(value)}" for name, value in self.options(site)]
         return self.restored(site, f"F.conv{self.count}d({', '.join(parts)})")
 
+    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+        """The transposed convolution; rows that no window reached are made up for by `output_padding`."""
+        turned = self.turned(site)
+        kernel, stride, dilation = (self.numbers(site[name]) for name in ("kernel", "stride", "dilation"))
+        extents = [spacing * (size - 1) + 1 for spacing, size in zip(dilation, kernel, strict=True)]
+        same = site["padding"] == "same"
+        padding = tuple((extent - 1) // 2 for extent in extents) if same else self.padding(site)
+        sizes = [(a.size, b.size) for a, b in zip(turned.inputs[0].axes, turned.outputs[0].axes, strict=True)]
+        left: list[int] = []
+        for (before, after), step, border, extent in zip(sizes[1:], stride, padding, extents, strict=True):
+            if not isinstance(before, int) or not isinstance(after, int) or (same and extent % 2 == 0):
+                return None
+            left.append(before - ((after - 1) * step - 2 * border + extent))
+        given_options = (
+            ("stride", stride, 1),
+            ("padding", padding, 0),
+            ("output_padding", tuple(left), 0),
+            ("groups", (site["groups"],), 1),
+            ("dilation", dilation, 1),
+        )
+        parts = [self.arranged(site, cotangent), weights["weight"]]
+        for name, numbers, default in given_options:
+            if set(numbers) != {default}:
+                parts.append(f"{name}={numbers[0] if len(set(numbers)) == 1 else numbers!r}")
+        return self.restored(site, f"F.conv_transpose{self.count}d({', '.join(parts)})")
+
     def related(self, site: Site) -> tuple[Relation, ...]:
         inside, window, outside = (
             tuple(f"#{stem}{direction}" for direction in range(self.count)) for stem in ("in", "p", "out")

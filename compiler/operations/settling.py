@@ -6,6 +6,8 @@ before and after the body of a loop, whose statements are walked once.
 
 from __future__ import annotations
 
+from typing import Any
+
 from nnspec.compiler.ir import Axis, Init, Pullback, Tensor, Type
 from nnspec.compiler.operations.axes import elements
 from nnspec.compiler.operations.operation import Cost, Operation, Site
@@ -29,6 +31,10 @@ class Bias(Operation):
     def tensors(self, site: Site) -> tuple[Tensor, ...]:
         return (Tensor(name="bias", shape=site["shape"], init=Init(name="zeros")),)
 
+    def module(self, site: Site) -> str:
+        sizes = ", ".join(str(size) for size in site["shape"])
+        return f"nn.ParameterDict({{'bias': nn.Parameter(torch.zeros({sizes}))}})"
+
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return weights["bias"]
 
@@ -49,6 +55,9 @@ class Full(Operation):
 
     def cost(self, site: Site) -> Cost:
         return Cost(flops=elements(site.inputs[0]) * 0)
+
+    def constant(self, arguments: dict[str, Any]) -> float:
+        return float(arguments["value"])
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         value = float(site["value"])

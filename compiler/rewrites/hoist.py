@@ -6,7 +6,7 @@ numbers, or keeps statistics, stays where it is.
 
 from __future__ import annotations
 
-from nnspec.compiler.ir import Block, Call, Instance, Loop, Primitive, Statement, walked
+from nnspec.compiler.ir import Block, Call, Instance, Loop, Primitive, Pullback, Statement, walked
 from nnspec.compiler.operations.registry import operation
 
 
@@ -28,10 +28,16 @@ def _parted(block: Block, statement: Statement) -> tuple[Statement, ...]:
 def invariant(block: Block, loop: Loop) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
     """Return the statements of a loop's body that no step changes, and the others."""
     changing = {state.before for state in loop.carried}
-    kept = {value for state in loop.carried for value in (state.after, state.driven)}  # pushes may enter there
+    kept = {
+        value for state in loop.carried for value in (state.after, state.driven)
+    }  # pushes may enter there
     before: list[Statement] = []
     within: list[Statement] = []
     for statement in loop.body:
+        if isinstance(statement, Pullback):
+            fixed, through = _through(block, statement, changing)
+            before.extend(fixed)
+            statement = statement.replace(through=through)
         if (
             changing.intersection(statement.inputs)
             or kept.intersection(statement.outputs)
@@ -39,6 +45,22 @@ def invariant(block: Block, loop: Loop) -> tuple[tuple[Statement, ...], tuple[St
         ):
             within.append(statement)
             changing.update(statement.outputs)
+        else:
+            before.append(statement)
+    return tuple(before), tuple(within)
+
+
+def _through(
+    block: Block, pullback: Pullback, changing: set[str]
+) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    """Return the statements that are pulled back which no step changes, and the others."""
+    moved = {*changing, *pullback.at}
+    before: list[Statement] = []
+    within: list[Statement] = []
+    for statement in pullback.through:
+        if moved.intersection(statement.inputs) or _is_random(block, statement):
+            within.append(statement)
+            moved.update(statement.outputs)
         else:
             before.append(statement)
     return tuple(before), tuple(within)

@@ -181,12 +181,15 @@ def implicit(
         return states, residual
 
     def adjoint(gradients: States) -> States:
+        size = torch.stack([largest(g) for g in gradients]).max().clamp_min(torch.finfo(residual.dtype).tiny)
+        gradients = tuple(g / size for g in gradients)  # the tolerance of `backward` is a share of them
+
         def pulled(*u: Tensor) -> States:
             back = torch.autograd.grad(values, at, u, retain_graph=True, materialize_grads=True)
             found = shifted(back, gradients, 1.0)
             return shifted(found, u, -1.0) if flow else found
 
-        return backward(pulled, gradients)[0]
+        return tuple(size * u for u in backward(pulled, gradients)[0])
 
     return Settled.apply(adjoint, states, *values), residual
 

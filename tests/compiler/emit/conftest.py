@@ -369,8 +369,8 @@ def pair(act: str = "hard_sigmoid", sizes: tuple[int, int, int] = (4, 6, 3), **o
         plain = by["up"].replace(outputs=("plain",))
         through = {
             "down": transposed("down", plain, rate_h, "plain", rate_o),
-            "slope_h": transposed("slope_h", by[rate_h], h, rate_h, drive_h),
-            "slope_o": transposed("slope_o", by[rate_o], o, rate_o, up),
+            "slope_h": transposed("slope_h", by[rate_h].replace(outputs=("again_h",)), h, "again_h", drive_h),
+            "slope_o": transposed("slope_o", by[rate_o].replace(outputs=("again_o",)), o, "again_o", up),
         }
         return tuple(through.get(s.outputs[0], s) for s in body)
 
@@ -383,7 +383,7 @@ def pair(act: str = "hard_sigmoid", sizes: tuple[int, int, int] = (4, 6, 3), **o
         form="flow",
         driven={"h": drive_h, "o": up},
         change=change,
-        extra={"plain": types[up]},
+        extra={"plain": types[up], "again_h": types[h], "again_o": types[o]},
         **options,
     )
 
