@@ -132,7 +132,7 @@ class Fitter:
         return self._experiments[id(definition)]
 
     def fitted(self, definition: Definition) -> Experiment | None:
-        before = len(self.bag)
+        before, warnings = len(self.bag), list[Error]()
         written = fields(definition, self.bag)
         if written is None:
             return None
@@ -157,12 +157,14 @@ class Fitter:
                 self.checked.unasked += [claim.of for claim in claims[:1] if others]
             check_ways(values, graph, self.bag)
             check_search(values, self.bag)
-            check_rules(values, graph, self.bag)
+            warnings = check_rules(values, graph, self.bag)
         for error in tuple(self.bag)[before:]:
             _say_which(error, definition)
         if graph is None or len(self.bag) > before or any(name not in values for name in _REQUIRED[1:]):
             return None
         warn_of_batches(values, self.bag)
+        for warning in warnings:
+            self.bag.add(warning)
         return assemble(definition, graph, values)
 
     def check_present(self, definition: Definition, written: Mapping[str, Written]) -> None:

@@ -1,6 +1,6 @@
 """Fits learning rules to what they are to teach: each says what it misses, before anything runs.
 
-In: values of an experiment's fields, stages and blocks fitted, and its typed graph. Out: errors in the bag.
+In: values of an experiment's fields, stages and blocks fitted, and its typed graph. Out: errors in the bag, and warnings.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.tensors import learned_keys
-from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.diagnostics import Bag, Error
 
 
-def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> None:
-    """Report what the rules of an experiment lack; one that is used in several places says it once."""
+def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> list[Error]:
+    """Report what the rules of an experiment lack, each thing once; return what they only warn of."""
     seen: set[tuple[Any, ...]] = set()
+    warnings: list[Error] = []
     for setting in settings(values, graph):
         for error in rule_of(setting.choice).refusals(setting):
             place = (error.code, error.span, setting.choice.span)
             if place not in seen:
                 seen.add(place)
-                bag.add(error)
+                warnings.append(error) if error.severity == "warning" else bag.add(error)
+    return warnings
 
 
 def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
@@ -44,6 +46,7 @@ def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
                     choice=choice,
                     loss=loss,
                     optimizer=group.optimizer or stage.get("optimizer") or values.get("optimizer"),
+                    schedule=group.schedule or stage.get("schedule") or values.get("schedule"),
                     keys=learned_keys(graph) if group.keys is None else group.keys,
                     batch=stage.get("batch") or values.get("batch", batch),
                     alone=len(groups) == 1,

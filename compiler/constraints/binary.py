@@ -72,6 +72,10 @@ class Binary(Constraint):
             return signs
         return weight.abs().mean(scale_axes(site), keepdim=True) * signs
 
+    def members(self, site: WeightSite) -> tuple[float, ...] | None:
+        """Return both signs, if nothing scales them."""
+        return (-1.0, 1.0) if site["scale"] is None else None
+
     def free(self, site: WeightSite) -> int:
         """Return the number of scales: the rest is discrete."""
         return scale_count(site)

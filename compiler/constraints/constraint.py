@@ -154,6 +154,13 @@ class Constraint:
         away = float(torch.linalg.vector_norm(weight - self.project(site, weight, kept)))
         return away / norm if norm else away
 
+    def members(self, site: WeightSite) -> tuple[float, ...] | None:
+        """Return the numbers, ascending, each of which an entry may be; None where they are no fixed finite set.
+
+        A stored entry that is one of them is used as it is.
+        """
+        return None
+
     def free(self, site: WeightSite) -> int:
         """Return how many numbers say which member of the set it is: its dimension (0 if it is discrete)."""
         return prod(site.sizes)

@@ -94,6 +94,11 @@ class Ternary(Constraint):
         rows = weight.reshape(1 if site["scale"] == "tensor" else len(weight), -1)
         return _nearest_scaled(rows).view_as(weight)
 
+    def members(self, site: WeightSite) -> tuple[float, ...] | None:
+        """Return the three values, if nothing scales them and the threshold is a number."""
+        plain = site["scale"] is None and not site["relative"]
+        return (-1.0, 0.0, 1.0) if plain else None
+
     def free(self, site: WeightSite) -> int:
         """Return the number of scales: the rest is discrete."""
         return scale_count(site)

@@ -56,6 +56,10 @@ class Values(Constraint):
 
         return nearest_value(weight, values=_ascending(site), clip=None)
 
+    def members(self, site: WeightSite) -> tuple[float, ...]:
+        """Return the numbers, ascending."""
+        return _ascending(site)
+
     def free(self, site: WeightSite) -> int:
         """Return 0: the set is finite."""
         return 0

@@ -17,6 +17,7 @@ class Setting(Node):
     choice: Choice  # the rule, with its options and its place
     loss: Judged
     optimizer: Choice | None  # None: the default
+    schedule: Choice | None
     keys: tuple[str, ...]
     batch: int | None  # None: the whole training part
     alone: bool = True  # no other `train` block learns beside it

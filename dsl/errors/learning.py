@@ -34,3 +34,35 @@ class RowsSeeEachOther(Error):
     explain = """The gradient of one sample, and its share of a batch's, are defined where the output of a sample
 depends on that sample alone. Batch normalization computes with the mean of the whole batch, and a loss that reads
 `all(..)` or `row` compares samples with each other. `layernorm` takes the mean of one sample instead."""
+
+
+class NoFiniteSet(Error):
+    code = "N0743"
+    title = "weight without values to try"
+    message = "`coordinate_descent` tries the values that a weight may have, and `{key}` may be any number"
+    label = "needs a finite set for each weight"
+    help = "give the rule `values = [-1, 0, 1]`, or lay `ternary`, `binary` or `values(..)` on it"
+    explain = """Coordinate descent over finite values compares the loss for every value of one weight at a time. The
+values are those of the weight's constraint, or for weights that have none the rule's own."""
+
+
+class NotOneByOne(Error):
+    code = "N0744"
+    title = "weight that cannot change one entry at a time"
+    message = "`coordinate_descent` sets single entries of `{path}`, and {why}"
+    label = "sets single entries"
+    help = "leave `{constraint}` out, or learn by `backprop`"
+    explain = """Coordinate descent stores in each entry one of finitely many numbers, which the network uses as they are.
+That holds under `binary`, `ternary` and `values` without a scale, and under masks. A symmetric or low-rank weight has no
+entries of its own, and projections and proximal maps move entries after each step."""
+
+
+class OptimizerHasNoPart(Error):
+    code = "N0745"
+    severity = "warning"
+    title = "optimizer without a part"
+    message = "`{rule}` sets weights itself, and `{field}` changes nothing"
+    label = "takes no part"
+    help = "leave it out"
+    explain = """An optimizer steps along the direction that a rule gives it. A rule that chooses weights among finitely many
+values gives no direction."""
