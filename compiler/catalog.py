@@ -33,6 +33,7 @@ def catalog() -> Catalog:
         ways,
     )
     from nnspec.compiler.runtime.data import corruption
+    from nnspec.compiler.systems import graphs
 
     found = Catalog()
     for rule in operations.operations().values():
@@ -40,7 +41,18 @@ def catalog() -> Catalog:
             found.add(rule.entry())
     found.add(FOLLOW)
     words = (data, corruption, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
-    for module in (constraints, distributions, initializers, passes, probe, rules, solvers, *words, genni):
+    for module in (
+        constraints,
+        distributions,
+        initializers,
+        passes,
+        probe,
+        rules,
+        solvers,
+        graphs,
+        *words,
+        genni,
+    ):
         for entry in module.entries():
             found.add(entry)
     return found

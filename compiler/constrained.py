@@ -108,7 +108,13 @@ class ConstrainedWeight(Node):
     @property
     def free(self) -> int:
         """How many numbers say which member of the set the weight is; at most, where several sets meet."""
-        return 0 if self.weight.tie else min(laid.rule.free(laid.site) for laid in self.rules)
+        if self.weight.tie:
+            return 0
+        alike = max(laid.rule.alike(laid.site) for laid in self.rules)
+        return min(
+            laid.rule.free(laid.site) // (1 if laid.rule.alike(laid.site) > 1 else alike)
+            for laid in self.rules
+        )
 
     def json(self) -> dict[str, Any]:
         """Return what `show --json` prints of the weight."""

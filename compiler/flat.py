@@ -76,13 +76,29 @@ class Use(Node):
         return body.name if isinstance(body, Block) else self.primitive.operation
 
 
+class Cycle(Node):
+    """A loop on the walk: its first and its last use, and each state's value before a step, after it, and behind all.
+
+    After a step comes the next value of a state, or its rate of change: what a step reads `before` depends on it.
+    """
+
+    path: str
+    loop: Loop
+    first: int
+    last: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    results: tuple[int, ...]
+
+
 class Flat(Node):
-    """The uses in order, the values by number, and which values come in and go out."""
+    """The uses in order, the values by number, which values come in and go out, and the loops."""
 
     uses: tuple[Use, ...]
     values: tuple[Value, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    cycles: tuple[Cycle, ...] = ()
 
 
 def function_primitive(block: Block) -> Primitive:
@@ -104,7 +120,13 @@ def flatten(graph: Graph) -> Flat:
     types = dict(root.types)
     inputs = tuple(walker.value(port.name, types[port.value], None, port.span) for port in root.inputs)
     outputs = walker.block(root, inputs, "")
-    return Flat(uses=tuple(walker.uses), values=tuple(walker.values), inputs=inputs, outputs=outputs)
+    return Flat(
+        uses=tuple(walker.uses),
+        values=tuple(walker.values),
+        inputs=inputs,
+        outputs=outputs,
+        cycles=tuple(walker.cycles),
+    )
 
 
 class _Place:
@@ -122,6 +144,7 @@ class _Walker:
     def __init__(self) -> None:
         self.uses: list[Use] = []
         self.values: list[Value] = []
+        self.cycles: list[Cycle] = []
 
     def value(self, name: str, kind: Type, use: int | None, span: Span | None) -> int:
         self.values.append(Value(name=name, type=kind, use=use, span=span))
@@ -153,7 +176,7 @@ class _Walker:
                 self.values[number] = self.values[number].replace(name=f"{place.prefix}{value}")
 
     def loop(self, loop: Loop, place: _Place) -> tuple[int, ...]:
-        path = f"{place.prefix}{loop.name}"
+        path, first = f"{place.prefix}{loop.name}", len(self.uses)
         types = tuple(state.declared for state in loop.carried)
         begin = Primitive(operation="begin", arguments=(("types", types),), outputs=types, span=loop.span)
         before = self.use(path, begin, (), (), None, loop.span)
@@ -170,7 +193,13 @@ class _Walker:
             outputs=types,
             span=loop.span,
         )
-        return self.use(path, settled, (*before, *after), (), None, loop.span)
+        results = self.use(path, settled, (*before, *after), (), None, loop.span)
+        last = len(self.uses) - 1
+        cycle = Cycle(
+            path=path, loop=loop, first=first, last=last, before=before, after=after, results=results
+        )
+        self.cycles.append(cycle)
+        return results
 
     def pullback(self, statement: Pullback, place: _Place) -> tuple[int, ...]:
         """One use, which reads the weights of all that it goes back through."""

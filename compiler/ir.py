@@ -504,6 +504,12 @@ def walked(body: Iterable[Statement]) -> Iterator[Statement]:
             yield from walked(statement.through)
 
 
+def connections(block: Block) -> frozenset[str]:
+    """Return the children of a block that are connections between states."""
+    loops = (statement for statement in block.body if isinstance(statement, Loop))
+    return frozenset(item.child for loop in loops for item in loop.connections)
+
+
 def gathered(flow: str, results: Sequence[tuple[Some, ...]]) -> tuple[Some, ...]:
     """Return what flows on from instances that gave these results: the last one's, or all.
 

@@ -7,7 +7,7 @@ everything. So what is said to be cut off is cut off, whatever the weights are. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from math import prod
 
@@ -94,6 +94,19 @@ def mask_rows(weight: ConstrainedWeight) -> Rows | None:
     return found
 
 
+def _joined(known: dict[str, Bits], name: str, other: str) -> bool:
+    """Add what is known of another tensor to a tensor; return whether that was anything new."""
+    if other not in known:
+        return False
+    found = known[other]
+    if name in known:
+        found = [a | b for a, b in zip(known[name], found, strict=True)]
+    if known.get(name) == found:
+        return False
+    known[name] = found
+    return True
+
+
 def _bits(row: bytes, depth: int) -> int:
     """Return the bits of a row of 0 and 1; of `depth` entries each any."""
     if depth > 1:
@@ -166,6 +179,9 @@ class _Walk:
         for number in self.flat.inputs:
             name = self._named(number)  # one that nothing reads has no name yet
             self.alive[name] = [EVERY] * len(self.shapes[name])
+        self._until_settled(self.alive, self._once_forward, forward=True)
+
+    def _once_forward(self) -> None:
         for step in self.steps:
             if step.use.weights or self.learned.intersection(step.sources):
                 self.learned.update(step.targets)
@@ -177,8 +193,24 @@ class _Walk:
         read = {number for number, value in values if judged is None or value.name in judged}
         for number in read.union(self.flat.outputs):
             self.wanted[f"%{number}"] = [EVERY] * len(self.shapes[f"%{number}"])
+        self._until_settled(self.wanted, self._once_backward, forward=False)
+
+    def _once_backward(self) -> None:
         for step in reversed(self.steps):
             self._carry(step, self.wanted, step.targets, step.sources)
+
+    def _until_settled(self, known: dict[str, Bits], once: Callable[[], None], *, forward: bool) -> None:
+        """Carry bits once and, round the loops, until nothing is added."""
+        once()
+        states = [pair for cycle in self.flat.cycles for pair in zip(cycle.before, cycle.after, strict=True)]
+        while True:
+            grown = False
+            for before, after in states:
+                left, right = (before, after) if forward else (after, before)
+                grown |= _joined(known, f"%{left}", f"%{right}")
+            if not grown:
+                return
+            once()
 
     def _carry(
         self, step: _Step, known: dict[str, Bits], given: tuple[str, ...], made: tuple[str, ...]

@@ -8,14 +8,27 @@ instance that several copies share is split only where a pattern tells the copie
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.ir import Block, Child, Constraint, Init, Instance, Primitive, instances, weight_path
+from nnspec.compiler.constraints.constraint import KINDS
+from nnspec.compiler.ir import (
+    Block,
+    Child,
+    Constraint,
+    Init,
+    Instance,
+    Primitive,
+    blocks,
+    connections,
+    instances,
+    weight_path,
+)
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.values import Refused, describe
-from nnspec.dsl.diagnostics import Error
+from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.arguments import WrongArgument
-from nnspec.dsl.errors.selectors import NothingSelected, WrongEvery
+from nnspec.dsl.errors.selectors import ConflictingConstraints, NothingSelected, WrongEvery
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import Selection, Selector, SelectorPart
 
@@ -23,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nnspec.compiler.evaluate import Evaluator
+
+PROJECTION = "projection"  # `every projection.weight`: of the connections between states
 
 Part: TypeAlias = "tuple[str, int | None]"
 Pattern: TypeAlias = "tuple[Part, ...]"
@@ -39,12 +54,31 @@ def lay(block: Block, selector: Selector, laid: tuple[Constraint, ...], evaluato
         kept = tuple(
             c
             for c in primitive.constraints
-            if c.weight not in weights or not replaces or c.rule.kind == "frozen"
+            if c.weight not in weights or not replaces or c.rule.kind == "frozen" or c.own
         )
         added = tuple(item.replace(weight=weight) for weight in weights for item in laid)
-        return primitive.replace(constraints=(*kept, *added))
+        return primitive.replace(constraints=_beside(kept, added))
 
     return _laid(block, selector, constrained, evaluator)
+
+
+def _beside(kept: tuple[Constraint, ...], added: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
+    """Return constraints with others beside them, in canonical order where some belong to the weight itself."""
+    if not any(item.own for item in kept):
+        return (*kept, *added)
+    from nnspec.compiler.constraints.registry import conflict
+
+    ordered = sorted((*kept, *added), key=lambda item: KINDS.index(item.rule.kind))
+    for first, second in combinations(ordered, 2):
+        if first.weight != second.weight or first.own == second.own:
+            continue  # those that a line lays itself fit by construction, those of `constrain` were compared
+        why = conflict(first, second)
+        if why is not None:
+            own, other = (first, second) if first.own else (second, first)
+            related = (Related(span=own.span, label="this line makes the weight"),) if own.span else ()
+            names = {"first": own.rule.name, "second": other.rule.name}
+            raise Refused(ConflictingConstraints(other.span, related, why=why, **names))
+    return tuple(ordered)
 
 
 def initialize(block: Block, selector: Selector, init: Init, evaluator: Evaluator) -> Block:
@@ -95,6 +129,8 @@ def _weights_by_operation(block: Block) -> list[str]:
         for located in instances(block)
         for weight in operation(located.primitive.operation).owns
     }
+    if any(connections(inner) for inner in blocks(block)):
+        found[f"{PROJECTION}.weight"] = None
     return list(found)
 
 
@@ -118,7 +154,9 @@ def selected(block: Block, selector: Selector, evaluator: Evaluator) -> list[tup
 def _selected(
     block: Block, prefix: str, choices: tuple[_Choice, _Choice], states: tuple[State, State]
 ) -> Iterator[tuple[str, Primitive, str]]:
+    joins = connections(block)
     for child in block.children:
+        kinds = (PROJECTION,) if child.name in joins else ()
         for number, instance in enumerate(child.instances):
             index = number if child.repeated else None
             path = f"{prefix}{child.name}[{number}]" if child.repeated else f"{prefix}{child.name}"
@@ -127,8 +165,9 @@ def _selected(
                 yield from _selected(instance, path + ".", choices, (left, right))
                 continue
             for weight in operation(instance.operation).owns:
-                spared = choices[1].matches(instance.operation, weight, right)
-                if choices[0].matches(instance.operation, weight, left) and not spared:
+                words = (instance.operation, *kinds)
+                spared = choices[1].matches(words, weight, right)
+                if choices[0].matches(words, weight, left) and not spared:
                     yield path, instance, weight
 
 
@@ -151,12 +190,15 @@ class _Choice:
                 start.add((number, pattern))
         self.start: State = frozenset(start)
 
-    def matches(self, operation_name: str, weight: str, state: State) -> bool:
-        """Return whether this weight is selected, `state` being what is left of the patterns here."""
+    def matches(self, words: tuple[str, ...], weight: str, state: State) -> bool:
+        """Return whether this weight is selected, `state` being what is left of the patterns here.
+
+        `words` are what `every` may call its instance: its operation, and whether it is a projection.
+        """
         found = {
             number
             for number, name, tail in self.by_operation
-            if name == operation_name and tail in ("*", "**", weight)
+            if name in words and tail in ("*", "**", weight)
         }
         rests = _advance(state, weight, None) if weight else state  # a parameter's path ends in itself
         found.update(number for number, rest in rests if not rest)
@@ -186,33 +228,40 @@ class _Layer:
         self.known: dict[Any, Instance] = {}
 
     def block(self, block: Block, state: State, excepted: State) -> Block:
-        children = tuple(self.child(child, state, excepted) for child in block.children)
+        joins = connections(block)
+        children = tuple(
+            self.child(child, state, excepted, (PROJECTION,) if child.name in joins else ())
+            for child in block.children
+        )
         same = all(a is b for a, b in zip(children, block.children, strict=True))
         return block if same else block.replace(children=children)
 
-    def child(self, child: Child, state: State, excepted: State) -> Child:
+    def child(self, child: Child, state: State, excepted: State, kinds: tuple[str, ...]) -> Child:
         made: list[Instance] = []
         for number, instance in enumerate(child.instances):
             index = number if child.repeated else None
             left, right = _advance(state, child.name, index), _advance(excepted, child.name, index)
-            made.append(self.instance(instance, left, right))
+            made.append(self.instance(instance, left, right, kinds))
         same = all(a is b for a, b in zip(made, child.instances, strict=True))
         return child if same else child.replace(instances=tuple(made))
 
-    def instance(self, instance: Instance, state: State, excepted: State) -> Instance:
-        key = (id(instance), state, excepted)
+    def instance(self, instance: Instance, state: State, excepted: State, kinds: tuple[str, ...]) -> Instance:
+        key = (id(instance), state, excepted, kinds)
         if key not in self.known:
             if isinstance(instance, Primitive):
-                self.known[key] = self.primitive(instance, state, excepted)
+                self.known[key] = self.primitive(instance, state, excepted, kinds)
             else:
                 self.known[key] = self.block(instance, state, excepted)
         return self.known[key]
 
-    def primitive(self, primitive: Primitive, state: State, excepted: State) -> Primitive:
+    def primitive(
+        self, primitive: Primitive, state: State, excepted: State, kinds: tuple[str, ...]
+    ) -> Primitive:
         selected: list[str] = []
+        words = (primitive.operation, *kinds)
         for weight in operation(primitive.operation).owns:
-            spared = self.excepted.matches(primitive.operation, weight, excepted)
-            if not spared and self.chosen.matches(primitive.operation, weight, state):
+            spared = self.excepted.matches(words, weight, excepted)
+            if not spared and self.chosen.matches(words, weight, state):
                 selected.append(weight)
         return self.change(primitive, tuple(selected)) if selected else primitive
 

@@ -111,6 +111,11 @@ linear fixed-point equation; the steps that led there are not kept.""",
     )
 
 
+def evaluations(solver: Word) -> int:
+    """Return how often a solver evaluates the equation of a sample at most."""
+    return solver.options["steps"] * (4 if solver.name == "rk4" else 1)
+
+
 def default_word(name: str) -> Word:
     """Return a word of these with its default arguments."""
     entry = next(entry for entry in entries() if entry.name == name)

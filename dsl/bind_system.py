@@ -11,7 +11,7 @@ from nnspec.dsl.errors.names import InLibrary, UndefinedName
 from nnspec.dsl.errors.systems import NotDynamics
 from nnspec.dsl.standard import defined
 from nnspec.dsl.suggest import nearest
-from nnspec.dsl.syntax import CallOf, Connect, Expression, Name, State
+from nnspec.dsl.syntax import CallOf, Chain, Connect, Expression, Name, State
 
 if TYPE_CHECKING:
     from nnspec.dsl.bind_body import BodyBinder
@@ -42,11 +42,21 @@ def bind_connect(binder: BodyBinder, statement: Connect) -> None:
     if statement.name is not None:
         binder.instance(statement.name, statement.span)
     if statement.via is not None:
-        binder.expression(statement.via)
+        _via(binder, statement.via)
     if statement.where is not None:
         binder.expression(statement.where)
     if statement.from_ is not None:
-        binder.expression(statement.from_)
+        binder.family_word("graph", statement.from_)
+
+
+def _via(binder: BodyBinder, written: Expression) -> None:
+    """Check the layer of a connection, and steps beside it."""
+    layers = (written.source, *written.steps) if isinstance(written, Chain) else (written,)
+    for layer in layers:
+        if isinstance(layer, Expression):
+            binder.expression(layer)
+        else:
+            binder.step(layer)
 
 
 def bind_use(binder: BodyBinder, use: Expression) -> None:

@@ -8,6 +8,7 @@ from lark import Token
 
 from nnspec.dsl import syntax as s
 from nnspec.dsl.expression_tree import ExpressionBuilder, unquote, value_of
+from nnspec.dsl.source import Span
 
 
 def _texts(children: list[Any]) -> list[str]:
@@ -166,7 +167,12 @@ class TreeBuilder(ExpressionBuilder):
         return c[0]
 
     def via(self, meta: Any, c: list[Any]) -> Any:
-        return "via", c[0]
+        first, *rest = c
+        if not rest:
+            return "via", first
+        steps = tuple(s.CallStep(function=layer, span=layer.span) for layer in rest)
+        span = Span(source=self.source, start=first.span.start, end=rest[-1].span.end)
+        return "via", s.Chain(source=first, steps=steps, span=span)
 
     def except_(self, meta: Any, c: list[Any]) -> Any:
         return "except_", str(c[0])

@@ -20,6 +20,7 @@ FAMILIES = {
     "group": "Groups",
     "initializer": "Initializers",
     "distribution": "Distributions",
+    "graph": "Graphs",
     "solver": "Solvers of dynamics",
     "settled_gradient": "Gradients of settled states",
     "data": "Data sets",

@@ -165,6 +165,10 @@ class Constraint:
         """Return how many numbers say which member of the set it is: its dimension (0 if it is discrete)."""
         return prod(site.sizes)
 
+    def alike(self, site: WeightSite) -> int:
+        """Return how many entries each number that is free stands at; 1 where that differs from number to number."""
+        return 1
+
     def sample(self, site: WeightSite, generator: Generator, kept: Mapping[str, Tensor]) -> Tensor:
         """Return a random member: the projection of a matrix of independent normal numbers."""
         import torch

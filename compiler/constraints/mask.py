@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.constraints.conditions import Condition, condition
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
+from nnspec.compiler.constraints.files import allowed
 from nnspec.compiler.constraints.npy import BadMask, packed, read_mask
 from nnspec.compiler.constraints.topology import MOST_ENTRIES, Topology
 from nnspec.compiler.ir import Code
@@ -22,7 +22,6 @@ from nnspec.dsl.errors.arguments import MissingArgument
 from nnspec.dsl.errors.topologies import WrongMaskFile
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
-from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import Argument as WrittenArgument
 from nnspec.dsl.syntax import Lambda, Text
 
@@ -43,6 +42,14 @@ class MaskFile(Node):
     def __str__(self) -> str:
         """Return the path as a spec writes it."""
         return f'"{self.path}"'
+
+
+class MaskGraph(MaskFile):
+    """A mask that the edges of a graph make; `path` is the graph as a spec writes it."""
+
+    def __str__(self) -> str:
+        """Return the graph as a spec writes it."""
+        return self.path
 
 
 class Mask(Topology):
@@ -138,23 +145,8 @@ def _width(site: WeightSite) -> int:
 
 def _read(evaluator: Evaluator, written: Text) -> MaskFile:
     """Return what a file says, or raise Refused."""
-    source = evaluator.builder.module.source
-    base = Path.cwd() if source.path is None else source.path.parent
-    folders = (base.resolve(), *evaluator.elaborator.definitions.folders)
-    try:
-        path = (base / written.value).resolve()
-        inside = any(path.is_relative_to(folder) for folder in folders)
-        found = inside and path.is_file()
-    except (ValueError, OSError, RuntimeError):  # a zero character, a name too long, links in a circle
-        inside, found, path = True, False, base
-    if not inside:
-        why, help_text = (
-            "it lies outside the spec's folder",
-            "`--allow FOLDER` lets a spec read another folder",
-        )
-        raise Refused(_wrong(written, why, help_text))
-    if not found:
-        raise Refused(_wrong(written, "there is no such file", _near(path, written)))
+    texts = {"path": _shown(written)}
+    path = allowed(evaluator, written.value, written.span, WrongMaskFile, texts, "*.npy")
     try:
         if path.stat().st_size > 8 * MOST_ENTRIES + 20_000:
             raise BadMask("it is too large")
@@ -169,13 +161,8 @@ def _read(evaluator: Evaluator, written: Text) -> MaskFile:
 
 
 def _wrong(written: Text, why: str, help_text: str | None) -> WrongMaskFile:
-    shown = written.value.replace("\0", "\\0")[:200]
-    return WrongMaskFile(written.span, path=shown, why=why, help=help_text)
+    return WrongMaskFile(written.span, path=_shown(written), why=why, help=help_text)
 
 
-def _near(path: Path, written: Text) -> str | None:
-    if not path.parent.is_dir():
-        return None
-    near = nearest(path.name, [found.name for found in path.parent.glob("*.npy")])
-    before, slash, _ = written.value.rpartition("/")
-    return None if near is None else f"did you mean `{before}{slash}{near}`?"
+def _shown(written: Text) -> str:
+    return written.value.replace("\0", "\\0")[:200]

@@ -63,6 +63,10 @@ class Symmetric(Constraint):
         """Return the number of entries above the diagonal and, if there is one, on it."""
         return site.square * (site.square + (1 if site["diagonal"] else -1)) // 2
 
+    def alike(self, site: WeightSite) -> int:
+        """Return 2: without a diagonal each number stands at two entries."""
+        return 1 if site["diagonal"] else 2
+
 
 class Skew(Symmetric):
     """Weights that equal minus their transpose."""
@@ -93,3 +97,7 @@ class Skew(Symmetric):
     def free(self, site: WeightSite) -> int:
         """Return the number of entries above the diagonal."""
         return site.square * (site.square - 1) // 2
+
+    def alike(self, site: WeightSite) -> int:
+        """Return 2: each number stands at one entry, and its opposite at another."""
+        return 2

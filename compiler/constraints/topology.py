@@ -47,7 +47,7 @@ class Topology(Constraint):
         """Warn of units that are left without an input."""
         units, width = self.without_input(site), len(site.shape)
         laid = next(c for c in primitive.constraints if c.rule is self and c.weight == site.name)
-        if not units or width < 2:
+        if not units or width < 2 or laid.own:  # a unit of a state may have its input from another connection
             return ()
         shown, their = (f"unit {units[0]}", "its") if len(units) == 1 else (f"{len(units)} units", "their")
         return (UnitWithoutInput(laid.span, name=self.name, units=shown, path=path, their=their),)

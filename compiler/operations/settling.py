@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnspec.compiler.ir import Axis, Init, Pullback, Tensor, Type
+from nnspec.compiler.ir import Apply, Axis, Call, Init, Primitive, Pullback, Tensor, Type, walked
 from nnspec.compiler.operations.axes import elements
 from nnspec.compiler.operations.operation import Cost, Operation, Site
 from nnspec.compiler.relations import Elementwise, Relation, Sum, Term, aligned_terms, axes_of
 from nnspec.dsl.catalog import Argument
+from nnspec.dsl.dimensions import Size
 
 
 class Bias(Operation):
@@ -130,6 +131,25 @@ class Pulled(Operation):
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         return site.inputs[: len(site["statement"].at)]
+
+    def cost(self, site: Site) -> Cost:
+        """Return the work of the way there: the way back of a linear map does as much."""
+        children = {child.name: child.instances[0] for child in site["block"].children}
+        total: Size = 0
+        for own in walked(site["statement"].through):
+            done = own.operation if isinstance(own, Apply) else None
+            if isinstance(own, Call):
+                done = children[own.child]
+            if isinstance(done, Primitive):
+                total = total + _work(done)
+        return Cost(flops=total)
+
+
+def _work(primitive: Primitive) -> Size:
+    from nnspec.compiler.operations.registry import operation
+
+    site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
+    return operation(primitive.operation).cost(site).flops
 
 
 OPERATIONS = (Bias(), Full(), Begin(), Settled(), Pulled())

@@ -6,16 +6,17 @@ neither torch nor numpy, since `show` prints this table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
 from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
-from nnspec.compiler.flat import Flat, Use, flatten
+from nnspec.compiler.flat import Cycle, Flat, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive, Tensor, Type
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
+from nnspec.compiler.solvers import evaluations
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
@@ -69,6 +70,12 @@ def cost_table(graph: Graph) -> CostTable:
     flat = flatten(graph)
     seen: set[str] = set()
     layers = tuple(_layer(use, seen) for use in flat.uses)
+    for cycle in reversed(flat.cycles):
+        layers = (
+            *layers[: cycle.first],
+            *_settling(flat, cycle, layers[cycle.first : cycle.last + 1]),
+            *layers[cycle.last + 1 :],
+        )
     return CostTable(
         network=graph.name,
         layers=layers,
@@ -98,6 +105,43 @@ def _layer(use: Use, seen: set[str]) -> LayerCost:
         bytes=sum(_count(tensor) * _BYTES[tensor.dtype] for tensor in counted),
         flops=_flops(primitive),
         shared=shared,
+    )
+
+
+def _settling(flat: Flat, cycle: Cycle, layers: tuple[LayerCost, ...]) -> Iterator[LayerCost]:
+    """Yield a row for each connection and state of a loop, and one for the equation, which takes the other work.
+
+    What depends on the states is done as often as the solver evaluates the equation; the rest once.
+    """
+    uses = flat.uses[cycle.first : cycle.last + 1]
+    times = evaluations(cycle.loop.solver)
+    moving = set(cycle.before)
+    work: Size = 0
+    rows: list[LayerCost] = []
+    for use, layer in zip(uses, layers, strict=True):
+        again = moving.intersection(use.inputs)
+        moving.update(use.outputs if again else ())
+        flops = layer.flops * times if again else layer.flops
+        if use.owner is not None and use.inputs:
+            rows.append(layer.replace(flops=flops))
+        else:
+            work = work + flops
+    biases = {
+        layer.path: layer for use, layer in zip(uses, layers, strict=True) if use.owner and not use.inputs
+    }
+    prefix = cycle.path.removesuffix(cycle.loop.name)
+    yield from rows
+    for state in cycle.loop.carried:
+        path, own = f"{prefix}{state.name}", biases.pop(f"{prefix}{state.name}", None)
+        empty = layers[0].replace(operation="state", inputs=(), flops=0)
+        row = empty if own is None else own.replace(operation="state")
+        yield row.replace(path=path, outputs=(state.declared,))
+    yield from biases.values()
+    yield layers[-1].replace(
+        path=cycle.path,
+        operation=f"dynamics, {times} x" if times > 1 else "dynamics",
+        inputs=(),
+        flops=work,
     )
 
 
@@ -165,7 +209,8 @@ class Cost(Pass):
     doc = """Parameters, memory and floating-point operations, layer by layer.
 
     For one sample, in single precision; a multiply-add counts as two operations. A shared weight is counted
-    where it is first used."""
+    where it is first used. In a system what depends on its states is done once for each step of its solver, the
+    rest once; a row of its dynamics holds what no connection does."""
     arguments = (Argument(name="all", kind="bool", doc="list layers without parameters too", default=True),)
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:

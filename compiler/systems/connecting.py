@@ -9,22 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.constraints.conditions import Condition, condition
-from nnspec.compiler.constraints.mask import Mask
+from nnspec.compiler.constraints.constraint import Misfit, WeightSite
+from nnspec.compiler.constraints.mask import Mask, MaskFile, MaskGraph, rows_of
 from nnspec.compiler.constraints.symmetric import Symmetric
 from nnspec.compiler.ir import Constraint, Primitive
 from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.systems.graphs import edges_of
 from nnspec.compiler.systems.parts import End, Route, State
 from nnspec.compiler.systems.selfless import apart
 from nnspec.compiler.systems.through import layers_of
-from nnspec.compiler.values import UNKNOWN, Refused, Value, describe
+from nnspec.compiler.values import UNKNOWN, Refused, Value, describe, source_text
 from nnspec.dsl.bind import duplicate
-from nnspec.dsl.errors.later import NotBuiltYet
-from nnspec.dsl.errors.systems import WrongEnd, WrongVia
+from nnspec.dsl.errors.systems import WrongEnd, WrongGraph, WrongVia
 from nnspec.dsl.source import Span
-from nnspec.dsl.syntax import Connect, Lambda
+from nnspec.dsl.syntax import Connect, Expression, Lambda
 
 if TYPE_CHECKING:
     from nnspec.compiler.evaluate import Evaluator
+
+
+_MASK, _SYMMETRIC = Mask(), Symmetric()
 
 
 def connected(evaluator: Evaluator, statement: Connect, states: dict[str, State]) -> Route:
@@ -67,8 +71,9 @@ def _end(evaluator: Evaluator, name: str, statement: Connect, states: dict[str, 
         help_text = f"write `state {name}: real[n]` above, or an input's name"
         raise Refused(WrongEnd(statement.span, name=name, way="lead from", why=why, help=help_text))
     declared = next((kind for _, value, kind, _ in builder.inputs if value is found), None)
-    known = declared is not None and not any(axis.rest for axis in declared.axes)
-    return End(name, None, found, len(declared.axes) if known and declared is not None else None)
+    if declared is None or any(axis.rest for axis in declared.axes):
+        return End(name, None, found, None)
+    return End(name, None, found, len(declared.axes), declared.shape)
 
 
 def _target(evaluator: Evaluator, name: str, statement: Connect, states: dict[str, State]) -> State:
@@ -113,19 +118,73 @@ def _constraints(
     if both and [end.state for end in sources] == list(targets):
         options = (("diagonal", False),)
         found.append(
-            Constraint(weight="weight", rule=Symmetric(), options=options, own=True, span=statement.span)
+            Constraint(weight="weight", rule=_SYMMETRIC, options=options, own=True, span=statement.span)
         )
-    written = [] if statement.where is None else [_reversed(evaluator, statement)]
+    written: list[Condition | MaskFile] = []
+    if statement.where is not None:
+        written.append(_reversed(evaluator, statement))
     if statement.except_ is not None:
         written.append(apart(evaluator, statement, sources, targets))
     if statement.from_ is not None:
-        raise Refused(NotBuiltYet(statement.from_.span, what="connections from graphs"))
+        written.append(_graph(evaluator, statement, statement.from_, sources, targets))
+    if found:
+        for entries in written:
+            _check_symmetric(entries, statement, sum(state.size for state in targets))
     found += [_mask(entries, statement.span) for entries in written]
     return tuple(found)
 
 
-def _mask(entries: Condition, span: Span | None) -> Constraint:
-    return Constraint(weight="weight", rule=Mask(), options=(("entries", entries),), own=True, span=span)
+def _graph(
+    evaluator: Evaluator,
+    statement: Connect,
+    written: Expression,
+    sources: tuple[End, ...],
+    targets: tuple[State, ...],
+) -> MaskGraph:
+    """Return which entries are edges of a graph on the sources' units."""
+    text = source_text(written)
+    states = [end.state for end in sources]
+    outside = next((state.name for state in targets if state not in states), None)
+    if outside is not None or len({id(s) for s in states if s}) < len([s for s in states if s]):
+        why = f"`{outside}` is not among the sources" if outside else "a state stands among the sources twice"
+        names = ", ".join(dict.fromkeys((*statement.sources, *statement.targets)))
+        help_text = f"its nodes are the sources' units: `connect [{names}] -> [{', '.join(statement.targets)}] from ..`"
+        raise Refused(WrongGraph(written.span, text=text, why=why, help=help_text))
+    sizes = [end.size for end in sources]
+    if None in sizes:
+        name = sources[sizes.index(None)].name
+        why = f"the size of `{name}` is not known here"
+        raise Refused(WrongGraph(written.span, text=text, why=why, help="write its shape in numbers"))
+    starts = [sum(size or 0 for size in sizes[:number]) for number in range(len(sizes))]
+    rows = [starts[states.index(t)] + n for t in targets for n in range(t.size)]
+    total = sum(size or 0 for size in sizes)
+    place = {unit: row for row, unit in enumerate(rows)}
+    entries = bytearray(len(rows) * total)
+    for i, j in edges_of(evaluator, written, total).edges:
+        if j in place:
+            entries[place[j] * total + i] = 1
+    return MaskGraph(path=text, shape=(len(rows), total), entries=bytes(entries), span=written.span)
+
+
+def _check_symmetric(entries: Condition | MaskFile, statement: Connect, units: int) -> None:
+    """Of states joined with themselves both ways an entry and its mirror image stand or fall together."""
+    site = WeightSite(name="weight", shape=(units, units), options={"entries": entries})
+    try:
+        rows = rows_of(site)
+    except Misfit:
+        return  # said when the mask is laid
+    for j, row in enumerate(rows):
+        i = next((i for i in range(j) if row[i] != rows[i][j]), None)
+        if i is not None:
+            one, other = (i, j) if rows[j][i] else (j, i)
+            why = f"it joins {one} -> {other} and not {other} -> {one}, and `<->` has one weight for both"
+            text = str(entries) if isinstance(entries, MaskFile) else "where"
+            help_text = "write a relation that is symmetric, such as `abs(i - j) <= 2`, or write `->`"
+            raise Refused(WrongGraph(statement.span, text=text, why=why, help=help_text))
+
+
+def _mask(entries: Condition | MaskFile, span: Span | None) -> Constraint:
+    return Constraint(weight="weight", rule=_MASK, options=(("entries", entries),), own=True, span=span)
 
 
 def _reversed(evaluator: Evaluator, statement: Connect) -> Condition:

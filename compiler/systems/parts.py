@@ -7,6 +7,7 @@ from typing import Any
 
 from nnspec.compiler.ir import Type, Word
 from nnspec.compiler.values import Layer, Value
+from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.systems import StateUnsettled
 from nnspec.dsl.source import Span
 
@@ -40,11 +41,27 @@ class State:
 class End:
     """One end of a connection: a state, or a value from outside. `rank` None: not known yet."""
 
-    def __init__(self, name: str, state: State | None, value: Value | None, rank: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        state: State | None,
+        value: Value | None,
+        rank: int | None,
+        shape: tuple[Size, ...] = (),
+    ) -> None:
         self.name = name
         self.state = state
         self.value = value
         self.rank = rank
+        self.shape = shape  # of a value that declares one
+
+    @property
+    def size(self) -> int | None:
+        """How many units there are; None where that is not known."""
+        if self.state is not None:
+            return self.state.size
+        known = [size for size in self.shape if isinstance(size, int)]
+        return prod(known) if known and len(known) == len(self.shape) else None
 
     @property
     def key(self) -> Any:

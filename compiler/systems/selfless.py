@@ -50,14 +50,14 @@ def _one_by_one(
     for state in shared:
         row = sum(t.size for t in targets[: targets.index(state)])
         ahead = sources[: next(n for n, end in enumerate(sources) if end.state is state)]
-        if any(end.state is None for end in ahead):
-            why = "a value that is no state stands before it, and its size is not known here"
+        if any(end.size is None for end in ahead):
+            why = "a value stands before it whose size is not known here"
             raise Refused(
                 WrongEnd(
                     span, name="self", way="leave out", why=why, help="write a `connect` line for that value"
                 )
             )
-        column = sum(end.state.size for end in ahead if end.state is not None)
+        column = sum(end.size or 0 for end in ahead)
         i, j = Name(name="i", span=span), Name(name="j", span=span)
         differs = _binary(
             "!=",
@@ -65,9 +65,9 @@ def _one_by_one(
             _binary("-", j, _number(row, span), span),
             span,
         )
-        before = _binary("<", j, _number(row, span), span)
-        behind = _binary(">=", j, _number(row + state.size, span), span)
-        one = _binary("or", _binary("or", before, behind, span), differs, span)
+        one = _binary("or", _binary(">=", j, _number(row + state.size, span), span), differs, span)
+        if row:
+            one = _binary("or", _binary("<", j, _number(row, span), span), one, span)
         found = one if found is None else _binary("and", found, one, span)
     assert found is not None
     return found

@@ -153,6 +153,18 @@ class StateStart(Error):
 distribution (`state h: real[n] = uniform(0, 0.1)`)."""
 
 
+class WrongGraph(Error):
+    code = "N0434"
+    title = "units that cannot be joined so"
+    message = "`{text}` cannot say which units are joined: {why}"
+    label = "here"
+    help = "{help}"
+    explain = """`from GRAPH` keeps the weights of a connection that are edges of a graph. Its nodes are the units of
+the sources, laid end to end; the targets are among the sources, and edges into other sources, such as inputs, are left out.
+`where (i, j) => ..` says the same by a condition, the source first. A symmetric connection, `connect h <-> h`,
+takes edges that lead both ways."""
+
+
 class StateMisfit(Error):
     code = "N0436"
     title = "equation that changes the shape of a state"

@@ -68,7 +68,7 @@ USES: dict[str, Uses] = {
         ("low_rank(2)", WIDE),
         ("low_rank(2)", KERNEL),
     ),
-    "symmetric": (("symmetric", SQUARE),),
+    "symmetric": (("symmetric", SQUARE), ("symmetric(diagonal = false)", SQUARE)),
     "skew": (("skew", SQUARE),),
     "psd": (("psd", SQUARE), ("psd(rank = 2)", SQUARE)),
     "circulant": (("circulant", SQUARE), ("circulant", (4, 4))),
