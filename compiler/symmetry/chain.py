@@ -6,7 +6,7 @@ units break a genericity condition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def chain_of(related: Related) -> Chain | str:
         elif isinstance(relation, Move) and not related.carriers[relation.input].live:
             continue  # a weight read another way, which the layer that reads it will be refused for
         elif isinstance(relation, Contract):
-            layer = _layer(related, stated, relation, current)
+            layer = layer_of(related, stated, relation, current)
             if isinstance(layer, str):
                 return layer
             if layers and layers[-1].function is None:
@@ -86,8 +86,10 @@ def chain_of(related: Related) -> Chain | str:
     return Chain(layers=tuple(layers))
 
 
-def _layer(related: Related, stated: Stated, relation: Contract, current: str) -> Layer | str:
-    """Return what a contraction is as a fully connected layer, or why it is none."""
+def layer_of(
+    related: Related, stated: Stated, relation: Contract, current: str, masked: Collection[str] = ()
+) -> Layer | str:
+    """Return what a contraction is as a fully connected layer, or why it is none; weights in `masked` may have masks."""
     path = stated.use.path
     still = [term for term in relation.terms if not related.carriers[term.tensor].live]
     live = [term for term in relation.terms if related.carriers[term.tensor].live]
@@ -96,7 +98,7 @@ def _layer(related: Related, stated: Stated, relation: Contract, current: str) -
         return f"`{path}` is no fully connected layer"
     for name in (still[0].tensor, *(() if relation.bias is None else (relation.bias.tensor,))):
         carrier = related.carriers[name]
-        if carrier.kind != "weight" or not carrier.is_free:
+        if carrier.kind != "weight" or not (carrier.is_free or name in masked):
             names = " & ".join(carrier.action.names) if carrier.action is not None else ""
             return f"`{name}` is not free" + (f" ({names})" if names else "")
     outputs, inputs = related.carriers[still[0].tensor].shape

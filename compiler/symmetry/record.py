@@ -82,7 +82,7 @@ class SymmetryGroup(Node):
 
     def json(self, states: tuple[Mapping[str, Any], ...] = ()) -> dict[str, Any]:
         """Return the group as JSON; with weights, whether the theorems that make it complete hold on them."""
-        from nnspec.compiler.symmetry.theorems import completeness
+        from nnspec.compiler.symmetry.completeness import completeness
 
         known = completeness(cast(Any, self), states)
         return {

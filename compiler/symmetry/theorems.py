@@ -1,9 +1,8 @@
 """Theorems that make a derived group complete: what they cover, what they say, and when they hold.
 
-In: a derived group, and where there are some, weights. Out: for each theorem that covers the structure whether the
-group is all that it allows, and whether its genericity condition holds on the weights. What a theorem covers is read
-off the relations. `read` says how much of the source was read; hypotheses that an abstract leaves open are tested as far
-as they are known, and said to be.
+In: a network as a chain of layers, or as units joined by linear maps. Out: whether a theorem covers it, the order and
+dimension that it allows, and where weights break its genericity condition. `read` says how much of the source was read;
+hypotheses that an abstract leaves open are tested as far as they are known, and said to be.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from math import lgamma, log, log10
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from nnspec.compiler.symmetry.chain import Chain, alike, chain_of, cut_off, never_bending, rows
-from nnspec.compiler.symmetry.gauge import gauge_wires, short_of_rank
-from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.dsl.diagnostics import InternalError
-from nnspec.dsl.node import Node
+from nnspec.compiler.symmetry.chain import Chain, alike, cut_off, never_bending, rows
+from nnspec.compiler.symmetry.units import Units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +90,9 @@ class Sussmann(Hyperbolic):
         return lacking or ("it has more than one hidden layer" if len(chain.hidden) > 1 else None)
 
 
-class VlacicBolcskei(Hyperbolic):
+class VlacicBolcskei:
+    """Of hyperbolic tangents joined in any way: masks, and streams that units read and add to."""
+
     name = "Vlačić and Bölcskei 2020"
     citation = (
         "V. Vlačić, H. Bölcskei, Affine symmetries and neural network identifiability, arXiv:2006.11727, 2020"
@@ -105,9 +103,26 @@ class VlacicBolcskei(Hyperbolic):
     )
     condition = (
         "no clones, and every unit reaches an output. The exact conditions were not read; tested is that no two units of "
-        "a layer are equal up to sign, and none is without incoming or outgoing weights"
+        "a layer are equal up to sign, none is without incoming or outgoing weights, and each reads the layer before it, "
+        "where linear maps in a row and sums count as one map"
     )
+    read = "abstract"
+    everywhere = True
     settled = False
+
+    def lacks(self, units: Units) -> str | None:
+        if any(layer.function.curve != "hyperbolic" for layer in units.layers):
+            return OTHER_FUNCTIONS[0]
+        if units.masks and not units.is_chain:
+            return "masks stand beside sums or maps in a row"
+        shifted = any(layer.function.parity != "odd" for layer in units.layers)
+        before = {layer.path for layer in units.layers}
+        missing = [m.path for m in units.maps if m.bias is None and (shifted or m.path in before)]
+        return f"`{missing[0]}` has no bias" if missing else units.masked_off()
+
+    def log10_order(self, units: Units) -> float:
+        """Return the order of the permutations and flips of units that the theorem allows."""
+        return units.log10_permutations() + sum(layer.size for layer in units.layers) * log10(2)
 
 
 class FeffermanMarkel(Hyperbolic):
@@ -204,7 +219,7 @@ class GrilloMontufar(Rectified):
         return "the input or a hidden layer is narrower than 2 units" if min(chain.widths[:-1]) < 2 else None
 
 
-THEOREMS: tuple[Theorem, ...] = (
+THEOREMS: tuple[Theorem | VlacicBolcskei, ...] = (
     Sussmann(),
     VlacicBolcskei(),
     FeffermanMarkel(),
@@ -226,132 +241,3 @@ class Gauge:
     settled = False
     condition = "the generic stratum, which the abstract does not define; tested is that each map along these wires has full rank"
     read = "abstract"
-
-
-class Applied(Node):
-    """A theorem and what came of it: the wires that it covers, and what it finds on weights.
-
-    `holds` is None where there are no weights, or where more is asked than could be tested.
-    """
-
-    theorem: Any  # a Theorem, or Gauge
-    wires: tuple[str, ...]
-    is_all: bool  # the group is as large as the theorem allows
-    everywhere: bool
-    is_whole: bool = True  # it speaks of all that was derived, once it covers every wire
-    tested: bool = False  # there were weights
-    holds: bool | None = None
-    violated: tuple[str, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "name": self.theorem.name,
-            "citation": self.theorem.citation,
-            "statement": self.theorem.statement,
-            "read": self.theorem.read,
-            "condition": self.theorem.condition,
-            "wires": list(self.wires),
-            "matches": self.is_all,
-            "holds": self.holds,
-            "violated": list(self.violated),
-        }
-
-
-class Completeness(Node):
-    """How complete a group is: in a sentence, and by theorem."""
-
-    text: str
-    applied: tuple[Applied, ...]
-
-    def theorem_of(self, wire: str | None) -> str | None:
-        """Return the name of the theorem that covers a wire."""
-        return next((one.theorem.name for one in self.applied if one.is_all and wire in one.wires), None)
-
-
-def completeness(group: SymmetryGroup, states: tuple[State, ...] = ()) -> Completeness:
-    """Return how complete a group is, on weights where there are some: by which theorem, or why only a bound."""
-    chain = chain_of(group.derivation.related)
-    applied: list[Applied] = []
-    reasons: list[str] = []
-    if isinstance(chain, Chain):
-        for theorem in THEOREMS:
-            lacking = theorem.lacks(chain)
-            if lacking is None:
-                applied.append(_applied(theorem, group, chain, states))
-            else:
-                reasons.append(lacking)
-    else:
-        reasons.append(chain)
-    gauge = gauge_wires(group)
-    if gauge:
-        applied.append(_gauge(group, gauge, states))
-    return Completeness(text=_text(group, applied, reasons), applied=tuple(applied))
-
-
-def _applied(theorem: Theorem, group: SymmetryGroup, chain: Chain, states: tuple[State, ...]) -> Applied:
-    more = (
-        group.log10_order - theorem.log10_order(chain),
-        group.continuous_dimension - theorem.dimension(chain),
-    )
-    if more[0] > 1e-6 or more[1] > 0:
-        raise InternalError(f"{group.network}: more was derived than {theorem.name} allows")
-    violated = tuple(dict.fromkeys(text for state in states for text in theorem.violated(chain, state)))
-    return Applied(
-        theorem=theorem,
-        wires=tuple(wire.name for wire in group.wires if not wire.is_fixed),
-        is_all=more[0] > -1e-6 and more[1] == 0,
-        everywhere=theorem.everywhere,
-        tested=bool(states),
-        holds=False if violated else True if states and theorem.settled else None,
-        violated=violated,
-    )
-
-
-def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ...]) -> Applied:
-    violated = tuple(dict.fromkeys(text for state in states for text in short_of_rank(group, wires, state)))
-    return Applied(
-        theorem=Gauge(),
-        wires=wires,
-        is_all=True,
-        everywhere=True,
-        is_whole=group.continuous_dimension
-        == group.families["linear"],  # it says nothing of shifts by biases
-        tested=bool(states),
-        holds=False if violated else None,
-        violated=violated,
-    )
-
-
-def _text(group: SymmetryGroup, applied: list[Applied], reasons: list[str]) -> str:
-    moving = {wire.name for wire in group.wires if not wire.is_fixed}
-    whole = [o for o in applied if o.is_all and o.is_whole and moving and moving <= set(o.wires)]
-    if not group.factors and not group.continuous_dimension and not whole:
-        return "lower bound only: no wire has symmetries, and no theorem says that there are no others"
-    for one in (*(o for o in whole if o.holds is not False), *whole):
-        return _covered(one)
-    partly = [f"{_listed(one.wires)} complete by {one.theorem.name}" for one in applied if one.is_all]
-    missing = [f"{one.theorem.name} allows more than was derived" for one in applied if not one.is_all]
-    closer = [reason for reason in reasons if reason not in OTHER_FUNCTIONS]
-    why = missing[:1] or closer[-1:] or ["no theorem here speaks of its functions"]
-    exact = "; the dimension is exact at generic weights" if group.is_exact else ""
-    notes = "" if group.is_exact else "".join(f"; {note}" for note in group.notes[:1])
-    return f"lower bound only: {'; '.join((*partly, *why)) or 'no theorem covers it'}{exact}{notes}"
-
-
-def _listed(wires: tuple[str, ...]) -> str:
-    shown = ", ".join(wires[:4])
-    return shown if len(wires) <= 4 else f"{shown} and {len(wires) - 4} more wires"
-
-
-def _covered(one: Applied) -> str:
-    name = one.theorem.name
-    if one.violated:
-        found = f"{one.violated[0]}" + (
-            f", and {len(one.violated) - 1} more" if len(one.violated) > 1 else ""
-        )
-        return f"lower bound on these weights: {name} would make it complete, but {found}"
-    if one.everywhere:
-        said = "which hold on these weights" if one.tested else "not tested on weights"
-        said += ", as far as they are known" if one.tested and not one.theorem.settled else ""
-        return f"complete by {name}, under its conditions ({said})"
-    return f"complete by {name}: at some weights there are no other symmetries, so none holds at all weights"

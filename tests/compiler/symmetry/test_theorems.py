@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import factorial, prod
 from typing import Any
 
+import brute
 import pytest
+import torch
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.chain import Chain, chain_of
+from nnspec.compiler.symmetry.completeness import Applied, completeness
 from nnspec.compiler.symmetry.draws import random_state
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.compiler.symmetry.theorems import THEOREMS, Applied, completeness
+from nnspec.compiler.symmetry.theorems import THEOREMS
 from nnspec.dsl.diagnostics import InternalError
 
 Build = Callable[..., Graph]
 State = dict[str, Any]
+linear_algebra: Any = torch.linalg
 
 
 def net(body: str, shape: str = "real[4]") -> str:
@@ -25,6 +30,7 @@ def net(body: str, shape: str = "real[4]") -> str:
 
 SHALLOW = net("output y = x -> dense(5) as a -> tanh -> dense(3) as b")
 DEEP = net("output y = x -> dense(5) as a -> tanh -> dense(6) as b -> tanh -> dense(2) as c")
+SMALL = net("output y = x -> dense(4) as a -> tanh -> dense(4) as b -> tanh -> dense(2) as c", "real[3]")
 SHRINKING = net("output y = x -> dense(4) as a -> relu -> dense(3) as b -> relu -> dense(2) as c")
 GROWING = net("output y = x -> dense(6) as a -> relu -> dense(5) as b")
 WAIST = net("output y = x -> dense(3) as a -> relu -> dense(4) as b")
@@ -169,9 +175,109 @@ def test_attention_without_biases_is_covered_whole(build: Build) -> None:
     assert "as far as they are known" in text_of(build, plain, state)
 
 
-def test_a_mask_is_the_reason_for_a_lower_bound(build: Build) -> None:
-    masked = DEEP.replace("as c\n", "as c\n  constrain b.weight: mask((i, j) => i >= j)\n")
-    assert text_of(build, masked).startswith("lower bound only: `b.weight` is not free (mask)")
+MASKED = {
+    "triangle": (SMALL, "b.weight: mask((i, j) => i >= j)"),
+    "band": (SMALL, "b.weight: mask((i, j) => abs(i - j) <= 1)"),
+    "blocks": (SMALL, "b.weight: mask((i, j) => i // 2 == j // 2)"),
+    "first": (SMALL, "a.weight: mask((i, j) => i >= j)"),
+    "last": (SMALL, "c.weight: mask((i, j) => (i + j) % 2 == 0)"),
+}
+
+
+def masked(name: str) -> str:
+    text, constraint = MASKED[name]
+    return text.replace("\n}", f"\n  constrain {constraint}\n}}")
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_networks_are_complete_by_a_theorem_and_brute_force_agrees(build: Build, name: str) -> None:
+    graph = build(masked(name))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 1)
+    known = completeness(group, (state,))
+    assert known.text.startswith("complete by Vlačić and Bölcskei 2020"), known.text
+    assert group.order == brute.signed_permutations(graph).order
+    assert group.continuous_dimension == brute.fibre(graph).live == 0
+
+
+def test_a_mask_that_cuts_units_off_is_the_reason_for_a_lower_bound(build: Build) -> None:
+    for condition, said in {
+        "i > j": "unit 0 of `b` reads nothing",
+        "j > 0": "nothing of unit 0 before",
+    }.items():
+        text = DEEP.replace("as c\n", f"as c\n  constrain b.weight: mask((i, j) => {condition})\n")
+        assert said in text_of(build, text) and text_of(build, text).startswith("lower bound only")
+
+
+RESIDUAL = {
+    "stream": "h = x -> dense(3)\n  output y = h + (h -> dense(3) -> tanh -> dense(3)) -> dense(3)",
+    "two blocks": "h = x -> dense(3)\n  a = h + (h -> dense(3) as p -> tanh -> dense(3))\n"
+    "  output y = a - (a -> dense(2) as q -> tanh -> dense(3)) -> dense(4)",
+    "to the output": "output y = (x -> dense(4) -> tanh -> dense(2)) + (x -> dense(2, bias = false))",
+    "branches": "output y = (x -> dense(3) -> tanh -> dense(2)) + (x -> dense(2) -> tanh -> dense(2))",
+    "waist": "output y = x -> dense(4) -> tanh -> dense(2) -> dense(3) -> tanh -> dense(2)",
+}
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_units_of_residual_networks_are_complete_by_a_theorem(build: Build, name: str) -> None:
+    """The theorem speaks of permutations and flips of units; the dimension is that of the linear maps between."""
+    graph = build(net(RESIDUAL[name], "real[3]"))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 1)
+    known = completeness(group, (state,))
+    (one,) = (one for one in known.applied if one.theorem.name.startswith("Vlačić"))
+    assert one.is_all and not one.violated and len(one.wires) > 0
+    assert f"{one.wires[0]}" in known.text and "complete by Vlačić" in known.text
+    linear = sum(strand.copies for strand in group.derivation.of_group("linear", "orthogonal", "centred"))
+    within = [s.size for s in group.derivation.of_group("linear") for _ in range(s.copies)]  # no components
+    finite = brute.signed_permutations(graph).order // prod(factorial(n) * 2**n for n in within)
+    if name == "branches":  # entries of two biases that add up change places
+        finite //= 2**2
+    assert round(10**group.log10_order / 2**linear) == finite
+    assert group.continuous_dimension == brute.fibre(graph).live
+
+
+def test_sums_of_units_themselves_are_not_claimed(build: Build) -> None:
+    """A stream of units that others are added to has one permutation at all depths; the theorem allows one for each."""
+    text = net("h = x -> dense(4) as a -> tanh\n  output y = h + (h -> dense(4) as b -> tanh) -> dense(2)")
+    assert "complete by" not in text_of(build, text)
+    assert "allows more than was derived" in text_of(build, text)
+
+
+def unheard(state: State) -> None:
+    state["down.weight"][:, 1] = 0
+
+
+def copied(state: State) -> None:
+    state["up.weight"][2], state["up.bias"][2] = -state["up.weight"][0], -state["up.bias"][0]
+
+
+def skipping(state: State) -> None:
+    """The second block reads what the stream was made of, and nothing that the first one added."""
+    state["low.weight"] -= (
+        state["low.weight"] @ state["down.weight"] @ linear_algebra.pinv(state["down.weight"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (unheard, "unit 1 of `up` has no outgoing weights"),
+        (copied, "units 0 and 2 of `up` are equal up to sign"),
+        (skipping, "unit 0 of `low` reads no unit of the layer before it"),
+    ],
+)
+def test_conditions_are_tested_on_composite_maps(
+    build: Build, change: Callable[[State], None], said: str
+) -> None:
+    text = net(
+        "h = x -> dense(6) as stem\n  a = h + (h -> dense(3) as up -> tanh -> dense(6) as down)\n"
+        "  output y = a + (a -> dense(4) as low -> tanh -> dense(6)) -> dense(6)"
+    )
+    bad = found(build, text, change)["Vlačić"]
+    assert bad.holds is False and said in bad.violated
+    assert found(build, text)["Vlačić"].violated == ()
 
 
 def test_more_than_a_theorem_allows_is_a_bug(build: Build) -> None:
