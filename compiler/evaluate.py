@@ -65,6 +65,8 @@ class Evaluator(ExpressionEvaluator):
     # ------------------------------------------------------------------------------------------ statements
 
     def statements(self, body: tuple[Statement, ...]) -> None:
+        if any(isinstance(statement, State) for statement in body):
+            self.system().promised = any(isinstance(statement, UseDynamics) for statement in body)
         for statement in body:
             try:
                 self.statement(statement)
@@ -73,7 +75,7 @@ class Evaluator(ExpressionEvaluator):
                     self.elaborator.report(refused.error)
                 self.elaborator.failed = True
                 if isinstance(statement, State | Connect | UseDynamics):
-                    self.system().broken = True
+                    self.system().spoil(settles=isinstance(statement, UseDynamics))
                 for name in _names(statement):
                     self.builder.scope[name] = UNKNOWN
 

@@ -127,7 +127,7 @@ class ExpressionEvaluator:
             if value is UNKNOWN:
                 raise Refused
             if isinstance(value, State):
-                raise Refused(unsettled(name, expression.span))
+                raise Refused(unsettled(name, expression.span) if self.builder.system.promised else None)
             return _called(value, name, expression.span)
         found = self.builder.module.names.get(name)
         if isinstance(found, Constant):

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.declared import Bindings
-from nnspec.compiler.ir import Carried, Loop, Pullback, Reason, Statement, Type
+from nnspec.compiler.ir import Carried, Connection, Loop, Pullback, Reason, Statement, Type
+from nnspec.compiler.operations.axes import elements
 from nnspec.dsl.dimensions import substitute
-from nnspec.dsl.errors.systems import StateMisfit
+from nnspec.dsl.errors.systems import ConnectionMisfit, StateMisfit
 
 if TYPE_CHECKING:
     from nnspec.compiler.typing import Typer, Types
@@ -40,6 +41,9 @@ class RepeatTyper:
             self.types[state.before] = kind
         for statement in loop.body:
             self.statement(statement)
+        for connection in loop.connections:
+            if not self.arrives(loop, connection):
+                return None
         fits = [self.fits(loop, state, kind) for state, kind in zip(loop.carried, declared, strict=True)]
         return declared if all(fits) else None
 
@@ -48,6 +52,31 @@ class RepeatTyper:
         sizes = self.bindings.sizes
         axes = tuple(a.replace(size=substitute(a.size, sizes), reason=reason) for a in state.declared.axes)
         return state.declared.replace(axes=axes)
+
+    def arrives(self, loop: Loop, connection: Connection) -> bool:
+        """Report a layer that makes something else than the state that it leads to."""
+        found = self.types[connection.given]
+        targets = [state for state in loop.carried if state.name in connection.targets]
+        wanted = [self.types[state.before] for state in targets]
+        if found is None or None in wanted:
+            return True
+        if elements(found) == sum(elements(kind) for kind in wanted if kind is not None):
+            return True
+        expected, help_text = wanted[0], None
+        taken = self.types[connection.taken]
+        if taken is not None and taken.shape[1:] == getattr(expected, "shape", ())[1:] != found.shape[1:]:
+            help_text = "to keep height and width, pad by half the kernel: `padding = 1` for `kernel = 3`"
+        error = ConnectionMisfit(
+            connection.span,
+            self.typer.related(*(kind for kind in wanted if kind is not None)),
+            name=connection.child,
+            found=str(found),
+            state=targets[0].name,
+            expected=str(expected),
+            help=help_text,
+        )
+        self.typer.bag.add(error)
+        return False
 
     def fits(self, loop: Loop, state: Carried, wanted: Type) -> bool:
         """Report an equation that gives something else than the state's next value or rate."""

@@ -49,13 +49,18 @@ def bind_dynamics(binder: ExpressionBinder, item: DynamicsDefinition) -> None:
     _answers(binder, item)
     for name in (*VALUES, *FUNCTIONS):
         binder.scope.setdefault(name, None)
+    parts = [line for line in item.body if isinstance(line, Assignment) and _answer(line) is None]
+    for line in parts:
+        for name in line.names:
+            if name not in binder.scope:
+                binder.later.setdefault(name, line.span)
+    _drive(binder, item, parts)
     for line in item.body:
-        if isinstance(line, Equation):
+        if isinstance(line, Equation | Assignment):
             _expression(binder, line.value)
-        elif isinstance(line, Assignment):
-            _expression(binder, line.value)
+        if line in parts and isinstance(line, Assignment):
             for name in line.names:
-                if name not in (*_ANSWERS, "drive"):
+                if name not in (*VALUES, *FUNCTIONS):
                     binder.define(name, line.span)
 
 
@@ -84,6 +89,20 @@ def _answers(binder: ExpressionBinder, item: DynamicsDefinition) -> None:
     related = (Related(span=lines[0].span, label="the first one"),)
     why = "two lines say what a state does"
     binder.bag.add(WrongEquation(lines[1].span, related, name=item.name, why=why, help="keep one of them"))
+
+
+def _drive(binder: ExpressionBinder, item: DynamicsDefinition, parts: list[Assignment]) -> None:
+    """`drive` may have a line of its own; that line and those above it do not read it."""
+    own = next((number for number, line in enumerate(parts) if line.names == ("drive",)), None)
+    if own is None:
+        return
+    for line in parts[: own + 1]:
+        found = next((n for n in _nodes(line.value) if isinstance(n, Name) and n.name == "drive"), None)
+        if found is not None:
+            related = (Related(span=parts[own].span, label="defined here"),)
+            why = "`drive` is read before its own line has said what it is"
+            help_text = "write `incoming(s) + bias`, what it is without a line of its own"
+            binder.bag.add(WrongEquation(found.span, related, name=item.name, why=why, help=help_text))
 
 
 def _expression(binder: ExpressionBinder, expression: Expression) -> None:

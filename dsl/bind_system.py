@@ -8,7 +8,7 @@ from nnspec.dsl.bind_dynamics import RESERVED, dynamics_definition, nearest_dyna
 from nnspec.dsl.definitions import Definition, Module
 from nnspec.dsl.errors.arguments import DuplicateArgument
 from nnspec.dsl.errors.names import InLibrary, UndefinedName
-from nnspec.dsl.errors.systems import NotDynamics
+from nnspec.dsl.errors.systems import NotDynamics, StateStart
 from nnspec.dsl.standard import defined
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import CallOf, Chain, Connect, Expression, Name, State
@@ -27,6 +27,13 @@ def bind_state(binder: BodyBinder, statement: State) -> None:
     known = isinstance(function, Name) and binder.catalog.find("distribution", function.name)
     if value is not None and known:
         binder.word(value, "distribution")
+    elif (
+        value is not None and isinstance(function, Name) and binder.catalog.find("initializer", function.name)
+    ):
+        why = f"`{function.name}` says how weights begin"
+        binder.bag.add(StateStart(value.span, name=statement.name, why=why))
+    elif isinstance(value, CallOf):
+        binder.family_word("distribution", value)
     elif value is not None:
         binder.expression(value)
     binder.instance(statement.name, statement.span)

@@ -14,7 +14,7 @@ from nnspec.compiler.ir import Pullback, Statement
 from nnspec.compiler.operators import apply_named
 from nnspec.compiler.systems.parts import End, Route, State
 from nnspec.compiler.values import Given, Refused, Value, describe
-from nnspec.dsl.errors.systems import WrongVia
+from nnspec.dsl.errors.systems import WrongEnd, WrongVia
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import Expression, Name
 
@@ -32,6 +32,7 @@ class Lines:
         self.once = False  # in an energy: each connection is counted once
         self.forth: dict[Any, tuple[Value, ...]] = {}
         self.back: dict[Any, tuple[Value, ...]] = {}
+        self.known: dict[Any, Value] = {}  # vectors, by where they are laid end to end and of what
 
     def arriving(self, state: State, expression: Expression) -> list[Value]:
         """Return what arrives at a state over each connection, the expression being read where it comes from."""
@@ -95,14 +96,22 @@ class Lines:
 
     def laid(self, route: Route, ends: tuple[End, ...], expression: Expression) -> Value:
         """Return the values of an expression at several places, end to end as one vector."""
-        values = [self.equations.unit_value(end, expression) for end in ends]
         if not route.plain:
-            return values[0]
-        flat = [
-            value if end.rank == 1 else self.apply("flatten", (value,), route.span)
-            for end, value in zip(ends, values, strict=True)
-        ]
-        return flat[0] if len(flat) == 1 else self.apply("concat", tuple(flat), route.span)
+            return self.equations.unit_value(ends[0], expression)
+        key = (tuple(end.key for end in ends), expression)
+        if key not in self.known:
+            flat = [self.flat(end, expression, route.span) for end in ends]
+            whole = flat[0] if len(flat) == 1 else self.apply("concat", tuple(flat), route.span)
+            self.known[key] = whole
+        return self.known[key]
+
+    def flat(self, end: End, expression: Expression, span: Span | None) -> Value:
+        """Return the value of an expression at one place as a vector."""
+        value = self.equations.unit_value(end, expression)
+        key = (end.key, expression)
+        if end.rank != 1 and key not in self.known:
+            self.known[key] = self.apply("flatten", (value,), span)
+        return self.known.get(key, value)
 
     def cut(self, route: Route, ends: tuple[End, ...], value: Value) -> tuple[Value, ...]:
         """Return the pieces of a vector that belong to several states, each in its shape."""
@@ -110,9 +119,12 @@ class Lines:
             return (value,)
         pieces: tuple[Value, ...] = (value,)
         if len(ends) > 1:
-            sizes = tuple(end.state.size if end.state else 0 for end in ends)
-            if any(end.state is None for end in ends):
-                raise TypeError("a value that is no state receives nothing")
+            unknown = next((end.name for end in ends if end.size is None), None)
+            if unknown is not None:
+                why = f"the size of `{unknown}`, which it leads from beside states, is not known here"
+                help_text = f"write a `connect` line for `{unknown}` alone"
+                raise Refused(WrongEnd(route.span, name=unknown, way="lead back to", why=why, help=help_text))
+            sizes = tuple(end.size for end in ends)
             made: Any = self.apply("split", (value,), route.span, parts=sizes)
             pieces = made
         return tuple(

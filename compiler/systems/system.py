@@ -16,7 +16,7 @@ from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.systems.connecting import connected
 from nnspec.compiler.systems.equations import Equations
 from nnspec.compiler.systems.parts import Route, State
-from nnspec.compiler.values import Refused, Value, describe, entries
+from nnspec.compiler.values import UNKNOWN, Refused, Value, describe, entries
 from nnspec.dsl.bind import duplicate
 from nnspec.dsl.bind_dynamics import dynamics_definition, form_of, split_arguments
 from nnspec.dsl.definitions import Definition
@@ -25,7 +25,7 @@ from nnspec.dsl.errors.arguments import WrongArgument
 from nnspec.dsl.errors.systems import (
     ConnectionUnread,
     NoDynamics,
-    NotDynamics,
+    NoStates,
     NothingArrives,
     OneSided,
     SecondDynamics,
@@ -55,6 +55,13 @@ class System:
         self.routes: list[Route] = []
         self.settled: Span | None = None
         self.broken = False  # a line of it was refused
+        self.promised = True  # a line of the body lets the states settle
+
+    def spoil(self, *, settles: bool) -> None:
+        """Remember that a line was refused; the states that it would have settled stay unknown."""
+        self.broken = True
+        if settles:
+            self.builder.scope.update(dict.fromkeys(self.states, UNKNOWN))
 
     def state(self, evaluator: Evaluator, statement: StateLine) -> State:
         """Return a new state; `state NAME: TYPE = START`."""
@@ -115,10 +122,7 @@ class System:
                 near = next((s for s in [*sources, *self.states] if s != state.name), "x")
                 raise Refused(NothingArrives(state.span, name=state.name, source=near))
         if not self.states:
-            help_text = "declare neurons first, as in `state h: real[50]`"
-            raise Refused(
-                NotDynamics(statement.span, name=self.builder.name, found="without states", help=help_text)
-            )
+            raise Refused(NoStates(statement.span, name=self.builder.name))
 
     def loop(
         self,

@@ -148,7 +148,7 @@ class StateStart(Error):
     title = "start of a state"
     message = "`{name}` cannot begin so: {why}"
     label = "here"
-    help = "write a number, or a distribution such as `uniform(0, 0.1)`; nothing means zeros"
+    help = "write a number, or a distribution such as `uniform(0, 0.1)`; without a start it begins at zero"
     explain = """Each sample's states begin anew: at zero, at a number (`state h: real[n] = 0.5`), or at draws from a
 distribution (`state h: real[n] = uniform(0, 0.1)`)."""
 
@@ -163,6 +163,25 @@ class WrongGraph(Error):
 the sources, laid end to end; the targets are among the sources, and edges into other sources, such as inputs, are left out.
 `where (i, j) => ..` says the same by a condition, the source first. A symmetric connection, `connect h <-> h`,
 takes edges that lead both ways."""
+
+
+class NoStates(Error):
+    code = "N0435"
+    title = "dynamics without states"
+    message = "`{name}` has no states that could move"
+    label = "moves nothing"
+    help = "declare neurons above it, as in `state h: real[50]`, and connect them"
+    explain = """The line `dynamics ..` lets the states of the same body settle. Those of a layer settle in that layer."""
+
+
+class ConnectionMisfit(Error):
+    code = "N0437"
+    title = "connection that does not fit its state"
+    message = "`{name}` brings {found}, and the state `{state}` is {expected}"
+    label = "does not fit"
+    help = "{help}"
+    explain = """What a layer makes of its source must have the shape of the state that it leads to; nothing is
+stretched. A matrix, the connection without `via`, always fits: it is made for the units that it joins."""
 
 
 class StateMisfit(Error):
