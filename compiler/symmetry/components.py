@@ -42,10 +42,11 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
             found.append(_factor(permuted, strand.copies, bits, text, called[space]))
     neurons = derivation.neurons
     if neurons is not None and neurons.log10_lower:
-        text = f"keeping masks: {neurons.label}"
+        text = f"keeping {'patterns' if neurons.shared else 'masks'}: {neurons.label}"
         found.append(Factor(group=text, wire=None, order=neurons.order, log10_order=neurons.log10_lower))
-    if flips.left:
-        found.append(_factor(0, 1, flips.left, _finite_label(0, 1, flips.left), None))
+    left = flips.left + len(derivation.graded.signs)
+    if left:
+        found.append(_factor(0, 1, left, _finite_label(0, 1, left), None))
     return tuple(found)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.actions import scales, signs
@@ -27,12 +28,17 @@ from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
 from nnspec.compiler.symmetry.strands import Strand, strands
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
+if TYPE_CHECKING:
+    from nnspec.compiler.symmetry.graded import Graded
+
 MATRICES = (
     "linear",
     "complex",
     "orthogonal",
     "centred",
 )  # groups of matrices, of which scales and signs are part
+
+SMALL = 2500  # parameters; of a network of so many, tangents are counted one by one
 
 
 class Derivation:
@@ -81,6 +87,20 @@ class Derivation:
     def masked(self) -> Masked | None:
         """The same, to draw from and to search; None where masks leave nothing."""
         return masked_of(self)
+
+    @cached_property
+    def graded(self) -> Graded:
+        """Signs and scales of units that keep which entries of a weight share a number."""
+        from nnspec.compiler.symmetry.graded import Graded, graded
+
+        return graded(self) if self.neurons is not None and self.is_small else Graded()
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether the numbers that outputs depend on and small steps move are few: then they are looked at singly."""
+        carriers = (self.related.carriers[name] for name in self.weights)
+        moving = (c for c in carriers if c.action is not None and c.action.moves)
+        return sum(prod(size for size in c.shape if isinstance(size, int)) for c in moving) <= SMALL
 
     @cached_property
     def patterned(self) -> frozenset[Atom]:

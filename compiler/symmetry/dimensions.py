@@ -18,12 +18,11 @@ from nnspec.compiler.symmetry.forgetting import forgotten_dimension
 from nnspec.compiler.symmetry.freedom import orthogonal_dimension, pinned_strands
 
 FAMILIES = ("linear", "orthogonal", "scale", "shift", "kernel", "unused")
-SMALL = 2500  # parameters; the tangents of a network of so many are counted one by one
 
 
 def dimensions(derivation: Derivation) -> dict[str, int]:
     """Count the continuous directions by family."""
-    if movable_parameters(derivation) <= SMALL:
+    if derivation.is_small:
         from nnspec.compiler.symmetry.tangents import tangent_dimensions
 
         found = tangent_dimensions(derivation)
@@ -50,16 +49,6 @@ def redundant_weights(derivation: Derivation) -> Iterator[ConstrainedWeight]:
             continue
         if carrier.weight.maps and carrier.action.moves:
             yield weight
-
-
-def movable_parameters(derivation: Derivation) -> int:
-    """Count the numbers in weights that outputs depend on and that small steps move."""
-    carriers = (derivation.related.carriers[name] for name in derivation.weights)
-    return sum(
-        prod(size for size in carrier.shape if isinstance(size, int))
-        for carrier in carriers
-        if carrier.action is not None and carrier.action.moves
-    )
 
 
 def shiftable(derivation: Derivation) -> list[str]:

@@ -67,9 +67,9 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
             yield made("permutation", None, lambda t, move=move: move)
     for move in _rearrangements(d):
         yield made("permutation", None, lambda t, move=move: move)
-    for name, given in _single(d, d.signs):
+    for name, given in (*_single(d, d.signs), *((None, given) for given in d.graded.signs)):
         yield made("sign", name, lambda t, given=given: Multiply(given=given.times(round(t)), sign=True))
-    for name, given in _single(d, d.scales):
+    for name, given in (*_single(d, d.scales), *((None, given) for given in d.graded.scales)):
         yield made("scale", name, lambda t, given=given: Multiply(given=given.times(t), sign=False))
     for name, given in _single(d, d.shifts):
         yield made("shift", name, lambda t, given=given: Shift(given=given.times(t)))

@@ -27,7 +27,7 @@ class Action(Node):
     mirrored: bool = False  # what acts on rows acts on columns
     matrices: str = "linear"  # which matrices act on rows and on columns: "linear", "orthogonal", "none"
     multiples: bool = True  # the whole times any number
-    is_masked: bool = False  # nothing but which entries there are keeps permutations out
+    is_masked: bool = False  # nothing but which entries there are, or are equal, keeps permutations out
     names: tuple[str, ...] = ()
 
     @property
@@ -90,7 +90,8 @@ def _code(item: WeightMap, given: Action) -> Action:
     lifted = remade or "mirrored" in item.keeps
     if remade and (item.start is None or not given.is_free):
         return _keeping((), given)
-    patterned = bool(item.stored) and not remade and {"signs", "scales"} <= set(item.keeps)
+    patterned = bool(item.stored) and {"signs", "scales"} <= set(item.keeps) and not remade
+    patterned = patterned or (remade and "multiples" in item.keeps)  # numbers that entries share
     return _keeping(item.keeps, given).replace(
         is_lifted=lifted or given.is_lifted,
         is_masked=(given.entrywise or given.is_masked) and patterned and "permutations" not in item.keeps,

@@ -2,7 +2,8 @@
 
 In: index spaces, and patterns of weights. Out: `NeuronGraph`. Units are in the colour of their wire; of a weight's
 classes of entries the most common one is no edge. Axes along which nothing may be permuted enter the classes,
-position by position. An entry along three axes or more is a vertex, joined to its indices.
+position by position. An entry along three axes or more is a vertex, joined to its indices. Where classes of entries may
+change places, each class is a vertex, and each entry is one that is joined to its class.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ class NeuronGraph(Node):
 
 
 class _Block(Node):
-    """Classes of entries along spaces that may be permuted, and those of their negatives."""
+    """Classes of entries along spaces that may be permuted, and those of their negatives.
+
+    Of a weight `shared` by name whose classes may change places, the last axis are the other positions.
+    """
 
     free: tuple[Atom, ...]
     classes: Array
     negative: Array
+    shared: str | None = None
 
 
 def neuron_graph(
@@ -74,7 +79,11 @@ class _Builder:
         self.count = self.size * len(self.signs)
         self.marks: list[Array] = []  # of units, by weights that have one axis to permute
         self.edges: list[Array] = []
-        self.entries: list[Array] = []  # colours of vertices that stand for entries
+        self.entries: list[Array] = []  # colours of vertices that stand for entries or classes
+        self.classes: dict[
+            str, tuple[int, int]
+        ] = {}  # of weights: the vertex of the first class, how many there are
+        self.known = known
         self.labels = 0
 
     def made(self) -> NeuronGraph:
@@ -120,10 +129,14 @@ class _Builder:
                 continue
             order = [*free, *(place for place in range(len(atoms)) if place not in free)]
             shape = [block.shape[place] for place in free]
+            spaces = tuple(self.spaces.space(atoms[place]) for place in free)
+            if pattern.is_shared:
+                apart = block.transpose(order).reshape(*shape, -1)
+                yield _Block(free=spaces, classes=apart, negative=apart, shared=name)
+                continue
             own, negative = self.told_apart(
                 block.transpose(order).reshape(prod(shape), -1), pattern.is_signed
             )
-            spaces = tuple(self.spaces.space(atoms[place]) for place in free)
             yield _Block(free=spaces, classes=own.reshape(shape), negative=negative.reshape(shape))
 
     def told_apart(self, fibres: Array, is_signed: bool) -> tuple[Array, Array]:
@@ -151,6 +164,9 @@ class _Builder:
 
     def add(self, block: _Block) -> None:
         numpy = self.numpy
+        if block.shared is not None:
+            self.add_shared(block, block.shared)
+            return
         if len(block.free) == 1:
             mark = numpy.zeros(self.count, dtype=numpy.int64)
             for sign, classes in zip(self.signs, (block.classes, block.negative), strict=False):
@@ -172,6 +188,40 @@ class _Builder:
             self.join(tuple(units), classes[places], 0)
         self.labels += kinds_ + len(block.free)
 
+    def add_shared(self, block: _Block, name: str) -> None:
+        """Join each entry, a vertex, to its units and its class; opposite signs to the negative of the class."""
+        numpy = self.numpy
+        if name not in self.classes:
+            count = 1 + int(self.known[name].classes.max())
+            first = self.added(numpy.full(count * len(self.signs), self.labels))
+            self.classes[name] = (first, count)
+            if self.flipped is not None:
+                both = first + numpy.arange(2 * count)
+                opposite = first + (numpy.arange(2 * count) + count) % (2 * count)
+                self.edges.append(numpy.stack((both, opposite, numpy.full(2 * count, self.labels)), axis=1))
+            self.labels += 1
+        begin, count = self.classes[name]
+        *places, position = (axis.reshape(-1) for axis in numpy.indices(block.classes.shape))
+        classes = block.classes.reshape(-1)
+        for chosen in product(self.signs, repeat=len(block.free)):
+            first = self.added(self.labels + position)
+            entry = numpy.arange(first, first + len(classes))
+            ends = [
+                index + self.begins[space] + sign * self.size
+                for index, space, sign in zip(places, block.free, chosen, strict=True)
+            ]
+            ends.append(begin + classes + count * (sum(chosen) % 2))
+            for axis, end in enumerate(ends):
+                label = numpy.full(len(entry), self.labels + axis)
+                self.edges.append(numpy.stack((entry, end, label), axis=1))
+        self.labels += max(block.classes.shape[-1], len(block.free) + 1)
+
+    def added(self, colours: Array) -> int:
+        """Add vertices beside the units; return the first."""
+        first = self.count + sum(map(len, self.entries))
+        self.entries.append(colours)
+        return first
+
     def join(self, units: tuple[Array, ...], classes: Array, kinds_: int) -> None:
         """Join units that are the indices of entries: by an edge, or by a vertex for each entry of three axes or more."""
         numpy = self.numpy
@@ -179,10 +229,9 @@ class _Builder:
         if len(units) == 2:
             self.edges.append(numpy.stack((*units, labels), axis=1))
         else:
-            first = self.count + sum(map(len, self.entries))
+            first = self.added(labels)
             entry = numpy.arange(first, first + len(labels))
             for axis, unit in enumerate(units):
                 label = self.labels + int(classes.max()) + 1 + axis
                 self.edges.append(numpy.stack((entry, unit, numpy.full(len(entry), label)), axis=1))
-            self.entries.append(labels)
         self.labels += kinds_

@@ -18,7 +18,7 @@ from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.kinds import kinds
 from nnspec.compiler.symmetry.maps import action_of
 from nnspec.compiler.symmetry.neuron_graph import NeuronGraph, neuron_graph
-from nnspec.compiler.symmetry.patterns import Pattern, patterns
+from nnspec.compiler.symmetry.patterns import Array, Pattern, patterns
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces
 from nnspec.compiler.symmetry.strands import strands
@@ -54,6 +54,7 @@ class NeuronGroup(Node):
     all_spaces: Spaces
     flipping: dict[Atom, frozenset[Atom]]  # by space, where a flip of a unit acts
     label: str  # "S_16^33", "S_4^2 . 6"; 1 where nothing moves
+    shared: dict[str, Array]  # of weights whose entries share numbers: which entry has which
 
 
 def neuron_group(
@@ -87,6 +88,7 @@ def neuron_group(
         all_spaces=spaces,
         flipping=flipping,
         label=_label(found.factors, prod(found.orbits)),
+        shared={name: pattern.classes for name, pattern in known.items() if pattern.is_shared},
     )
 
 

@@ -1,5 +1,7 @@
 """Patterns of weights: which entries may be told apart, for what acts on a weight must keep its pattern.
 
+Of a weight whose entries are each one of fewer stored numbers (a circulant), the pattern is which share one.
+
 In: a typed graph, and perhaps a state. Out: for each weight whose constraint fixes a pattern, whole numbers of
 the weight's shape: whether an entry exists under masks, the class of its value where values are frozen. Masks by
 conditions, files and topologies are known from the spec, those that are drawn from a state.
@@ -21,17 +23,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = Any  # a numpy array
+MOST_ENTRIES = 10_000  # of a weight that is asked which numbers its entries share
 
 
 class Pattern(Node):
     """A weight's classes of entries, and the weight without the constraints that state them.
 
     Of values, entries of one size and opposite signs have opposite numbers; of masks, a flip of signs changes nothing.
+    Classes that are `shared` may change places as wholes: what is kept is which entries are equal.
     """
 
     classes: Array
     weight: Weight
     is_signed: bool = False
+    is_shared: bool = False
 
 
 def patterns(
@@ -57,6 +62,9 @@ def _pattern(weight: ConstrainedWeight, state: Mapping[str, Tensor] | None, valu
         if state is None:
             return None
         return Pattern(classes=_values(weight, state), weight=_without(weight, True), is_signed=True)
+    shared = shared_numbers(weight.weight)
+    if shared is not None:
+        return Pattern(classes=shared, weight=weight.weight.replace(maps=()), is_shared=True)
     places = [place for place, laid in enumerate(weight.rules) if laid.rule.kind == "topology"]
     found: Array | None = None
     for place in places:
@@ -65,6 +73,39 @@ def _pattern(weight: ConstrainedWeight, state: Mapping[str, Tensor] | None, valu
             return None
         found = mask if found is None else found * mask
     return None if found is None else Pattern(classes=found, weight=_without(weight, False))
+
+
+def shared_numbers(weight: Weight) -> Array | None:
+    """Return which stored number each entry of an effective weight is, where its one map copies what is stored.
+
+    The map says so itself: it is given numbers that are all different, and then others.
+    """
+    sizes = [size for size in weight.shape if isinstance(size, int)]
+    if len(weight.maps) != 1 or len(sizes) != len(weight.shape) or prod(sizes) > MOST_ENTRIES:
+        return None
+    (item,) = weight.maps
+    learned = [tensor for tensor in item.stored if tensor.kind == "learned"]
+    if not item.replaces or item.start is None or item.relations or len(learned) != 1:
+        return None
+    import torch
+
+    from nnspec.compiler.emit.load import code_function, map_function
+
+    random = torch.Generator().manual_seed(0)
+    begun: Any = code_function(item.start)(torch.randn(sizes, generator=random, dtype=torch.float64))
+    parts: list[Any] = list(begun) if isinstance(begun, tuple) else [begun]
+    place = item.stored.index(learned[0])
+    copies: Any = map_function(item)
+
+    def made(numbers: Any) -> Any:
+        return copies(*parts[:place], numbers.reshape(parts[place].shape), *parts[place + 1 :])
+
+    count = parts[place].numel()
+    which = made(torch.arange(count, dtype=torch.float64)).round().long()
+    other = torch.randn(count, generator=random, dtype=torch.float64)
+    if bool((which < 0).any()) or bool((which >= count).any()) or not torch.equal(made(other), other[which]):
+        return None
+    return which.numpy()
 
 
 def _mask(weight: ConstrainedWeight, number: int, state: Mapping[str, Tensor] | None) -> Array | None:

@@ -167,7 +167,7 @@ class _Weights:
             changes[name] = changes.get(name, torch.zeros_like(own)) + inside - outside
 
     def scales(self) -> Iterator[Tensor]:
-        for given in self._units(self.derivation.scales):
+        for given in (*self._units(self.derivation.scales), *self.derivation.graded.scales):
             changes: dict[str, Tensor] = {}
             for name in self.moving:
                 field = given.field(self.derivation, name)

@@ -105,7 +105,7 @@ def _kept(derivation: Derivation, strand: Strand) -> str:
     neurons = derivation.neurons
     if neurons is None or not derivation.patterned.intersection(strand.spaces):
         return ""
-    among = "" if len(neurons.spaces) == 1 else " in all masked wires"
+    among = "" if len(neurons.spaces) == 1 else f" in all {'patterned' if neurons.shared else 'masked'} wires"
     bound = "" if neurons.exact else "at least "
     return f"; permutations that keep it{among}: {bound}{neurons.label} (by {neurons.how})"
 

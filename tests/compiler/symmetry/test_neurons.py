@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations, product
-from math import factorial
+from math import factorial, gcd
 
 import pytest
 import torch
@@ -282,3 +282,34 @@ def test_moves_that_keep_masks_are_undone_by_their_inverses(build: Build) -> Non
         move = Rearrange(group=group, shuffle=shuffle)
         back = move.inverse().apply(None, move.apply(None, state))
         assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+def phi(n: int) -> int:
+    return sum(gcd(k, n) == 1 for k in range(n))
+
+
+SHARED_NUMBERS = {
+    # i -> a i + b and j -> a j + c; with flips, of a wire as a whole, and alternating ones where the ring is even
+    "circulant 5": ("circulant", 5, 5 * 5 * phi(5), 4),
+    "circulant 6": ("circulant", 6, 6 * 6 * phi(6), 8),
+    "circulant 8": ("circulant", 8, 8 * 8 * phi(8), 8),
+    # both sides reversed; whole flips, and alternating ones
+    "toeplitz 5": ("toeplitz", 5, 2, 8),
+    # a I + b 1 1'
+    "symmetric 4": ("equivariant(symmetric(4))", 4, factorial(4), 4),
+    # the normaliser of the turns, alike on both sides up to a turn
+    "cyclic 6": ("equivariant(cyclic(6))", 6, 6 * 6 * phi(6), 8),
+}
+
+
+@pytest.mark.parametrize("name", SHARED_NUMBERS)
+def test_permutations_that_keep_which_entries_share_a_number(build: Build, name: str) -> None:
+    constraint, size, order, flips = SHARED_NUMBERS[name]
+    graph = build(NET.format(CHAIN.format(size, size), f"constrain dense_2.weight: {constraint}"))
+    plain = neuron_group(graph)
+    assert plain is not None and plain.exact and plain.order == order
+    group = symmetry_group(graph)
+    assert group.order == order * flips
+    # The double cover, a vertex for each sign of a unit, knows no equations of signs.
+    signed = neuron_group(graph, state_of(graph), values=True)
+    assert signed is not None and signed.exact and signed.order == order * flips

@@ -57,11 +57,34 @@ def test_a_generator_that_changes_an_output_is_a_bug(build: Build, monkeypatch: 
         return state | {"dense.weight": state["dense.weight"] * (1 + 1e-6)}
 
     def wrong(*_: Any) -> Iterator[Generator]:
-        yield Generator(family="scale", wire=None, apply=halved)
+        yield Generator(family="scale", wire="dense", apply=halved)
 
     monkeypatch.setattr(guards, "generators", wrong)
-    with pytest.raises(InternalError, match="changes an output by"):
+    named = "family scale of the wire dense, which moves dense.weight, changes an output by"
+    with pytest.raises(InternalError, match=named):
         verification.verify(graph, group)
+
+
+def test_rounding_excuses_no_error_that_is_much_larger(build: Build, monkeypatch: Any) -> None:
+    """Where weights amplify rounding so that an error of 1e-10 may be none, one of a thousand times rounding is."""
+    graph = idealised(build(RELU))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0)
+
+    def moved(state: dict[str, Any], t: float) -> dict[str, Any]:
+        return state | {"dense.weight": state["dense.weight"] * (1 + 1e-8)}
+
+    def wrong(*_: Any) -> Iterator[Generator]:
+        yield Generator(family="scale", wire="dense", apply=moved)
+
+    monkeypatch.setattr(guards, "generators", wrong)
+    for rounding, passes in ((1e-9, True), (1e-12, False)):
+        monkeypatch.setattr(guards, "rounding", lambda *_, own=rounding: own)
+        if passes:
+            assert guards.guarded_error(graph, group, 0, state)[1] > guards.ERROR_LIMIT
+        else:
+            with pytest.raises(InternalError):
+                guards.guarded_error(graph, group, 0, state)
 
 
 def test_dead_units_are_not_taken_for_symmetries(build: Build) -> None:
