@@ -106,17 +106,11 @@ def gradient_norms(run: LearningGroup, batch: Batch) -> Tensor:
     import torch
     from torch.func import grad, vmap
 
-    from nnspec.compiler.runtime.plan import Batch
-
     form = run.functional
     parameters = form.parameters
 
-    inputs = len(batch.inputs)
-
     def loss(own: dict[str, Tensor], *given: Tensor) -> Tensor:
-        first, target, *fields = given[:inputs], *(values.unsqueeze(0) for values in given[inputs:])
-        alone = Batch(tuple(values.unsqueeze(0) for values in first), target, tuple(fields))
-        return form.losses(own, alone).sum()
+        return form.losses(own, form.alone(given)).sum()
 
     def norm(*given: Tensor) -> Tensor:
         found: Any = grad(loss)(parameters, *given)
@@ -124,7 +118,7 @@ def gradient_norms(run: LearningGroup, batch: Batch) -> Tensor:
 
     numbers = sum(own.numel() for own in parameters.values())
     over: Any = vmap(norm, randomness="different", chunk_size=max(1, _NUMBERS // max(1, numbers)))
-    return over(*batch.inputs, batch.target, *batch.fields)
+    return over(*form.given(batch))
 
 
 def output_norms(run: LearningGroup, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from nnspec.compiler.flat import flatten
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.setting import Setting
 from nnspec.dsl.diagnostics import Error, Related
-from nnspec.dsl.errors.learning import RowsSeeEachOther
+from nnspec.dsl.errors.learning import DrawsInBetween, RowsSeeEachOther
 
 
 def losses_apart(setting: Setting) -> Iterator[Error]:
@@ -31,4 +31,15 @@ def samples_apart(setting: Setting) -> Iterator[Error]:
             related = () if where is None else (Related(span=where, label="the mean is the batch's here"),)
             why = f"`{word}` computes with the whole batch"
             yield RowsSeeEachOther(span, related, rule=name, why=why, help="use `layernorm`, or no norm")
+            return
+
+
+def same_every_time(setting: Setting) -> Iterator[Error]:
+    """Yield an error if a forward in training draws random numbers."""
+    for use in flatten(setting.graph).uses:
+        if operation(use.primitive.operation).draws:
+            where = use.primitive.span
+            related = () if where is None else (Related(span=where, label="draws at each forward"),)
+            span, name = setting.choice.span, setting.choice.name
+            yield DrawsInBetween(span, related, rule=name, word=use.primitive.operation)
             return

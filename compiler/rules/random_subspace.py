@@ -83,7 +83,7 @@ of the batch on bases of its own, and the direction is the mean of theirs."""
 
     def refusals(self, setting: Setting) -> Iterator[Error]:
         options, span = setting.choice.options, setting.choice.span
-        sizes = _sizes(setting)
+        sizes = sizes_of(setting)
         if sizes is None:  # known when the data are read
             return
         total, parts = sum(sizes), len(spans(setting.keys, sizes, options["compartments"]))
@@ -210,7 +210,7 @@ def _shares(batch: Batch, workers: int) -> list[Batch]:
     return [batch.between(start, stop) for start, stop in pairwise(cuts)]
 
 
-def _sizes(setting: Setting) -> list[int] | None:
+def sizes_of(setting: Setting) -> list[int] | None:
     """Return how many numbers each tensor holds; None where one of them is known only with the data."""
     found: dict[str, int] = {}
     for key, tensor in tensors(setting.graph):

@@ -40,6 +40,18 @@ class FunctionalForm:
         values = self.values(parameters, batch)
         return self._group.each_loss(values, batch, self.state(parameters))
 
+    def given(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the tensors of a batch, row first: what `alone` takes one row of each of."""
+        return (*batch.inputs, batch.target, *batch.fields)
+
+    def alone(self, given: tuple[Tensor, ...]) -> Batch:
+        """Return a batch of one sample, whose tensors have no axis of rows."""
+        from nnspec.compiler.runtime.plan import Batch
+
+        rows = tuple(values.unsqueeze(0) for values in given)
+        inputs = len(self._group.learner.plan.sources.inputs)
+        return Batch(rows[:inputs], rows[inputs], rows[inputs + 1 :])
+
     def state(self, parameters: Parameters) -> dict[str, Tensor]:
         """Return all tensors of the network, those that are learned from `parameters`."""
         buffers = dict(self._group.network.named_buffers())

@@ -66,3 +66,34 @@ class OptimizerHasNoPart(Error):
     help = "leave it out"
     explain = """An optimizer steps along the direction that a rule gives it. A rule that chooses weights among finitely many
 values gives no direction."""
+
+
+class DrawsInBetween(Error):
+    code = "N0746"
+    title = "network that draws"
+    message = "`{rule}` computes with one function of the weights, and `{word}` draws at each forward"
+    label = "needs the same network every time"
+    help = "leave `{word}` out, or learn by `backprop`"
+    explain = """Jacobians of single samples, and a surrogate that is minimised, belong to one function. A network that
+draws, as `dropout` does, is another function at every forward."""
+
+
+class NotConvexInOutputs(Error):
+    code = "N0747"
+    title = "loss without a convex surrogate"
+    message = "`successive_convex` keeps a loss that is known to be convex and smooth in the outputs: {known}"
+    label = "cannot keep this loss"
+    help = 'take one of these, or `successive_convex(linearise = "all")`, which linearises the loss too'
+    explain = """The surrogate of successive convex approximation is convex because the network is linear in it and the loss
+is convex in the outputs; Newton's method asks for second derivatives too. Of an expression, or of a loss with a kink, that
+is not known."""
+
+
+class TooManyToSolve(Error):
+    code = "N0748"
+    title = "too many parameters to solve for"
+    message = "`successive_convex` solves for all {total:,} parameters at once, and {most:,} are the most"
+    label = "a matrix of that many rows and columns each step"
+    help = 'let it teach a part, in a `train` block, or take `successive_convex(linearise = "all")`'
+    explain = """A step keeps a matrix with a row and a column for each parameter and solves a linear system with it: its cost
+grows with the cube of their number."""

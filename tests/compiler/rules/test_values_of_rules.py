@@ -10,7 +10,8 @@ import torch
 import nnspec
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.runtime.learner import Learner
-from nnspec.compiler.runtime.plan import prepare
+from nnspec.compiler.runtime.plan import Plan, prepare
+from nnspec.compiler.runtime.trials import Trial
 
 SPECS = Path(__file__).parents[3] / "specs" / "rules"
 
@@ -60,3 +61,38 @@ def test_filtering_by_gradient_keeps_the_right_samples_and_gains_three_points(tm
     for seed in (0, 1, 2):
         last = [row for row in found["by_gradient"].history if row["seed"] == seed][-1]
         assert last["rule"]["purity"] >= 0.85
+
+
+def objectives(name: str, line: str, at: tuple[int, ...], folder: Path) -> list[float]:
+    """The training loss with the decay 0.001 / 2 |w|^2 after these steps, the mean over three seeds."""
+    text = (SPECS / "convex_steps.nnspec").read_text(encoding="utf-8").replace("l2 = 0.03", "l2 = 0.001")
+    file = folder / "objectives.nnspec"
+    file.write_text(text.replace("steps     = 200", f"steps     = {at[-1]}\n  {line}"), encoding="utf-8")
+    plan = prepare(nnspec.load(file).experiment(name).fitted, folder, "cpu")
+    return [sum(own) / len(own) for own in zip(*(course(plan, t, at) for t in plan.trials), strict=True)]
+
+
+def course(plan: Plan, trial: Trial, at: tuple[int, ...]) -> list[float]:
+    learner = Learner(plan, trial)
+    group = learner.groups[0]
+    learner.network.train()
+    found: list[float] = []
+    while len(found) < len(at):
+        for batch in learner.batches(plan.phases[0].steps_per_epoch):
+            learner.learn(batch)
+            if learner.step in at:
+                with torch.no_grad():
+                    squares = sum(float(p.square().sum()) for p in group.parameters)
+                    found.append(float(group.sample_losses(plan.train).mean()) + 0.0005 * squares)
+    return found
+
+
+@pytest.mark.slow
+def test_convex_steps_are_below_adam_at_every_checkpoint(tmp_path: Path) -> None:
+    at = (50, 200, 600)
+    decay = "constrain every dense.*: l2(0.001)"
+    adam = objectives("by_adam", decay, at, tmp_path)
+    convex = objectives("convex_steps", "", at, tmp_path)
+    blocks = objectives("in_four_blocks", "", at, tmp_path)
+    assert all(own < other for own, other in zip(convex, adam, strict=True)), (convex, adam)
+    assert all(own < other for own, other in zip(blocks, adam, strict=True)), (blocks, adam)
