@@ -43,3 +43,12 @@ class NoLoop(Error):
     help = "analyse a network with `dynamics`, or one with an `equilibrium` layer"
     explain = """Stability is a property of a network whose states settle: neurons under `dynamics`, or a layer
 `equilibrium(f)`. A feed-forward network has a value for every input and nothing to settle."""
+
+
+class TooManyUnits(Error):
+    code = "N0914"
+    title = "too many units"
+    message = "`{pass_name}` writes out Jacobians of at most {limit} units, and {network} has {units}"
+    help = "analyse the same network with fewer units"
+    explain = """The Jacobian of a loop has a row and a column for each unit of its states, and its eigenvalues cost the cube of
+that number."""
