@@ -1,0 +1,200 @@
+"""Truth checks of networks that settle: gradients against finite differences, spectra against numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nnspec.compiler.checks.asymmetry import asymmetry, recurrent, with_asymmetry
+from nnspec.compiler.checks.directions import Comparison
+from nnspec.compiler.passes.analysis import Result, Subject
+from nnspec.compiler.passes.registry import find
+from nnspec.compiler.runtime.plan import Plan, prepare
+from nnspec.compiler.runtime.short_training import exactly, initial_weights
+from nnspec.compiler.runtime.streams import kept_generators
+from nnspec.dsl.diagnostics import SpecError
+from nnspec.spec import load
+
+SPEC = """
+use library.dynamics
+
+network small {{
+  input  x: real[2]
+  state  h: real[4]
+  state  o: real[2]
+  connect x -> [h, o] as feed
+  connect [h, o] -> [h, o] as rec except self
+  dynamics {dynamics}
+  output y = o
+}}
+
+experiment run {{
+  network   = small
+  data      = moons(samples = 40)
+  loss      = cross_entropy
+  learn     = backprop
+  optimizer = sgd(lr = 0.1)
+  epochs    = 2
+  batch     = 8
+}}
+"""
+EXACT = "rate(tanh, solve = fixed_point(steps = 400, tolerance = 1e-14){more})"
+
+
+def planned(dynamics: str = EXACT.format(more="")) -> Plan:
+    return exactly(prepare(load(SPEC.format(dynamics=dynamics)).experiment().fitted, Path()))
+
+
+def analysed(plan: Plan, name: str, **options: Any) -> Result:
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    return find(name).run(subject, options)
+
+
+@pytest.mark.parametrize(
+    ("more", "how"),
+    [
+        ("", "implicit differentiation"),
+        (", gradient = phantom(2)", "implicit differentiation"),
+        (", gradient = unrolled", "backpropagation through time"),
+    ],
+)
+def test_the_exact_gradient_is_the_slope_of_the_settled_loss(more: str, how: str) -> None:
+    plan = planned(EXACT.format(more=more))
+    with kept_generators(plan.device):
+        comparison = Comparison(plan, 0)
+        (batch,) = comparison.batches(1)
+        pairs = comparison.at(batch)
+        (group,) = comparison.learner.groups
+        assert comparison.how == how
+        for name, parameter in zip(group.names, group.parameters, strict=True):
+            slope = torch.zeros_like(parameter)
+            for place in range(parameter.numel()):
+                ends: list[float] = []
+                for move in (1e-5, -2e-5):
+                    with torch.no_grad():
+                        parameter.view(-1)[place] += move
+                        ends.append(float(group.mean_loss(batch)))
+                with torch.no_grad():
+                    parameter.view(-1)[place] += 1e-5
+                slope.view(-1)[place] = (ends[0] - ends[1]) / 2e-5
+            torch.testing.assert_close(pairs[name][1], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_a_truncated_gradient_is_not_taken_for_the_truth() -> None:
+    whole = analysed(planned(), "gradient_check").data
+    assert whole["relative_error"] < 1e-10 and whole["forward"] == "settled by fixed_point, 400 steps"
+    errors = [
+        analysed(planned(EXACT.format(more=f", gradient = phantom({steps})")), "gradient_check").data[
+            "relative_error"
+        ]
+        for steps in (1, 3, 40)
+    ]
+    assert errors[0] > 1e-2 and errors[0] > errors[1] > errors[2]
+
+
+def test_solver_arguments_can_be_varied() -> None:
+    data = analysed(planned(EXACT.format(more=", gradient = unrolled")), "gradient_check", over=(("steps", (1, 40)),)).data
+    assert [row["relative_error"] < 1e-10 for row in data["sweep"]] == [True, True]
+
+
+def weights_of(plan: Plan) -> dict[str, Any]:
+    return {key: value.numpy() for key, value in initial_weights(plan, 0).items()}
+
+
+def settled_by_numpy(weights: dict[str, Any], x: Any) -> Any:
+    recurrent_, bias = weights["rec.weight"] * (1 - np.eye(6)), np.concatenate([weights["h.bias"], weights["o.bias"]])
+    s = np.zeros(6)
+    for _ in range(3000):
+        s = np.tanh(weights["feed.weight"] @ x + recurrent_ @ s + bias)
+    return s
+
+
+def test_spectra_are_those_of_numpy() -> None:
+    plan = planned()
+    weights, rows = weights_of(plan), plan.train.inputs[0].numpy()[:3]
+    (data,) = analysed(plan, "stability", samples=3, weights="initial").data["loops"]
+    radii: list[float] = []
+    for x in rows:
+        s = settled_by_numpy(weights, x)
+        jacobian = (1 - s**2)[:, None] * weights["rec.weight"] * (1 - np.eye(6))
+        radii.append(np.abs(np.linalg.eigvals(jacobian)).max())
+    assert data["radii"] == pytest.approx(radii, rel=1e-8)
+    assert (data["units"], data["settled"], data["form"]) == (6, 3, "map")
+    assert all(own["count"] == 1 for own in data["equilibria"]) and data["energy"] is None
+
+
+def test_an_energy_falls_along_its_flow() -> None:
+    text = SPEC.format(dynamics="hopfield(tanh, solve = euler(dt = 0.1, steps = 300))")
+    text = text.replace("[h, o] as rec except self", "[h, o] as rec").replace("connect [h, o] ->", "connect [h, o] <->")
+    plan = exactly(prepare(load(text).experiment().fitted, Path()))
+    (data,) = analysed(plan, "stability", weights="initial").data["loops"]
+    assert data["form"] == "flow" and data["radius"] < 0
+    assert data["energy"]["end"] < data["energy"]["start"] and data["energy"]["largest_increase"] < 1e-12
+    assert not recurrent(plan.graph)
+
+
+def test_a_network_that_settles_nothing_is_refused() -> None:
+    graph = load("network n { input x: real[2]\n output y = x -> dense(2) }").network().graph
+    with pytest.raises(SpecError) as refused:
+        find("stability").run(Subject(graph=graph), {})
+    assert refused.value.errors[0].code == "N0913"
+
+
+def test_weights_are_made_symmetric_and_back() -> None:
+    plan = planned()
+    state = initial_weights(plan, 0)
+    even, whole = (with_asymmetry(plan.graph, state, amount) for amount in (0.0, 1.0))
+    assert torch.equal(even["rec.weight"], even["rec.weight"].T)
+    torch.testing.assert_close(whole["rec.weight"], state["rec.weight"])
+    assert asymmetry(plan.graph, even) == pytest.approx(0)
+    first = asymmetry(plan.graph, state)
+    assert first is not None and asymmetry(plan.graph, with_asymmetry(plan.graph, state, 0.5)) == pytest.approx(first / 2)
+    assert {key for key in state if not torch.equal(state[key], even[key])} == {"rec.weight"}
+
+
+def test_asymmetry_is_a_variable() -> None:
+    data = analysed(planned(), "gradient_check", over=(("asymmetry", (0.0, 1.0)),)).data
+    assert [row["asymmetry"] for row in data["sweep"]] == [0, 1]
+    assert data["sweep"][0]["asymmetry_of_weights"] == pytest.approx(0)
+    assert all(row["relative_error"] < 1e-10 for row in data["sweep"])
+
+
+def test_a_layer_that_settles_inside_a_network() -> None:
+    text = """
+use library.dynamics
+
+layer settles(width: int = 3) {
+  input  u: real[n]
+  state  h: real[width]
+  connect u -> h as feed
+  connect h -> h as rec
+  dynamics rate(tanh)
+  output y = h
+}
+
+network deeper {
+  input  x: real[2]
+  output y: real[2] = x -> dense(4) as stem -> tanh -> settles as inner -> dense(2)
+}
+"""
+    graph = load(text).network().graph
+    result = find("stability").run(Subject(graph=graph), {"samples": 2, "seed": 1})
+    (data,) = result.data["loops"]
+    from nnspec.compiler.emit.load import initial_state
+    from nnspec.compiler.experiment import Choice
+    from nnspec.compiler.fibres.probe import draw_probe
+
+    weights = {key: value.double().numpy() for key, value in initial_state(graph, 1).items()}
+    probe = Choice(family="probe", name="gaussian", arguments=(("samples", 2), ("scale", 1.0)))
+    (inputs,) = draw_probe(graph, probe, 1)
+    for x, radius in zip(inputs.numpy(), data["radii"], strict=True):
+        u = np.tanh(weights["stem.weight"] @ x + weights["stem.bias"])
+        s = np.zeros(3)
+        for _ in range(3000):
+            s = np.tanh(weights["inner.feed.weight"] @ u + weights["inner.rec.weight"] @ s + weights["inner.h.bias"])
+        slope = (1 - s**2)[:, None] * weights["inner.rec.weight"]
+        assert radius == pytest.approx(np.abs(np.linalg.eigvals(slope)).max(), rel=1e-7)
