@@ -103,7 +103,13 @@ def main(arguments: list[str]) -> None:
     rows: list[list[str]] = []
     for name, plan in plans.items():
         row = measure(plan)
-        cells = (_said(row.first), _said(row.last), _said(row.score), f"{times[name] / first:.2g}", row.forward)
+        cells = (
+            _said(row.first),
+            _said(row.last),
+            _said(row.score),
+            f"{times[name] / first:.2g}",
+            row.forward,
+        )
         rows.append([f"`{plan.experiment.rule.name}`", *cells])
     print(table(COLUMNS, rows))
 

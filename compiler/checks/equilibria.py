@@ -14,7 +14,9 @@ from nnspec.compiler.checks.spectra import jacobian
 if TYPE_CHECKING:
     from torch import Tensor
 
-Motions = Callable[["Tensor"], Motion]  # the motion of these samples, by their numbers, which may come several times
+Motions = Callable[
+    ["Tensor"], Motion
+]  # the motion of these samples, by their numbers, which may come several times
 
 _NEWTON = 50
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _DAMPING, _STEP = "damping", "dt"
 
 
-def motions_of(graph: Graph, placed: Placed, state: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Motions:
+def motions_of(
+    graph: Graph, placed: Placed, state: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+) -> Motions:
     """Return the motions of one loop of a network, sample by sample of its inputs, in double precision."""
     from nnspec.compiler.emit.system import system
 

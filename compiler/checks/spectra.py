@@ -45,7 +45,9 @@ class Spectrum(NamedTuple):
     columns: Discs
     radius: float  # the largest |eigenvalue| of a map, the largest real part of a flow
     step_radius: float  # of the solver's own plain step: below 1 it comes closer
-    contraction: float  # the largest singular value of a map, the largest eigenvalue of the symmetric part of a flow
+    contraction: (
+        float  # the largest singular value of a map, the largest eigenvalue of the symmetric part of a flow
+    )
 
 
 def spectrum(matrix: Tensor, form: str, stride: float) -> Spectrum:

@@ -91,7 +91,11 @@ def _paths(motions: Motions, drawn: Tensor, given: Settings) -> tuple[Path, Tens
     import torch
 
     crowd = motions(torch.zeros(len(drawn), dtype=torch.long))
-    shown = crowd._replace(start=drawn) if len(drawn) <= _SHOWN else motions(torch.zeros(_SHOWN, dtype=torch.long))
+    shown = (
+        crowd._replace(start=drawn)
+        if len(drawn) <= _SHOWN
+        else motions(torch.zeros(_SHOWN, dtype=torch.long))
+    )
     paths = followed(shown, drawn[:_SHOWN], given.steps)
     energies = None if shown.energy is None else torch.stack([shown.energy(s) for s in paths.states])
     return paths, energies, crowd
@@ -132,7 +136,8 @@ def numbers(found: Stability) -> dict[str, Any]:
         "radius": worst.radius if motion.form == "map" else max(one.radius for one in found.spectra),
         "radii": [one.radius for one in found.spectra],
         "step_radius": worst.step_radius,
-        "stable": bool(found.left.max() < found.tolerance) and all(one.step_radius < 1 for one in found.spectra),
+        "stable": bool(found.left.max() < found.tolerance)
+        and all(one.step_radius < 1 for one in found.spectra),
         "largest_stride": largest_stride(worst.values, motion.form),
         "contraction": max(one.contraction for one in found.spectra),
         "contraction_anywhere": found.stretch,

@@ -34,7 +34,11 @@ def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
     what = "spectral radius" if data["form"] == "map" else "largest real part of an eigenvalue"
     bound = 1 if data["form"] == "map" else 0
     proof = " and ".join(name for name in ("rows", "columns") if data["gershgorin"][name]["proves"])
-    proves = f"; Gershgorin's discs of the {proof} prove it" if proof else "; Gershgorin's discs prove nothing here"
+    proves = (
+        f"; Gershgorin's discs of the {proof} prove it"
+        if proof
+        else "; Gershgorin's discs prove nothing here"
+    )
     stays = f"below {bound}" if data["radius"] < bound else f"not below {bound}"
     yield f"At the equilibrium the {what} is {data['radius']:.4g}, {stays}{proves}."
     counts = [own["count"] for own in data["equilibria"]]
@@ -64,7 +68,17 @@ def _said(value: float | None) -> str:
 
 def tables(found: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
     """Return one row a loop and state of the weights, and one of the equilibria of each input."""
-    columns = ("loop", "weights", "settled", "steps", "residual", "radius", "step radius", "contraction", "lyapunov")
+    columns = (
+        "loop",
+        "weights",
+        "settled",
+        "steps",
+        "residual",
+        "radius",
+        "step radius",
+        "contraction",
+        "lyapunov",
+    )
     rows = tuple(
         (
             data["loop"],
@@ -114,7 +128,9 @@ def tables(found: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
 def plots(found: Stability, title: str) -> tuple[Plot, ...]:
     """Return the discs with the eigenvalues, the residuals, the paths from random starts, and the energy along them."""
     made = [
-        Plot(name=f"eigenvalues and discs of {title}", draw=lambda axes: _discs(axes, found), size=(3.9, 3.4)),
+        Plot(
+            name=f"eigenvalues and discs of {title}", draw=lambda axes: _discs(axes, found), size=(3.9, 3.4)
+        ),
         Plot(name=f"residuals of {title}", draw=lambda axes: _residuals(axes, found)),
         Plot(name=f"paths of {title} from random starts", draw=lambda axes: _paths(axes, found)),
     ]
@@ -139,7 +155,9 @@ def _discs(axes: Any, found: Stability) -> None:
     else:
         axes.axvline(0, color="#444a52", linewidth=1, linestyle=(0, (4, 2)))
     axes.axhline(0, color=GREY, linewidth=0.5, alpha=0.5)
-    axes.scatter(worst.values.real.tolist(), worst.values.imag.tolist(), s=11, color="#22262b", zorder=3, linewidths=0)
+    axes.scatter(
+        worst.values.real.tolist(), worst.values.imag.tolist(), s=11, color="#22262b", zorder=3, linewidths=0
+    )
     axes.set_xlabel("real")
     axes.set_ylabel("imaginary")
 
@@ -165,7 +183,9 @@ def _residuals(axes: Any, found: Stability) -> None:
         axes.plot(values[: last + 1, sample].tolist(), color=_BLUE, linewidth=1.1, alpha=0.75)
     axes.axhline(found.tolerance, color=GREY, linewidth=0.8, linestyle=(0, (3, 2)))
     across = axes.get_yaxis_transform()
-    axes.text(0.99, found.tolerance, "tolerance", color=GREY, fontsize=7, va="bottom", ha="right", transform=across)
+    axes.text(
+        0.99, found.tolerance, "tolerance", color=GREY, fontsize=7, va="bottom", ha="right", transform=across
+    )
     axes.set_yscale("log")
     axes.set_xlim(0, max(1, last))
     axes.set_xlabel("step")

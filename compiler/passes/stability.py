@@ -55,7 +55,9 @@ class StabilityPass(Pass):
             above=0,
         ),
         Argument(name="steps", kind="int", doc="of each path", default=500, at_least=2),
-        Argument(name="tolerance", kind="real", doc="the residual of what has settled", default=1e-6, above=0),
+        Argument(
+            name="tolerance", kind="real", doc="the residual of what has settled", default=1e-6, above=0
+        ),
         Argument(name="seed", kind="int", doc="of what is drawn", default=0, at_least=0),
     )
 

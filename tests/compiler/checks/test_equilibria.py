@@ -114,7 +114,9 @@ def test_the_exponent_of_the_logistic_map(rate: float, expected: float | None) -
 @pytest.mark.parametrize("form", ["map", "flow"])
 def test_the_exponent_of_a_linear_system_is_its_rate(form: str) -> None:
     matrix = turned([0.7, -0.4]) if form == "map" else turned([-0.3, -8.0])
-    motion = only(motions(lambda s: s @ matrix.mT, torch.ones(1, 2).double(), form, 1.0 if form == "map" else 0.05))
+    motion = only(
+        motions(lambda s: s @ matrix.mT, torch.ones(1, 2).double(), form, 1.0 if form == "map" else 0.05)
+    )
     expected = math.log(0.7) if form == "map" else math.log(1 - 0.3 * 0.05) / 0.05
     assert float(exponent(motion, motion.start, 500, 0)) == pytest.approx(expected, rel=1e-6)
 
@@ -147,7 +149,9 @@ def test_the_published_test_of_deep_networks_is_this_one() -> None:
         if seed % 2:
             weights = np.abs(weights)  # columns hold with equality, which proves nothing
         turned_ = torch.tensor(weights)
-        motion = only(motions(lambda s, w=turned_: s @ w - s * w.sum(1), torch.zeros(1, 5).double(), "flow", 0.05))
+        motion = only(
+            motions(lambda s, w=turned_: s @ w - s * w.sum(1), torch.zeros(1, 5).double(), "flow", 0.05)
+        )
         found = spectrum(jacobian(motion, motion.start)[0], "flow", 0.05)
         out = weights.sum(1)
         rows = [np.abs(weights[:, i]).sum() < out[i] for i in range(5)]

@@ -97,7 +97,9 @@ def test_a_truncated_gradient_is_not_taken_for_the_truth() -> None:
 
 
 def test_solver_arguments_can_be_varied() -> None:
-    data = analysed(planned(EXACT.format(more=", gradient = unrolled")), "gradient_check", over=(("steps", (1, 40)),)).data
+    data = analysed(
+        planned(EXACT.format(more=", gradient = unrolled")), "gradient_check", over=(("steps", (1, 40)),)
+    ).data
     assert [row["relative_error"] < 1e-10 for row in data["sweep"]] == [True, True]
 
 
@@ -106,7 +108,10 @@ def weights_of(plan: Plan) -> dict[str, Any]:
 
 
 def settled_by_numpy(weights: dict[str, Any], x: Any) -> Any:
-    recurrent_, bias = weights["rec.weight"] * (1 - np.eye(6)), np.concatenate([weights["h.bias"], weights["o.bias"]])
+    recurrent_, bias = (
+        weights["rec.weight"] * (1 - np.eye(6)),
+        np.concatenate([weights["h.bias"], weights["o.bias"]]),
+    )
     s = np.zeros(6)
     for _ in range(3000):
         s = np.tanh(weights["feed.weight"] @ x + recurrent_ @ s + bias)
@@ -129,7 +134,9 @@ def test_spectra_are_those_of_numpy() -> None:
 
 def test_an_energy_falls_along_its_flow() -> None:
     text = SPEC.format(dynamics="hopfield(tanh, solve = euler(dt = 0.1, steps = 300))")
-    text = text.replace("[h, o] as rec except self", "[h, o] as rec").replace("connect [h, o] ->", "connect [h, o] <->")
+    text = text.replace("[h, o] as rec except self", "[h, o] as rec").replace(
+        "connect [h, o] ->", "connect [h, o] <->"
+    )
     plan = exactly(prepare(load(text).experiment().fitted, Path()))
     (data,) = analysed(plan, "stability", weights="initial").data["loops"]
     assert data["form"] == "flow" and data["radius"] < 0
@@ -152,7 +159,9 @@ def test_weights_are_made_symmetric_and_back() -> None:
     torch.testing.assert_close(whole["rec.weight"], state["rec.weight"])
     assert asymmetry(plan.graph, even) == pytest.approx(0)
     first = asymmetry(plan.graph, state)
-    assert first is not None and asymmetry(plan.graph, with_asymmetry(plan.graph, state, 0.5)) == pytest.approx(first / 2)
+    assert first is not None and asymmetry(
+        plan.graph, with_asymmetry(plan.graph, state, 0.5)
+    ) == pytest.approx(first / 2)
     assert {key for key in state if not torch.equal(state[key], even[key])} == {"rec.weight"}
 
 
@@ -195,6 +204,8 @@ network deeper {
         u = np.tanh(weights["stem.weight"] @ x + weights["stem.bias"])
         s = np.zeros(3)
         for _ in range(3000):
-            s = np.tanh(weights["inner.feed.weight"] @ u + weights["inner.rec.weight"] @ s + weights["inner.h.bias"])
+            s = np.tanh(
+                weights["inner.feed.weight"] @ u + weights["inner.rec.weight"] @ s + weights["inner.h.bias"]
+            )
         slope = (1 - s**2)[:, None] * weights["inner.rec.weight"]
         assert radius == pytest.approx(np.abs(np.linalg.eigvals(slope)).max(), rel=1e-7)
