@@ -64,7 +64,13 @@ def spectrum(matrix: Tensor, form: str, stride: float) -> Spectrum:
         radius = _largest(values.real)
         contraction = _largest(linear.eigvalsh((matrix + matrix.mT) / 2))
     return Spectrum(
-        values, discs(matrix, form), discs(matrix.mT, form), radius, _largest(steps.abs()), contraction
+        values=values,
+        rows=discs(matrix, form),
+        columns=discs(matrix.mT, form),
+        radius=radius,
+        step_radius=_largest(steps.abs()),
+        contraction=contraction,
+        asymmetry=_ratio(matrix - matrix.mT, matrix + matrix.mT),
     )
 
 
@@ -78,3 +84,8 @@ def discs(matrix: Tensor, form: str) -> Discs:
 
 def _largest(values: Tensor) -> float:
     return float(values.max()) if values.numel() else 0.0
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    size = float(whole.square().sum()) ** 0.5
+    return float(part.square().sum()) ** 0.5 / size if size else 0.0

@@ -141,6 +141,7 @@ def numbers(found: Stability) -> dict[str, Any]:
         "largest_stride": largest_stride(worst.values, motion.form),
         "contraction": max(one.contraction for one in found.spectra),
         "contraction_anywhere": found.stretch,
+        "jacobian_asymmetry": max(one.asymmetry for one in found.spectra),
         "gershgorin": {
             name: {
                 "failing": max(int((~getattr(one, name).safe).sum()) for one in found.spectra),

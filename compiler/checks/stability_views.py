@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BLUE, _RED, _GREEN, _ORANGE = "#3b78b8", "#c8553d", "#5f8a4f", "#d08a2e"
 _SMALLEST = 1e-17
+_EVEN = 1e-8
 _MOST_SHOWN = 150  # steps of a path in the plane
 
 
@@ -41,6 +42,8 @@ def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
     )
     stays = f"below {bound}" if data["radius"] < bound else f"not below {bound}"
     yield f"At the equilibrium the {what} is {data['radius']:.4g}, {stays}{proves}."
+    if data["jacobian_asymmetry"] < _EVEN:
+        yield "Its Jacobian is symmetric: it follows the slope of an energy."
     counts = [own["count"] for own in data["equilibria"]]
     if counts and max(counts) > 1:
         yield f"Random starts end at up to {max(counts)} different equilibria of one input."

@@ -97,6 +97,7 @@ def test_the_energy_of_a_gradient_flow_falls() -> None:
     data = found(flow, 2, form="flow", stride=0.1, energy=energy)
     assert data["energy"]["end"] <= data["energy"]["start"]
     assert data["energy"]["largest_increase"] == 0
+    assert data["jacobian_asymmetry"] < 1e-12 and "slope of an energy" in summary(data)
     wrong = found(lambda s: -flow(s), 2, form="flow", stride=0.1, energy=energy, steps=20)
     assert wrong["energy"]["largest_increase"] > 0
 
