@@ -19,6 +19,7 @@ Motions = Callable[
 ]  # the motion of these samples, by their numbers, which may come several times
 
 _NEWTON = 50
+_HALVINGS = 12
 
 
 class Ends(NamedTuple):
@@ -90,15 +91,15 @@ def _shortened(motion: Motion, states: Tensor, way: Tensor, before: Tensor) -> t
     import torch
 
     length = torch.ones_like(before)
-    for _ in range(12):
+    tried, after = states, before
+    for _ in range(_HALVINGS):
         tried = motion.clipped(states + length.unsqueeze(1) * way)
         after = motion.residual(tried)
-        better = after < before
-        if bool(better.all()):
+        if bool((after < before).all()):
             break
-        length = torch.where(better, length, length / 2)
-    moved = torch.where(better.unsqueeze(1), tried, states)
-    return moved, torch.where(better, after, before)
+        length = torch.where(after < before, length, length / 2)
+    better = after < before
+    return torch.where(better.unsqueeze(1), tried, states), torch.where(better, after, before)
 
 
 def exponent(motion: Motion, start: Tensor, steps: int, seed: int) -> Tensor:
@@ -110,14 +111,19 @@ def exponent(motion: Motion, start: Tensor, steps: int, seed: int) -> Tensor:
     import torch
 
     random = torch.Generator().manual_seed(seed)
-    tangent = torch.randn(start.shape, generator=random, dtype=start.dtype)
-    tangent = tangent / tangent.norm(dim=1, keepdim=True)
+    drawn = torch.randn(start.shape, generator=random, dtype=start.dtype)
+    tangent = drawn / _lengths(drawn)
     states, total, counted = start, torch.zeros(len(start), dtype=start.dtype), 0
     for step in range(steps):
-        states, tangent = torch.func.jvp(motion.step, (states,), (tangent,))
-        size = tangent.norm(dim=1, keepdim=True)
+        moved: Any = torch.func.jvp(motion.step, (states,), (tangent,))
+        states, tangent = moved
+        size = _lengths(tangent)
         if step >= steps // 10:
             total += size[:, 0].clamp(min=1e-300).log()
             counted += 1
         tangent = torch.where(size > 0, tangent / size.clamp(min=1e-300), tangent)
     return total / (counted * (motion.stride if motion.form == "flow" else 1.0))
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    return rows.square().sum(1, keepdim=True).sqrt()

@@ -65,7 +65,8 @@ def _flat(states: Any) -> Tensor:
 
 def _parts(states: Tensor, shapes: list[Any]) -> tuple[Tensor, ...]:
     sizes = [shape.numel() for shape in shapes]
-    pairs = zip(states.split(sizes, 1), shapes, strict=True)
+    split: Any = states
+    pairs = zip(split.split(sizes, 1), shapes, strict=True)
     return tuple(part.reshape(len(states), *shape) for part, shape in pairs)
 
 

@@ -24,8 +24,8 @@ def jacobian(motion: Motion, states: Tensor) -> Tensor:
         given = states.detach().requires_grad_()
         moved = motion.function(given)
         for unit in range(states.shape[1]):
-            (slope,) = torch.autograd.grad(moved[:, unit].sum(), given, retain_graph=True, allow_unused=True)
-            found.append(torch.zeros_like(states) if slope is None else slope)
+            slopes: Any = torch.autograd.grad(moved[:, unit].sum(), given, retain_graph=True, allow_unused=True)
+            found.append(torch.zeros_like(states) if slopes[0] is None else slopes[0])
     return torch.stack(found, 1).detach()
 
 
@@ -46,8 +46,9 @@ class Spectrum(NamedTuple):
     radius: float  # the largest |eigenvalue| of a map, the largest real part of a flow
     step_radius: float  # of the solver's own plain step: below 1 it comes closer
     contraction: (
-        float  # the largest singular value of a map, the largest eigenvalue of the symmetric part of a flow
+        float  # the largest singular value of a map, of a flow the largest eigenvalue of (J + J') / 2
     )
+    asymmetry: float  # |J - J'| / |J + J'|: 0 of what follows the slope of an energy
 
 
 def spectrum(matrix: Tensor, form: str, stride: float) -> Spectrum:

@@ -142,13 +142,17 @@ def plots(found: Stability, title: str) -> tuple[Plot, ...]:
     return tuple(made)
 
 
+def _list(values: Any) -> list[Any]:
+    return values.tolist()
+
+
 def _discs(axes: Any, found: Stability) -> None:
     from matplotlib.patches import Circle
 
     worst = found.worst
     own = worst.rows
     shade = max(0.02, min(0.12, 2 / max(1, len(own.centres))))
-    for centre, radius, safe in zip(own.centres.tolist(), own.radii.tolist(), own.safe.tolist(), strict=True):
+    for centre, radius, safe in zip(_list(own.centres), _list(own.radii), _list(own.safe), strict=True):
         colour = _BLUE if safe else _RED
         axes.add_patch(Circle((centre, 0), radius, facecolor=colour, alpha=shade, edgecolor="none"))
         axes.add_patch(Circle((centre, 0), radius, fill=False, edgecolor=colour, alpha=0.35, linewidth=0.6))
@@ -159,7 +163,7 @@ def _discs(axes: Any, found: Stability) -> None:
         axes.axvline(0, color="#444a52", linewidth=1, linestyle=(0, (4, 2)))
     axes.axhline(0, color=GREY, linewidth=0.5, alpha=0.5)
     axes.scatter(
-        worst.values.real.tolist(), worst.values.imag.tolist(), s=11, color="#22262b", zorder=3, linewidths=0
+        _list(worst.values.real), _list(worst.values.imag), s=11, color="#22262b", zorder=3, linewidths=0
     )
     axes.set_xlabel("real")
     axes.set_ylabel("imaginary")
@@ -168,7 +172,7 @@ def _discs(axes: Any, found: Stability) -> None:
 def _frame(axes: Any, found: Stability) -> None:
     """Show all discs, and the unit disc of a map or the imaginary axis of a flow."""
     own, map_ = found.worst.rows, found.motion.form == "map"
-    centres, radii = own.centres.tolist(), own.radii.tolist()
+    centres, radii = _list(own.centres), _list(own.radii)
     one = 1.0 if map_ else 0.0
     right = max(one, *(c + r for c, r in zip(centres, radii, strict=True))) if centres else one
     left = min(-one, *(c - r for c, r in zip(centres, radii, strict=True))) if centres else -one
@@ -183,7 +187,7 @@ def _residuals(axes: Any, found: Stability) -> None:
     values = found.path.residuals.clamp(min=_SMALLEST)
     last = _last(values, found.tolerance)
     for sample in range(values.shape[1]):
-        axes.plot(values[: last + 1, sample].tolist(), color=_BLUE, linewidth=1.1, alpha=0.75)
+        axes.plot(_list(values[: last + 1, sample]), color=_BLUE, linewidth=1.1, alpha=0.75)
     axes.axhline(found.tolerance, color=GREY, linewidth=0.8, linestyle=(0, (3, 2)))
     across = axes.get_yaxis_transform()
     axes.text(
@@ -209,13 +213,13 @@ def _paths(axes: Any, found: Stability) -> None:
     states = states[: last + 1]
     if states.shape[2] == 1:
         for start in range(states.shape[1]):
-            axes.plot(states[:, start, 0].tolist(), color=_BLUE, linewidth=1, alpha=0.7)
+            axes.plot(_list(states[:, start, 0]), color=_BLUE, linewidth=1, alpha=0.7)
         axes.set_xlabel("step")
         axes.set_ylabel("state")
         return
     shown = _plane(states)
     for start in range(shown.shape[1]):
-        x, y = shown[:, start, 0].tolist(), shown[:, start, 1].tolist()
+        x, y = _list(shown[:, start, 0]), _list(shown[:, start, 1])
         axes.plot(x, y, color=_BLUE, linewidth=0.9, alpha=0.6)
         axes.scatter(x[:1], y[:1], s=12, facecolors="none", edgecolors=_BLUE, linewidths=0.8)
         still = float(found.paths.residuals[-1, start]) < found.tolerance
@@ -239,6 +243,6 @@ def _energies(axes: Any, found: Stability) -> None:
     assert found.energies is not None
     last = _last(found.paths.residuals, found.tolerance)
     for start in range(found.energies.shape[1]):
-        axes.plot(found.energies[: last + 1, start].tolist(), color=_ORANGE, linewidth=1, alpha=0.7)
+        axes.plot(_list(found.energies[: last + 1, start]), color=_ORANGE, linewidth=1, alpha=0.7)
     axes.set_xlabel("step")
     axes.set_ylabel("energy")

@@ -6,7 +6,7 @@ the change of weights that it stands for. What cannot be varied, or not to this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from nnspec.compiler.checks.loops import changed, loops
 from nnspec.compiler.experiment import Choice, Experiment
 from nnspec.compiler.fit_rules import settings
 from nnspec.compiler.ir import Loop
-from nnspec.compiler.rules.registry import rule
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime.stages import phases
 from nnspec.dsl.catalog import validate
 from nnspec.dsl.diagnostics import SpecError
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from nnspec.compiler.runtime.plan import Plan
 
 ASYMMETRY = "asymmetry"
+# What values the types of a written rule's parameters take.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "real": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "bool": lambda value: isinstance(value, bool),
+}
 
 
 class Place(Node):
@@ -89,10 +95,10 @@ def _with_rules(experiment: Experiment, name: str, value: Any) -> Experiment:
     def choice(given: Any) -> Any:
         if not isinstance(given, Choice) or given.family != "rule" or name not in given.options:
             return given
-        complete, problems = validate(rule(given.name).entry(), {**given.options, name: value})
-        if problems:
-            raise SpecError((WrongArgument(None, callee=given.name, why=problems[0].why, found=str(value)),))
-        return given.replace(arguments=tuple(complete.items()))
+        why, arguments = _given(given, name, value)
+        if why is not None:
+            raise SpecError((WrongArgument(None, callee=given.name, why=why, found=str(value)),))
+        return given.replace(arguments=arguments)
 
     def stage(given: Choice) -> Choice:
         return given.replace(arguments=tuple((word, choice(own)) for word, own in given.arguments))
@@ -101,6 +107,20 @@ def _with_rules(experiment: Experiment, name: str, value: Any) -> Experiment:
         rule=choice(experiment.rule),
         groups=tuple(group.replace(rule=choice(group.rule)) for group in experiment.groups),
         stages=tuple(map(stage, experiment.stages)),
+    )
+
+
+def _given(choice: Choice, name: str, value: Any) -> tuple[str | None, tuple[tuple[str, Any], ...]]:
+    """Return why a rule's argument cannot have a value, or None, and its arguments with this one in them."""
+    arguments = {**choice.options, name: value}
+    if choice.definition is None:
+        complete, problems = validate(rule_of(choice).entry(), arguments)
+        return (problems[0].why if problems else None), tuple(complete.items())
+    parameters = {own.name: own for own in choice.definition.item.parameters}
+    kind = parameters[name].type
+    fits = kind is None or _FITS.get(kind.name, lambda _: True)(value)
+    return (None if fits else f"`{name}` must be of the type `{kind.name if kind else ''}`"), tuple(
+        arguments.items()
     )
 
 
@@ -118,7 +138,7 @@ def _refuse(plan: Plan) -> None:
     errors = [
         error
         for setting in settings(values | {"learn": own.rule}, own.graph)
-        for error in rule(setting.choice.name).refusals(setting)
+        for error in rule_of(setting.choice).refusals(setting)
         if error.severity == "error"
     ]
     if errors:

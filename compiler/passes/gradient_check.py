@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.checks import gradient_views
+from nnspec.compiler.experiment import Choice
 from nnspec.compiler.passes.analysis import Pass, Result, Subject
 from nnspec.dsl.catalog import Argument, Entry
 from nnspec.dsl.diagnostics import SpecError
@@ -119,24 +120,24 @@ def _at(plan: Plan, precision: str) -> Plan:
 
 def _refuse_searches(plan: Plan) -> None:
     from nnspec.compiler.checks.directions import gives_direction
-    from nnspec.compiler.rules.registry import rule
+    from nnspec.compiler.rules.registry import rule_of
 
-    for name in _rules(plan):
-        if not gives_direction(rule(name)):
-            raise SpecError((GivesNoDirection(None, rule=name),))
+    for choice in _rules(plan):
+        if not gives_direction(rule_of(choice)):
+            raise SpecError((GivesNoDirection(None, rule=choice.name),))
 
 
-def _rules(plan: Plan) -> tuple[str, ...]:
+def _rules(plan: Plan) -> tuple[Choice, ...]:
     from nnspec.compiler.runtime.group import chosen
 
-    return tuple(chosen(group.rule).name for group in plan.phases[0].groups)
+    return tuple(chosen(group.rule) for group in plan.phases[0].groups)
 
 
 def _facts(plan: Plan, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
     from nnspec.compiler.checks.loops import forward_kind, gradient_kind
 
     assert subject.experiment is not None
-    rules = dict.fromkeys(_rules(plan))
+    rules = dict.fromkeys(choice.name for choice in _rules(plan))
     return {
         "network": subject.graph.name,
         "rule": " and ".join(rules),

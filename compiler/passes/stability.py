@@ -103,7 +103,12 @@ class StabilityPass(Pass):
 
         units = motions(torch.tensor([0])).start.shape[1]
         if units > _MOST_UNITS:
-            facts = {"pass_name": self.name, "network": graph.name, "units": units, "limit": _MOST_UNITS}
+            facts: dict[str, Any] = {
+                "pass_name": self.name,
+                "network": graph.name,
+                "units": units,
+                "limit": _MOST_UNITS,
+            }
             raise SpecError((TooManyUnits(None, **facts),))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_a_bistable_unit_has_two_equilibria_that_attract() -> None:
     made = motions(lambda s: torch.tanh(2 * s), torch.full((1, 1), 0.1).double())
     starts = random_starts(only(made), 40, 1.0, 0)
     found = ends(made, 0, starts, 500, 1e-12, 1e-6)
-    assert sorted(found.equilibria[:, 0].tolist()) == pytest.approx([-low, low], abs=1e-9)
+    ends_: Any = found.equilibria[:, 0]
+    assert sorted(ends_.tolist()) == pytest.approx([-low, low], abs=1e-9)
     positive = int((starts > 0).sum())
     assert sorted(found.visits) == sorted([positive, 40 - positive])
     assert (found.unsettled, found.gone) == (0, 0)
@@ -123,11 +125,14 @@ def test_the_exponent_of_a_linear_system_is_its_rate(form: str) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_discs_hold_all_eigenvalues_and_prove_what_they_say(seed: int) -> None:
+    linear: Any = np.linalg
     random = np.random.default_rng(seed)
-    matrix = random.normal(size=(6, 6)) * random.choice([0.03, 0.3]) - random.choice([0.0, 1.0]) * np.eye(6)
+    matrix: Any = random.normal(size=(6, 6)) * random.choice([0.03, 0.3]) - random.choice(
+        [0.0, 1.0]
+    ) * np.eye(6)
     for form in ("map", "flow"):
         found = spectrum(torch.tensor(matrix), form, 1.0)
-        values = np.linalg.eigvals(matrix)
+        values = linear.eigvals(matrix)
         for one, axis in ((found.rows, 1), (found.columns, 0)):
             off = np.abs(matrix).sum(axis) - np.abs(np.diag(matrix))
             np.testing.assert_allclose(one.radii.numpy(), off, atol=1e-12)
@@ -156,5 +161,6 @@ def test_the_published_test_of_deep_networks_is_this_one() -> None:
         out = weights.sum(1)
         rows = [np.abs(weights[:, i]).sum() < out[i] for i in range(5)]
         columns = [out[i] > 0 and np.abs(weights[i]).sum() < abs(out[i]) - 1e-12 for i in range(5)]
-        assert found.rows.safe.tolist() == rows
+        safe: Any = found.rows.safe
+        assert safe.tolist() == rows
         assert [bool(s) and bool(c + r < -1e-12) for c, r, s in zip(*found.columns, strict=True)] == columns

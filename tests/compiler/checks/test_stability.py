@@ -17,7 +17,7 @@ from nnspec.compiler.checks.stability_views import summary
 
 
 def found(function: Callable[[Tensor], Tensor], units: int, **given: Any) -> dict[str, Any]:
-    facts = {"form": "map", "stride": 1.0, "clip": None, "energy": None, **given}
+    facts: dict[str, Any] = {"form": "map", "stride": 1.0, "clip": None, "energy": None, **given}
     settings = Settings(samples=2, starts=8, steps=facts.pop("steps", 300))
     start = facts.pop("begin", 0.1)
 
@@ -33,7 +33,7 @@ def test_a_contraction_settles_and_is_proved_to() -> None:
     matrix = torch.tensor([[0.3, 0.1], [-0.2, 0.4]]).double()
     data = found(lambda s: s @ matrix.mT + 1, 2)
     assert (data["settled"], data["samples"], data["units"]) == (2, 2, 2)
-    assert data["radius"] == pytest.approx(np.abs(np.linalg.eigvals(matrix.numpy())).max())
+    assert data["radius"] == pytest.approx(float(np.abs(np.linalg.eigvals(matrix.numpy())).max()))
     assert data["contraction"] == pytest.approx(np.linalg.norm(matrix.numpy(), 2))
     assert data["lyapunov"] == pytest.approx(math.log(data["radius"]), abs=0.02)
     assert data["gershgorin"] == {
@@ -68,13 +68,15 @@ def test_damping_that_would_help_is_named() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_largest_step_is_where_the_radius_passes_one(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(5, 5, generator=random).double() * 0.8
+    matrix: Any = torch.randn(5, 5, generator=random).double() * 0.8
     matrix -= 4 * torch.eye(5)
-    values: Any = torch.linalg.eigvals(matrix)  # pyright: ignore[reportUnknownMemberType]
+    linear: Any = torch.linalg
+    numpy_linear: Any = np.linalg
+    values = linear.eigvals(matrix)
     most = largest_stride(values, "flow")
     assert most is not None
     for factor, below in ((0.999, True), (1.001, False)):
-        radius = np.abs(np.linalg.eigvals(np.eye(5) + factor * most * matrix.numpy())).max()
+        radius = float(np.abs(numpy_linear.eigvals(np.eye(5) + factor * most * matrix.numpy())).max())
         assert (radius < 1) == below
 
 
