@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Node):
-    """A weight [units, units] that connects states with themselves; `path` is that of its instance."""
+    """A weight [units, units] that connects states with themselves: the path of its instance, and what is stored."""
 
     path: str
     weight: Weight
-
-    @property
-    def key(self) -> str:
-        return state_key(self.path, self.weight.stored[0].name)
+    key: str
 
 
 def recurrent(graph: Graph) -> tuple[Recurrent, ...]:
@@ -44,8 +41,9 @@ def _recurrent(graph: Graph) -> Iterator[Recurrent]:
             path = f"{placed.path}.{connection.child}" if placed.path else connection.child
             for weight in instance.weights:
                 square = len(weight.shape) == 2 and weight.shape[0] == weight.shape[1]
-                if square and len(weight.stored) == 1 and weight.stored[0].shape == weight.shape:
-                    yield Recurrent(path=path, weight=weight)
+                learned = [tensor for tensor in weight.stored if tensor.kind == "learned"]
+                if square and [tensor.shape for tensor in learned] == [weight.shape]:
+                    yield Recurrent(path=path, weight=weight, key=state_key(path, learned[0].name))
 
 
 def with_asymmetry(graph: Graph, state: Mapping[str, Tensor], amount: float) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ differentiation or through its steps, but never a truncation of it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from nnspec.compiler.runtime.group import LearningGroup
 
+_TIGHT = {8: 1e-13, 4: 1e-6}  # how far loops are settled, by bytes of a number
 Pairs = dict[str, "tuple[Tensor, Tensor]"]  # by parameter: what the rule gives, and the exact gradient
 
 
@@ -41,10 +43,14 @@ class Difference(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Both directions at one place: the difference of each parameter, and of all of them as one vector."""
+    """Both directions at one place: the difference of each parameter, and of all of them as one vector.
+
+    `residual` is how far from settled the states were of which the exact gradient was taken; None without loops.
+    """
 
     layers: dict[str, Difference]
     whole: Difference
+    residual: float | None = None
 
 
 def measured(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Measured:
@@ -93,7 +99,8 @@ class Comparison:
     def __init__(self, plan: Plan, seed: int) -> None:
         self.how = gradient_kind(plan.graph)
         self.learner = Learner(plan, Trial(seed))
-        self.exact = Learner(with_graph(plan, exactly_differentiated(plan.graph)), Trial(seed))
+        tolerance = _TIGHT[plan.dtype.itemsize]
+        self.exact = Learner(with_graph(plan, exactly_differentiated(plan.graph, tolerance)), Trial(seed))
 
     def load(self, state: Mapping[str, Tensor], step: int = 0) -> None:
         """Take other weights, those of a step of the training."""
@@ -110,6 +117,16 @@ class Comparison:
 
     def at(self, batch: Batch, draws: int = 1) -> Pairs:
         """Return both directions of every parameter that learns; those of a rule that draws averaged over `draws`."""
+        with warnings.catch_warnings():  # what does not settle is measured, and said once
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return self._at(batch, draws)
+
+    def residual(self) -> float | None:
+        """Return how far from settled the states were when the exact gradient was last taken; None without loops."""
+        parts: list[Any] = [part for part in self.exact.network.modules() if hasattr(part, "residual")]
+        return max((float(part.residual) for part in parts), default=None)
+
+    def _at(self, batch: Batch, draws: int) -> Pairs:
         found: Pairs = {}
         self.learner.network.train()
         self.exact.network.train()
@@ -151,7 +168,7 @@ def compared(
             comparison = Comparison(plan, seed)
             comparison.load(state, step)
             for batch in comparison.batches(batches):
-                yield measured(comparison.at(batch, draws))
+                yield measured(comparison.at(batch, draws))._replace(residual=comparison.residual())
 
 
 def along(plan: Plan, seed: int, steps: int, every: int) -> Iterator[tuple[int, float, Measured]]:

@@ -10,6 +10,7 @@ from nnspec.compiler.runtime.figures import GREY, OTHERS
 
 _COLOURS = ("#3b78b8", "#d08a2e", "#5f8a4f", "#8b6bb1", "#c8553d", "#4aa3a3", "#a0a0a0")
 _MOST_LINES = 7
+_SETTLED = 1e-4
 _SMALLEST = 1e-17  # of an error on a logarithmic axis
 
 Varied = Mapping[str, tuple[Any, ...]]
@@ -29,6 +30,9 @@ def summary(data: Mapping[str, Any], varied: Varied) -> str:
         text = f"{said}, over {', '.join(varied)}: cosine {_number(min(cosines))} to {_number(max(cosines))}"
         text += f", relative error {min(errors):.2g} to {max(errors):.2g}"
     text += f" ({data['weights']} weights, {data['forward']})."
+    left = max((row.get("residual") or 0.0 for row in rows), default=0.0)
+    if left > _SETTLED:
+        text += f" The states did not settle (residual {left:.2g}), so there is no exact gradient of them: see `stability`."
     course = [point for point in data.get("course", ()) if point["angle"] is not None]
     if course:
         first, last = course[0], course[-1]

@@ -9,6 +9,7 @@ from nnspec.dsl.node import Node
 
 IMPLICIT = "implicit differentiation"
 UNROLLED = "backpropagation through time"
+_MOST_STEPS = 3_000
 EXACT = {"ift": IMPLICIT, "unrolled": UNROLLED}
 
 
@@ -42,11 +43,12 @@ def gradient_kind(graph: Graph) -> str:
     return " and ".join(sorted(kinds)) or "backpropagation"
 
 
-def exactly_differentiated(graph: Graph) -> Graph:
-    """Return the network in which truncated gradients of loops are implicit differentiation; itself if there are none."""
-    if all(placed.loop.gradient.name in EXACT for placed in loops(graph)):
-        return graph
-    return changed(graph, _untruncated)
+def exactly_differentiated(graph: Graph, tolerance: float) -> Graph:
+    """Return the network whose loops settle to a tolerance and are differentiated there, however coarsely it does itself.
+
+    Loops that are unrolled are as they are: their gradient is that of their very steps.
+    """
+    return changed(graph, lambda loop: _exact(loop, tolerance)) if loops(graph) else graph
 
 
 def changed(graph: Graph, change: Callable[[Loop], Loop]) -> Graph:
@@ -69,9 +71,14 @@ def _changed(block: Block, change: Callable[[Loop], Loop], known: dict[int, Bloc
     return known[id(block)]
 
 
-def _untruncated(loop: Loop) -> Loop:
-    exact = loop.gradient.name in EXACT
-    return loop if exact else loop.replace(gradient=Word(name="ift", span=loop.gradient.span))
+def _exact(loop: Loop, tolerance: float) -> Loop:
+    if loop.gradient.name == "unrolled":
+        return loop
+    steps = max(_MOST_STEPS, int(loop.solver.options["steps"]))
+    gradient = Word(name="ift", arguments=(("steps", _MOST_STEPS), ("tolerance", tolerance)))
+    arguments = {**loop.solver.options, "steps": steps, "tolerance": tolerance}
+    solver = loop.solver.replace(arguments=tuple(sorted(arguments.items())))
+    return loop.replace(solver=solver, gradient=gradient.replace(span=loop.gradient.span))
 
 
 def forward_kind(graph: Graph) -> str:

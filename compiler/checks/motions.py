@@ -5,16 +5,18 @@ A loop inside a layer is met with what enters that layer, as the network's own f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.checks.equilibria import Motions
 from nnspec.compiler.checks.loops import Placed
 from nnspec.compiler.checks.motion import Motion
-from nnspec.compiler.ir import Graph, state_key
+from nnspec.compiler.ir import Graph, Port, Pullback, Statement, state_key
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from nnspec.compiler.emit.system import System
 
 _DAMPING, _STEP = "damping", "dt"
 
@@ -32,6 +34,7 @@ def motions_of(
     own = {key.removeprefix(prefix): t for key, t in exact.items() if key.startswith(prefix)}
     net = system(Graph(name=placed.block.name, root=placed.block))
     weights = net.weights(own)
+    measure = _energy(net)
     stride = float(loop.solver.options.get(_STEP if loop.form == "flow" else _DAMPING, 1.0))
 
     def motion(samples: Tensor) -> Motion:
@@ -43,7 +46,8 @@ def motions_of(
             return _flat(net.step(given, _parts(states, shapes)))
 
         def energy(states: Tensor) -> Tensor:
-            return net.values(given, _parts(states, shapes))[loop.energy]
+            assert measure is not None
+            return measure(given.weights, *given.values, *_parts(states, shapes))
 
         return Motion(
             form=loop.form,
@@ -51,10 +55,25 @@ def motions_of(
             start=_flat(start).detach(),
             stride=stride,
             clip=loop.clip,
-            energy=None if loop.energy is None else energy,
+            energy=None if measure is None else energy,
         )
 
     return motion
+
+
+def _energy(net: System) -> Callable[..., Tensor] | None:
+    """Return the energy whose slope a flow descends, a number a sample; None where dynamics state none."""
+    name = net.loop.energy
+    if name is None:
+        return None
+    body: list[Statement] = []
+    for statement in net.loop.body:
+        if isinstance(statement, Pullback) and statement.end == name:
+            body += statement.through
+            break
+        body.append(statement)
+    values = (*net.outer, *(state.before for state in net.loop.carried))
+    return net.made("energy", tuple(body), tuple(Port(name=v, value=v) for v in values), (name,))
 
 
 def _flat(states: Any) -> Tensor:

@@ -39,6 +39,9 @@ def row_of(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[s
     row["layers"] = [
         {"path": path, **_json(averaged([one.layers[path] for one in found]))} for path in found[0].layers
     ]
+    residuals = [one.residual for one in found if one.residual is not None]
+    if residuals:
+        row["residual"] = max(residuals)
     if None not in indices:
         row["asymmetry_of_weights"] = sum(i for i in indices if i is not None) / len(indices)
     return row

@@ -24,7 +24,9 @@ def jacobian(motion: Motion, states: Tensor) -> Tensor:
         given = states.detach().requires_grad_()
         moved = motion.function(given)
         for unit in range(states.shape[1]):
-            slopes: Any = torch.autograd.grad(moved[:, unit].sum(), given, retain_graph=True, allow_unused=True)
+            slopes: Any = torch.autograd.grad(
+                moved[:, unit].sum(), given, retain_graph=True, allow_unused=True
+            )
             found.append(torch.zeros_like(states) if slopes[0] is None else slopes[0])
     return torch.stack(found, 1).detach()
 

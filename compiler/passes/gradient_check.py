@@ -91,12 +91,12 @@ class GradientCheck(Pass):
         given: tuple[tuple[str, Any], ...] = options.get("over", ())
         varied: dict[str, tuple[Any, ...]] = {n: v if isinstance(v, tuple) else (v,) for n, v in given}
         rows = [row_of(place, subject, options) for place in places(plan, varied, self.name)]
-        data: dict[str, Any] = _facts(plan, subject, options) | rows[0]
+        first = next(places(plan, {name: values[:1] for name, values in varied.items()}, self.name))
+        data: dict[str, Any] = _facts(first.plan, subject, options) | rows[0]
         if varied:
             data["sweep"] = rows
         if options.get("along", 0):
-            place = next(places(plan, {name: values[:1] for name, values in varied.items()}, self.name))
-            data["course"] = course_of(place.plan, subject, options)
+            data["course"] = course_of(first.plan, subject, options)
         return Result(
             data=data,
             summary=gradient_views.summary(data, varied),

@@ -64,6 +64,34 @@ def test_a_rule_that_draws_directions_commutes_with_nothing() -> None:
     assert not found and {"permutations", "signs", "rotations"} <= broken
 
 
+@pytest.mark.parametrize("rule", ["fa", "dfa"])
+def test_feedback_that_is_drawn_does_not_move_with_the_units(rule: str) -> None:
+    """The feedback of each unit is its own: exchanged or turned units hear what others heard."""
+    found, broken = commuting("tanh", "sgd(lr = 0.1)", rule)
+    assert not found and {"permutations", "signs", "rotations"} <= broken
+
+
+def test_equations_without_feedback_keep_what_backpropagation_keeps() -> None:
+    found, _ = commuting("tanh", "sgd(lr = 0.1)", "backprop_written")
+    assert found == ISOMETRIES
+
+
+def test_feedback_made_of_the_signs_of_weights_moves_with_the_units() -> None:
+    """sign(P W D) = P sign(W) D for permutations P and signs D, not for rotations."""
+    rule = """rule concordant {
+  feedback B: drive -> pre = sign(weight)
+  update weight -= drive.error * pre
+  update bias   -= drive.error
+}
+"""
+    text = rule + SPEC.format(activation="tanh", optimizer="sgd(lr = 0.1)", rule="concordant")
+    plan = prepare(load(text).experiment().fitted, Path())
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    data = find("equivariance").run(subject, {"steps": 3, "seed": 0}).data
+    kept = {one["family"] for one in data["families"] if one["commutes"]}
+    assert kept == {"permutations", "signs"}
+
+
 def test_a_network_alone_has_no_steps() -> None:
     graph = load(SPEC.format(activation="relu", optimizer="sgd(lr = 0.1)", rule="backprop")).network().graph
     with pytest.raises(SpecError) as refusal:
