@@ -50,14 +50,11 @@ PROMISED = {
     "by_backprop": 0.9,
     "by_curvature": 0.3,
     "by_perturbation": 0.9,
-<<<<<<< HEAD
     "by_adam": 0.4,
     "convex_steps": 0.4,
     "in_four_blocks": 0.4,
-=======
     "backprop_on_digits": 0.93,
     "weight_perturbation_on_digits": 0.7,
->>>>>>> 7387481 (Truth checks of loops: exact gradients at the equilibrium, spectra, discs, residuals and equilibria as an analysis)
     "circles_by_frozen_eye": 0.75,
     "circles_by_tuned_eye": 0.95,
     "circles_sine": 0.95,
