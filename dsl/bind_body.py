@@ -146,6 +146,8 @@ class BodyBinder(ExpressionBinder):
             if parameter.default is not None:
                 if parameter.learn and names_initializer(self, parameter.default):
                     self.word(parameter.default, "initializer")
+                elif parameter.type is not None and self.is_family(parameter.type.name):
+                    self.family_word(parameter.type.name, parameter.default)
                 else:
                     self.expression(parameter.default)
             self.parameter_names.append(parameter.name)

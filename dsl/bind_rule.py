@@ -48,6 +48,7 @@ class RuleBinder:
         self.places: dict[str, Span] = {}  # of phases, feedback and local values
         self.phases: list[str] = []
         self.feedback: list[str] = []
+        self.sources: dict[str, str] = {}
         self.local: set[str] = set()
         self.updated: dict[str, Span] = {}
 
@@ -113,6 +114,7 @@ class RuleBinder:
         self.value(line.value, line)
         self.declare(line.name, line.span)
         self.feedback.append(line.name)
+        self.sources[line.name] = line.source
 
     def value(self, expression: Expression, line: Feedback) -> None:
         """Check what feedback begins as."""
@@ -158,6 +160,13 @@ class RuleBinder:
             )
             why = f"a rule changes no `{line.target}`"
             self.bag.add(RuleLine(line.span, why=why, label="nothing that a rule changes", help=help_text))
+        elif self.sources.get(line.target, "drive") != "drive":
+            why = f"`{line.target}` stays as it is drawn: feedback into the sources of a synapse alone is learned"
+            label, help_text = (
+                "feedback from the output",
+                "`feedback B: drive -> pre` has the shape of the weight",
+            )
+            self.bag.add(RuleLine(line.span, why=why, label=label, help=help_text))
         elif line.target in self.updated:
             related = (Related(span=self.updated[line.target], label="the first one"),)
             why = f"`{line.target}` is updated twice"
@@ -210,7 +219,7 @@ class RuleBinder:
 
     def name(self, expression: Name | Member, steps: bool) -> None:
         path = dotted(expression)
-        if path in self.local or path in self.parameters:
+        if path in self.local or path in self.parameters or path in self.feedback:
             return
         head, _, rest = path.partition(".")
         if head in self.phases:

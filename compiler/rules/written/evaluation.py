@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.phase import Moment, Record
-from nnspec.compiler.rules.written.reading import site
+from nnspec.compiler.rules.written.reading import kind, site
 from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, side
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ class Values:
 
     def product(self, term: Term) -> Any:
         """Return a term that lives on one side."""
+        if not term.factors:
+            return term.coefficient
         total: Any = None
         axes = max((_axes(self.atom(atom), atom) for atom, _ in term.factors if atom.spaces), default=0)
         for atom, power in term.factors:
@@ -60,6 +61,8 @@ class Values:
             if not atom.spaces and atom.batched and axes:
                 found = found.reshape(-1, *[1] * (axes - 1))
             total = found if total is None else total * found
+        if total.dtype == _bool():
+            return total.to(self.weight.dtype) * term.coefficient
         return total if term.coefficient == 1.0 else total * term.coefficient
 
     def atom(self, atom: Atom) -> Any:
@@ -72,6 +75,8 @@ class Values:
         match atom.word:
             case "read":
                 return self._read(atom)
+            case "feedback":
+                return self.moment.feedback.of(atom.name, self.junction, self.weight)
             case "group":
                 return self.sum(atom.of[0])
             case "sum" | "mean":
@@ -95,10 +100,14 @@ class Values:
                 left, right = (self.sum(value) for value in atom.of)
                 return left**right
             case "call":
-                kinds = tuple(_kind(value) for value in atom.of)
-                return entrywise(atom.name, kinds)(*(self.sum(value) for value in atom.of))
+                kinds = tuple(map(kind, atom.of))
+                return entrywise(atom.name, kinds)(*map(self._argument, atom.of, kinds))
             case _:
                 raise TypeError(f"no value for {atom.word}")
+
+    def _argument(self, value: Sum, of: str) -> Any:
+        """Return what a function takes: the truth of a comparison, or numbers."""
+        return self.atom(value[0].factors[0][0]) if of == "bool" else self.sum(value)
 
     def _read(self, atom: Atom) -> Any:
         if atom.name == "weight":
@@ -195,15 +204,11 @@ class Values:
         full = like.new_ones(like.shape) if value is None else value.expand(like.shape)
         return full.reshape(-1, full.shape[-1])
 
-    def feedback_change(self, name: str, value: Sum) -> Tensor | None:
-        """Return the wished change of learned feedback: as of the weight it stands for, or (post, output)."""
-        feedback = self.moment.feedback
-        own = feedback.of(name, self.junction, self.weight)
-        if feedback.lines[name].source == "drive":
-            found = Values(self.moment, self.moment.records, self.junction, self.step).weight_change(value)
-            turned = self.moment.scheme.junctions[self.junction].weight.transposed
-            return found.t() if turned and found is not None else found
-        raise TypeError(f"{tuple(own.shape)} is learned where it leads from the output")
+    def feedback_change(self, value: Sum) -> Tensor | None:
+        """Return the wished change of learned feedback, laid out as it is stored."""
+        found = self.weight_change(value)
+        turned = self.moment.scheme.junctions[self.junction].weight.transposed
+        return found.transpose(0, 1) if turned and found is not None else found
 
     def _dense(self, term: Term) -> Tensor:
         """Evaluate a term for every sample and pair of units: (batch, targets, sources)."""
@@ -277,6 +282,12 @@ def _axes(value: Any, atom: Atom) -> int:
     return value.dim() + (0 if atom.batched else 1) if hasattr(value, "dim") else 0
 
 
+def _bool() -> Any:
+    import torch
+
+    return torch.bool
+
+
 def _raised(value: Any, power: float) -> Any:
     if power == 1.0:
         return value
@@ -287,11 +298,6 @@ def _raised(value: Any, power: float) -> Any:
 
 def _tensor(left: Any, right: Any) -> Any:
     return left if hasattr(left, "dim") else right.new_tensor(left)
-
-
-def _kind(value: Sum) -> str:
-    alone = value[0].factors[0][0] if len(value) == 1 and len(value[0].factors) == 1 else None
-    return "bool" if alone is not None and alone.word == "compare" else "real"
 
 
 @lru_cache(maxsize=256)
@@ -305,7 +311,7 @@ def entrywise(name: str, kinds: tuple[str, ...]) -> Callable[..., Any]:
 
     rule = operation(name)
     names = tuple(f"a{index}" for index in range(len(kinds)))
-    own = site(rule, len(kinds)).replace(inputs=tuple(Type(axes=(), dtype=kind) for kind in kinds))
+    own = site(rule, kinds)
     text = rule.call(own, names, {"training": "False", "dtype": "a0.dtype"})
     known: dict[str, Any] = {"torch": torch, "F": functional, "nn": nn, "math": math}
     return eval(f"lambda {', '.join(names)}: {text}", known)

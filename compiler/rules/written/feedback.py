@@ -9,14 +9,15 @@ feedback and the junction, and is kept with the learner: checkpoints hold it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.initializers.registry import initializers
 from nnspec.compiler.rules.written.equations import Equations, FeedbackLine
 from nnspec.compiler.rules.written.evaluation import entrywise
+from nnspec.compiler.rules.written.maps import through
 from nnspec.compiler.rules.written.reading import Reader
+from nnspec.compiler.rules.written.routes import Route, route
 from nnspec.compiler.rules.written.scheme import Scheme
 from nnspec.compiler.values import Given, Refused
 from nnspec.dsl.bind_rule import dotted
@@ -41,6 +42,7 @@ class FeedbackState:
         self.reader: Reader = equations.reader
         self.scheme = scheme
         self.rule = equations.name
+        self._routes: dict[tuple[str, int], Route] = {}
         self._step: dict[tuple[str, int], Tensor] = {}
 
     # ------------------------------------------------------------------------------------------- tensors
@@ -58,27 +60,24 @@ class FeedbackState:
         """Return the tensors of learned feedback, which the optimizer changes."""
         places = range(len(self.scheme.junctions))
         lines = [line for line in self.lines.values() if line.learned]
-        return [self.kept(line, place) for line in lines for place in places if self.shape(line, place)]
+        return [self.kept(line, place) for line in lines for place in places if self.route(line, place).shape]
 
-    def shape(self, line: FeedbackLine, junction: int) -> tuple[int, ...] | None:
-        """Return the shape of feedback at a junction; None where the error is heard as it is."""
-        own = self.scheme.junctions[junction]
-        if line.source == "drive":
-            return tuple(int(size) for size in own.weight.weight.shape)  # pyright: ignore[reportArgumentType]
-        if own.last:
-            return None
-        graph = self.scheme.graph.root
-        output = dict(graph.types)[graph.outputs[0].value]
-        return _count(own.drive.shape), _count(output.shape)
+    def route(self, line: FeedbackLine, junction: int) -> Route:
+        """Return how feedback reaches a junction."""
+        key = (line.name, junction)
+        if key not in self._routes:
+            self._routes[key] = route(line, self.scheme.junctions[junction], self.scheme, self.reader)
+        return self._routes[key]
 
     def of(self, name: str, junction: int, weight: Tensor) -> Tensor:
-        """Return the feedback at a junction, in the shape of the weight as its map takes it for `drive`."""
+        """Return the feedback at a junction; for `drive`, laid out as the junction's map takes its weight."""
         key = (name, junction)
         if key not in self._step:
             line = self.lines[name]
-            found = self.kept(line, junction) if line.learned else self._value(line, junction, weight)
             turned = line.source == "drive" and self.scheme.junctions[junction].weight.transposed
-            self._step[key] = found.detach().t() if turned and line.learned else found.detach()
+            own = weight.transpose(0, 1) if turned else weight
+            found = self.kept(line, junction) if line.learned else self._value(line, junction, own)
+            self._step[key] = found.detach().transpose(0, 1) if turned else found.detach()
         return self._step[key]
 
     def kept(self, line: FeedbackLine, junction: int) -> Tensor:
@@ -86,20 +85,23 @@ class FeedbackState:
         place = f"{self._place(line, junction)}.learned"
         known = self.run.learner.feedback
         if place not in known:
-            weight = self.run.learner.effective(self.scheme.junctions[junction].weight)
-            known[place] = self._value(line, junction, weight).detach().clone()
+            held = self.scheme.junctions[junction].weight.replace(transposed=False)
+            known[place] = self._value(line, junction, self.run.learner.effective(held)).detach().clone()
         return known[place]
 
     def send(self, name: str, junction: int, value: Tensor, moment: Moment) -> Tensor:
         """Return a value after it went through feedback: in the shape of the junction's post, or of its pre."""
         line = self.lines[name]
-        weight = moment.weights[junction]
         if line.source == "drive":
             pre = next(iter(moment.records.values())).read("pre", junction)
-            return moment.maps[junction].back(value, self.of(name, junction, weight), pre)
-        if self.shape(line, junction) is None:
+            return moment.maps[junction].back(value, self.of(name, junction, moment.weights[junction]), pre)
+        way = self.route(line, junction)
+        if way.shape is None:
             return value
-        found: Any = value.flatten(1) @ self.of(name, junction, weight).t()
+        weight = self.of(name, junction, moment.weights[junction])
+        if way.layer is not None:
+            return through(way.layer, value, weight)
+        found: Any = value.flatten(1) @ weight.t()
         return found.reshape(-1, *self.scheme.junctions[junction].drive.shape)
 
     # --------------------------------------------------------------------------------------------- values
@@ -111,7 +113,7 @@ class FeedbackState:
 
     def _value(self, line: FeedbackLine, junction: int, weight: Tensor) -> Tensor:
         """Evaluate the right side of a feedback line; each draw in it is made once and kept."""
-        shape = tuple(weight.shape) if line.source == "drive" else self.shape(line, junction)
+        shape = self.route(line, junction).shape
         assert shape is not None
         drawn = _Draws(self, self._place(line, junction), weight.new_empty(shape))
         found = drawn.value(line.value, weight if line.source == "drive" else None)
@@ -212,10 +214,6 @@ def _drawn(
         if generator is not None:
             torch.set_rng_state(before)
     return found.to(like.device)
-
-
-def _count(shape: tuple[Any, ...]) -> int:
-    return prod(int(size) for size in shape)
 
 
 def _refused(expression: Expression) -> Refused:

@@ -12,6 +12,7 @@ from nnspec.compiler.experiment import Objective
 from nnspec.compiler.ir import Graph, blocks
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
+from nnspec.compiler.rules.written.routes import route
 from nnspec.compiler.rules.written.scheme import Junction, Scheme, scheme
 from nnspec.compiler.rules.written.terms import Atom, Sum, atoms
 from nnspec.compiler.rules.written.ways import WAYS
@@ -58,12 +59,16 @@ def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
 
 
 def _placed(error: Error, setting: Setting) -> Error:
-    """Say where the rule is chosen, which is not where it is written."""
+    """Name both places: what is wrong stands in the user's file first, where the rule is chosen if not elsewhere."""
     span = setting.choice.span
-    if span is not None and (
-        error.span is None or error.span.source is not span.source or error.span != span
-    ):
+    if span is None or error.span == span:
+        return error
+    if error.span is not None and error.span.source is span.source:
         error.related = (*error.related, Related(span=span, label="the rule is chosen here"))
+        return error
+    label = error.label or "here"
+    error.related = (*error.related, *_at(error.span, label))
+    error.span, error.label = span, "chosen here"
     return error
 
 
@@ -126,6 +131,7 @@ class _Fit:
                 yield from self.behind(junction, value)
                 yield from self.output(junction, value)
                 yield from self.matrix(junction, value)
+                yield from self.feedback(junction, value)
 
     def others(self) -> Iterator[Error]:
         """Parameters that are at no junction, of which the rule says nothing; a rule that teaches nothing at all."""
@@ -227,6 +233,25 @@ class _Fit:
                 found=f"{junction.primitive.operation} that gives {junction.drive}",
                 help=None,
             )
+
+    def feedback(self, junction: Junction, value: Sum) -> Iterator[Error]:
+        """Feedback that does not meet the junction."""
+        used = {a.name for a in atoms(value) if a.word == "sent"}
+        for line in self.own.feedback:
+            if line.source == "module" and line.name in used and junction.end is None:
+                yield RuleShapes(
+                    junction.span,
+                    _at(line.span, "the feedback"),
+                    why=f"the module around `{junction.path}` gives several values, and its error is not one",
+                    label="in a module with several outputs",
+                    help=None,
+                )
+            elif line.name in used:
+                try:
+                    route(line, junction, self.scheme, self.own.reader)
+                except Refused as refused:
+                    if refused.error is not None:
+                        yield refused.error
 
 
 def _unsent(value: Sum) -> Iterator[Atom]:

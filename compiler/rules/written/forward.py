@@ -71,7 +71,11 @@ class ForwardRecord:
         self.drive: list[Any] = [None] * len(wiring.synapses)
         self.noise: list[Any] = [None] * len(wiring.synapses)
         self.rest: dict[str, Tensor] = {}
-        self._posts = tuple(dict.fromkeys(synapse.post for synapse in wiring.synapses))
+        junctions = moment.scheme.junctions
+        ends = [
+            own.end for own in junctions if own.end is not None and "module.error" in moment.equations.reads
+        ]
+        self._posts = tuple(dict.fromkeys([*(synapse.post for synapse in wiring.synapses), *ends]))
         self._known: dict[str, Any] = {}
 
     def run(self, inputs: tuple[Tensor, ...]) -> None:
@@ -115,6 +119,8 @@ class ForwardRecord:
                 return self._errors()[junction]
             case "post.derivative":
                 return self._derivative(junction)
+            case "module.error":
+                return self._module_error(junction)
             case "output":
                 return self.outputs[0].detach()
             case "output.error":
@@ -183,6 +189,18 @@ class ForwardRecord:
             else:
                 ones = torch.ones_like(post)
                 (self._known[key],) = torch.autograd.grad(post, self.drive[junction], ones, retain_graph=True)
+        return self._known[key]
+
+    def _module_error(self, junction: int) -> Tensor:
+        """Return dL/d what the junction's module gives, by the backward pass."""
+        import torch
+
+        end = self.moment.scheme.junctions[junction].end
+        key = f"end {end}"
+        if key not in self._known:
+            assert end is not None
+            (found,) = torch.autograd.grad(self._loss(), self.posts[end], retain_graph=True)
+            self._known[key] = found * self.moment.batch.rows
         return self._known[key]
 
     def _output_error(self) -> Tensor:

@@ -76,6 +76,13 @@ class LinearMap:
         return found
 
 
+def through(layer: Primitive, value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return a value after it went through a layer whose one weight is given."""
+    from nnspec.compiler.emit.load import function
+
+    return function(alone(layer))({state_key(_CHILD, layer.weights[0].name): weight}, value)
+
+
 def alone(primitive: Primitive) -> Graph:
     """Return a network that is one use of an operation, its weights as they are in force."""
     inputs = tuple(f"in{index}" for index in range(len(primitive.inputs)))

@@ -133,6 +133,17 @@ class Reader:
         path = dotted(expression)
         if path in self.local:
             return self.local[path]
+        if path in self.feedback:  # learned feedback, in its own update
+            return single(
+                Atom(
+                    word="feedback",
+                    text=path,
+                    name=path,
+                    spaces=frozenset({"edge"}),
+                    batched=False,
+                    span=expression.span,
+                )
+            )
         head, _, rest = path.partition(".")
         phase, path = (head, rest) if head in self.phases else ("", path)
         word = READ[path]
@@ -252,13 +263,14 @@ class Reader:
     def elementwise(self, name: str, values: tuple[Sum, ...], expression: CallOf) -> Sum:
         """Return an operation of the library applied entry by entry."""
         rule = operations().get(name)
-        if rule is None or not takes_numbers(rule, len(values)) or any(a.name for a in expression.arguments):
+        kinds = tuple(map(kind, values))
+        if rule is None or not takes_numbers(rule, kinds) or any(a.name for a in expression.arguments):
             why = f"`{name}` is no function of single numbers, entry by entry"
             raise _refused(expression, why, "an equation speaks of one synapse and one sample")
         numbers = [constant(value) for value in values]
         known = [value for value in numbers if value is not None]
         if len(known) == len(numbers):
-            result = rule.number(site(rule, len(values)).arguments, tuple(known))
+            result = rule.number(site(rule, kinds).arguments, tuple(known))
             if result is not None:
                 return number(float(result))
         return single(self.made("call", name, values, expression.span))
@@ -275,24 +287,31 @@ PLACES = {
 }
 
 
-def site(rule: Operation, count: int) -> Site:
-    """Return the site of an operation on single numbers, with its defaults."""
+def kind(value: Sum) -> str:
+    """Return the kind of a value: "bool" of a comparison, "real" of any other."""
+    alone = value[0].factors[0][0] if len(value) == 1 and len(value[0].factors) == 1 else None
+    return "bool" if alone is not None and alone.word == "compare" else "real"
+
+
+def site(rule: Operation, kinds: tuple[str, ...]) -> Site:
+    """Return the site of an operation on single numbers of these kinds, with its defaults."""
     defaults = {argument.name: argument.default for argument in rule.arguments}
-    return Site(arguments=defaults, inputs=(_SCALAR,) * count, outputs=(_SCALAR,), batched=False)
+    inputs = tuple(_SCALAR.replace(dtype=own) for own in kinds)
+    return Site(arguments=defaults, inputs=inputs, outputs=(_SCALAR,), batched=False)
 
 
-def takes_numbers(rule: Operation, count: int) -> bool:
-    """Return whether an operation is a function of so many single numbers that gives one."""
-    least, most = rule.inputs
+def takes_numbers(rule: Operation, kinds: tuple[str, ...]) -> bool:
+    """Return whether an operation is a function of single numbers of these kinds that gives one."""
+    (least, most), count = rule.inputs, len(kinds)
     if rule.owns or rule.keeps or rule.draws or count < least or (most is not None and count > most):
         return False
     if any(argument.required for argument in rule.arguments):
         return False
     try:
-        made = rule.shape(site(rule, count))
+        made = rule.shape(site(rule, kinds))
     except (ShapeProblem, LookupError, TypeError):
         return False
-    return len(made) == 1 and not made[0].axes and rule.relate(site(rule, count)) is not None
+    return len(made) == 1 and not made[0].axes and rule.relate(site(rule, kinds)) is not None
 
 
 def _calculated(operator: str, left: Any, right: Any, span: Span) -> Any:

@@ -138,7 +138,7 @@ class Prepared:
         line = self.feedback.lines[name]
         value = self.equations.update(name)
         for place in range(len(self.scheme.junctions)):
-            if self.feedback.shape(line, place) is not None:
+            if self.feedback.route(line, place).shape is not None:
                 found = sums.change(name, place, value)
                 own: Any = self.feedback.kept(line, place)
                 if found is not None:
@@ -227,4 +227,4 @@ def _change(values: Values, target: str, value: Sum) -> Any:
         return values.bias_change(value)
     if target == "weight":
         return values.weight_change(value)
-    return values.feedback_change(target, value)
+    return values.feedback_change(value)

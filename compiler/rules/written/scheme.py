@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from nnspec.compiler.flat import Held, Use
+from nnspec.compiler.flat import Flat, Held, Use
 from nnspec.compiler.ir import Graph, Primitive, Type, state_key
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract
-from nnspec.compiler.synapses import Wiring, linear_weight, synapses
+from nnspec.compiler.synapses import Synapse, Wiring, linear_weight, synapses
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 
@@ -31,6 +31,10 @@ class Junction(Node):
     matrix: bool  # drive[.., o] = sum_i weight[o, i] pre[.., i]: an outer product is its weight's gradient
     bias_axis: int | None  # the axis of the drive that the bias goes along, without the batch
     last: bool  # its post is the network's output
+    post: int | None = None  # its post, in the flat graph
+    end: int | None = (
+        None  # what its module gives, in the flat graph: the outermost instance that it stands in
+    )
     misfits: tuple[str, ...] = ()  # why a rule that needs `post` to be a function of the drive cannot be used
     span: Span | None = None
 
@@ -74,12 +78,26 @@ def _layered(identity: int, graph: Graph) -> Scheme:
             matrix=is_matrix(flat.uses[own.use]),
             bias_axis=_bias_axis(flat.uses[own.use]),
             last=own.post == flat.outputs[0],
+            post=own.post,
+            end=_end(flat, own),
             misfits=own.misfits,
             span=flat.uses[own.use].span,
         )
         for own in wiring.synapses
     )
     return Scheme(graph=graph, junctions=found, wiring=wiring)
+
+
+def _end(flat: Flat, own: Synapse) -> int | None:
+    """Return what the outermost instance around a synapse gives: its post if it stands alone, None if it gives several."""
+    module, inner, _ = own.path.partition(".")
+    if not inner:
+        return own.post
+    inside = {number for number, use in enumerate(flat.uses) if use.path.startswith(f"{module}.")}
+    made = {value for number in inside for value in flat.uses[number].outputs}
+    read = {value for number, use in enumerate(flat.uses) if number not in inside for value in use.inputs}
+    ends = made & (read | set(flat.outputs))
+    return ends.pop() if len(ends) == 1 else None
 
 
 def _names(primitive: Primitive) -> tuple[str, str | None]:

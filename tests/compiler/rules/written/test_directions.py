@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional
+from by_hand import MLP, ByHand, direction, gradient
 
 from nnspec.compiler.runtime.group import LearningGroup
 
 Begun = Callable[..., LearningGroup]
-
-MLP = """
-network n {{ input x: real[2]
-  output y: real[2] = x -> dense(5) as a -> tanh -> dense(4) as b -> relu -> dense(2) as c }}
-experiment e {{ network = n
-  data = moons(samples = 40)
-  loss = cross_entropy
-  learn = {rule}
-  optimizer = sgd(lr = 0.1)
-  batch = none
-  precision = "float64"
-  epochs = 1 }}
-"""
 
 # A residual convolutional network with binary weights, a shared block, batch normalisation and a learned activation.
 BINARY = """
@@ -53,25 +39,6 @@ experiment e { network = n
 """
 
 
-def direction(group: LearningGroup) -> dict[str, torch.Tensor]:
-    """The direction of the rule, by state-dict key."""
-    group.rule.direction(group, group.learner.plan.train, group.learner.streams)
-    return {name: _grad(p).clone() for name, p in zip(group.names, group.parameters, strict=True)}
-
-
-def _grad(parameter: torch.Tensor) -> torch.Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
-
-
-def gradient(group: LearningGroup) -> dict[str, torch.Tensor]:
-    """The gradient of the mean loss by reverse-mode differentiation of the module."""
-    group.network.zero_grad()
-    loss: Any = group.mean_loss(group.learner.plan.train)
-    loss.backward()
-    return {name: _grad(p).clone() for name, p in zip(group.names, group.parameters, strict=True)}
-
-
 @pytest.mark.parametrize(
     "text", [MLP.format(rule="backprop_written"), BINARY], ids=["mlp", "binary residual conv"]
 )
@@ -93,27 +60,6 @@ def test_running_statistics_move_as_those_of_the_module(begun: Begun) -> None:
     ):
         if "running" in name:
             torch.testing.assert_close(mine, other)
-
-
-class ByHand:
-    """The two-hidden-layer network of `MLP`, every value of it, by hand."""
-
-    def __init__(self, group: LearningGroup) -> None:
-        self.state = {name: p.detach() for name, p in zip(group.names, group.parameters, strict=True)}
-        batch = group.learner.plan.train
-        self.x, self.label = batch.inputs[0], batch.target
-        self.drives: list[torch.Tensor] = []
-        self.posts: list[torch.Tensor] = []
-        self.pres: list[torch.Tensor] = []
-        value = self.x
-        for layer, act in (("a", torch.tanh), ("b", torch.relu), ("c", lambda v: v)):
-            self.pres.append(value)
-            self.drives.append(value @ self.state[f"{layer}.weight"].T + self.state[f"{layer}.bias"])
-            value = act(self.drives[-1])
-            self.posts.append(value)
-        self.error = functional.softmax(value, -1) - functional.one_hot(self.label, 2)
-        self.slopes = [1 - self.posts[0] ** 2, (self.drives[1] > 0).double(), torch.ones_like(value)]
-        self.rows = len(self.label)
 
 
 def test_hebb_and_oja(begun: Begun) -> None:
