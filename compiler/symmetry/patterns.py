@@ -38,6 +38,11 @@ class Pattern(Node):
     is_signed: bool = False
     is_shared: bool = False
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether the classes say which entries there are."""
+        return not self.is_signed and not self.is_shared
+
 
 def patterns(
     graph: Graph, state: Mapping[str, Tensor] | None = None, values: bool = False

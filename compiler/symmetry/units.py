@@ -167,7 +167,7 @@ def units_of(d: Derivation) -> Units | str:
     related = d.related
     if len(related.inputs) != 1 or len(related.outputs) != 1:
         return "it has several inputs or outputs"
-    masks = {name for name, p in patterns(d.graph).items() if not p.is_signed and not p.weight.maps}
+    masks = {name for name, p in patterns(d.graph).items() if p.is_mask and not p.weight.maps}
     depths, paths = {related.inputs[0]: 0}, dict[str, str]()
     layers: list[UnitLayer] = []
     steps: list[tuple[Stated, Layer | None]] = []

@@ -80,7 +80,7 @@ def in_use(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
     for name, pattern in patterns(graph, found).items():
         own = found.get(key := state_key(name, ""))
-        if own is not None and not pattern.is_signed and not pattern.weight.maps:
+        if own is not None and pattern.is_mask and not pattern.weight.maps:
             kept: Any = torch.from_numpy(pattern.classes.copy())
             found[key] = own * kept.to(own)
     return found
