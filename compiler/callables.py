@@ -221,7 +221,7 @@ class Callables:
         rule = operation(entry.name)
         if rule.expands:
             arguments = self.operation_arguments(entry, layer, span)
-            return rule.expand(Expansion(self, builder, entry.name, span), inputs, arguments)
+            return rule.expand(Expansion(self, builder, entry.name, span, name), inputs, arguments)
         primitive = self.primitive(entry, layer, span)
         count = rule.outputs(primitive.options)
         if count > _MOST_OUTPUTS:

@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 class Expansion:
     """Applies operations in the place of one word."""
 
-    def __init__(self, callables: Callables, builder: BlockBuilder, word: str, span: Span | None) -> None:
+    def __init__(
+        self, callables: Callables, builder: BlockBuilder, word: str, span: Span | None, name: str = ""
+    ) -> None:
         self.callables = callables
         self.builder = builder
         self.word = word
+        self.name = name or word  # of the instance
         self.span = span
 
     def apply(self, name: str, inputs: tuple[Value, ...], **arguments: Any) -> tuple[Value, ...]:

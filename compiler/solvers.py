@@ -9,6 +9,7 @@ from nnspec.compiler.ir import Word
 from nnspec.dsl.catalog import Argument, Entry
 
 SOLVER, GRADIENT = "solver", "settled_gradient"  # families of the catalog
+FLOWS = ("euler", "rk4")  # solvers that follow a rate of change; the others take a map
 
 
 def _steps(count: int, doc: str = "how many steps at most") -> Argument:

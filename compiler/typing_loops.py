@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nnspec.compiler.typing import Typer, Types
 
 
+_UNIT = "an equation of dynamics is written for one unit: use functions of entries, `incoming` and `outgoing`"
+_LAYER = "the layer of an equilibrium gives back what its first input is"
+
+
 class RepeatTyper:
     """Types the loops of one block."""
 
@@ -93,6 +97,7 @@ class RepeatTyper:
             name=state.name,
             expected=str(wanted),
             found=str(found),
+            help=_UNIT if loop.connections else _LAYER,
         )
         self.typer.bag.add(error)
         return False

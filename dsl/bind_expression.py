@@ -371,8 +371,11 @@ class ExpressionBinder:
         help_text = f"did you mean `{near}`?" if near else "there are " + self.words_text(family)
         if isinstance(expression, Number) and family == "initializer":
             help_text = f"write `constant({expression.text})`"
-        error = UnknownInitializer if family == "initializer" else UnknownDistribution
-        self.bag.add(error(function.span, name=text, help=help_text))
+        if family == "initializer":
+            self.bag.add(UnknownInitializer(function.span, name=text, help=help_text))
+        else:
+            noun = family.replace("settled_gradient", "gradient of settled states")
+            self.bag.add(UnknownDistribution(function.span, family=noun, name=text, help=help_text))
 
     def words_text(self, family: str) -> str:
         return ", ".join(f"`{name}`" for name in self.catalog.names(family))

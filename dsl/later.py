@@ -18,7 +18,6 @@ _OPERATIONS = {
     "mask": "masks of ragged axes",
     "length": "lengths of ragged axes",
     "graph_conv": "graph-shaped data",
-    "equilibrium": "equilibrium layers",
 }
 
 LATER_WORDS: dict[str, str] = {name: f"the constraint `{name}`" for name in (*("unitary", "block"),)}

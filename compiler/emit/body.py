@@ -213,7 +213,8 @@ class Body:
         )
         given = {port.value for port in ports}
         outer = {value: text for value, text in self.variables.items() if value not in given}
-        read = {value for statement in statements for value in statement.inputs} & outer.keys()
+        read = {value for statement in statements for value in statement.inputs}
+        read = {*read, *(port.value for port in outputs)} & outer.keys()
         taken = {*self.taken, *(outer[value] for value in read), *self.effective.values()}
         inner = Body(block, self.form, taken, self.mapped, self.function, self.library)
         inner.variables.update({value: outer[value] for value in read})

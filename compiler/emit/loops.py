@@ -22,18 +22,18 @@ from nnspec.compiler.ir import (
     walked,
 )
 from nnspec.compiler.naming import variable
+from nnspec.compiler.solvers import FLOWS
 
 if TYPE_CHECKING:
     from nnspec.compiler.emit.body import Body
 
 FILE = "settle"
-_FLOWS = ("euler", "rk4")  # solvers that follow a rate of change; the others take a map
 _DEFAULTS = {"damping": 1.0, "tolerance": 0.0}
 
 
 def loop_codes(loop: Loop, differentiates_implicitly: bool) -> list[Code]:
     """Return the functions of the library that a loop calls."""
-    flow = loop.form == "flow" and loop.solver.name in _FLOWS
+    flow = loop.form == "flow" and loop.solver.name in FLOWS
     found = [loop.solver.name]
     if loop.gradient.name == "ift" and differentiates_implicitly:
         found.append("implicit")
@@ -48,7 +48,7 @@ def write_loop(body: Body, index: int, loop: Loop) -> None:
     """Write a loop: weights made once, a step, where the states begin, and the solver."""
     settle_weights(body, loop.body)
     step = write_step(body, loop)
-    flow = loop.form == "flow" and loop.solver.name in _FLOWS
+    flow = loop.form == "flow" and loop.solver.name in FLOWS
     if loop.form == "flow" and not flow:
         step = _balance(body, step)
     start = _start(body, loop)

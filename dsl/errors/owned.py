@@ -21,11 +21,12 @@ library: `zeros`, `ones`, `constant(value)`, `normal(std)`, `uniform(low, high)`
 
 class UnknownDistribution(Error):
     code = "N0225"
-    title = "unknown distribution"
-    message = "there is no distribution called `{name}`"
-    label = "not a distribution"
+    title = "unknown word of a family"
+    message = "there is no {family} called `{name}`"
+    label = "not a {family}"
     help = "{help}"
-    explain = """`sample(normal, like = x)` draws from a distribution of the library: `normal(mean, std)`,
+    explain = """Some arguments take a word of one family: a distribution, a solver, a way to differentiate what settled.
+`sample(normal, like = x)` draws from a distribution of the library: `normal(mean, std)`,
 `uniform(low, high)`, `bernoulli(p)`, `exponential(rate)`, `gumbel`, `laplace(scale)`. Their arguments are numbers; scale
 and shift a draw by tensors with arithmetic: `mean + std * sample(normal, like = mean)`."""
 

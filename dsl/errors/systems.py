@@ -189,8 +189,6 @@ class StateMisfit(Error):
     title = "equation that changes the shape of a state"
     message = "the {what} of the state `{name}` is {found}, and the state is {expected}"
     label = "this equation"
-    help = (
-        "an equation of dynamics is written for one unit: use functions of entries, `incoming` and `outgoing`"
-    )
+    help = "{help}"
     explain = """The equation gives each unit its next state or its rate of change, so that it has the shape of
 the state. A sum over all units, for example, has not; what joins units are connections."""
