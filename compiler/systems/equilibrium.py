@@ -58,7 +58,8 @@ def _body(expansion: Expansion, layer: Any, count: int) -> Block:
     block = expansion.callables.block(layer, 1 + count, span)
     if len(block.inputs) != 1 + count:
         found = f"{len(block.inputs)} input" + ("" if len(block.inputs) == 1 else "s")
-        why = f"it has {found}, and needs {1 + count}: the state, and {count} that drive it"
+        others = "one that drives it" if count == 1 else f"{count} that drive it"
+        why = f"it has {found}, and needs {1 + count}: the state, and {others}"
         raise Refused(WrongEquilibrium(layer.span or span, name=layer.name, why=why, help=help_text))
     if len(block.outputs) != 1:
         why = f"it has {len(block.outputs)} outputs, and needs one, the state's next value"
