@@ -83,7 +83,7 @@ class System:
         """Compute what no step changes, once: the drives of inputs among it."""
         if not self.outer:
             return Given(weights, ())
-        run = self._function("begin", self.before, self.root.inputs, self.outer)
+        run = self.cached("begin", self.before, self.root.inputs, self.outer)
         return Given(weights, _tuple(run(weights, *inputs)))
 
     def start(self, given: Given, batch: int | None = None) -> States:
@@ -107,7 +107,7 @@ class System:
     def values(self, given: Given, states: States) -> dict[str, Tensor]:
         """Return every value of the body at these states, and those that no step changes, by name."""
         names = tuple(value for s in self.loop.body for value in s.outputs)
-        run = self._function("values", self.loop.body, (*self._ports(), *self._befores()), names)
+        run = self.cached("values", self.loop.body, (*self._ports(), *self._befores()), names)
         found = dict(zip(self.outer, given.values, strict=True))
         found |= dict(zip((c.before for c in self.loop.carried), states, strict=True))
         return found | dict(zip(names, _tuple(run(given.weights, *given.values, *states)), strict=True))
@@ -116,7 +116,7 @@ class System:
         """Return the outputs of the network at these states, differentiable in them."""
         results = tuple(Port(name=c.result, value=c.result) for c in self.loop.carried)
         outputs = tuple(port.value for port in self.root.outputs)
-        run = self._function("readout", self.after, (*self._ports(), *results), outputs)
+        run = self.cached("readout", self.after, (*self._ports(), *results), outputs)
         return _tuple(run(given.weights, *given.values, *states))
 
     # --------------------------------------------------------------------------------------- linear parts
@@ -236,11 +236,17 @@ class System:
     def _batched(self, value: str) -> bool:
         return dict(self.root.types)[value].batched
 
-    def _function(
-        self, name: str, body: tuple[Statement, ...], inputs: tuple[Port, ...], outputs: tuple[str, ...]
+    def cached(
+        self,
+        name: str,
+        body: tuple[Statement, ...],
+        inputs: tuple[Port, ...],
+        outputs: tuple[str, ...],
+        types: Mapping[str, Any] | None = None,
     ) -> Callable[..., Any]:
+        """Return what `made` makes, once for each name."""
         if name not in self._functions:
-            self._functions[name] = self.made(name, body, inputs, outputs)
+            self._functions[name] = self.made(name, body, inputs, outputs, types)
         return self._functions[name]
 
     def made(

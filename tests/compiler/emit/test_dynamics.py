@@ -161,3 +161,20 @@ def test_ways_back_are_those_of_autograd(layer: str, shape: tuple[int, ...]) -> 
     own = {name.rpartition(".")[2]: value.detach() for name, value in net.state_dict().items()}
     values = {"torch": torch, "F": torch.nn.functional, "x": x.detach(), "e": e, "weights": own}
     torch.testing.assert_close(eval(str(found), values), expected)
+
+
+@pytest.mark.parametrize("arrow", ["<->", "->"])
+@pytest.mark.parametrize("text", [LAYERED, CONVOLVED, COMPLETE])
+def test_what_leaves_is_the_transpose_of_what_arrives(text: str, arrow: str) -> None:
+    rate = "rate(tanh)" if arrow == "->" else "leaky" + FLOW.format(rate="tanh")
+    graph = network(text.replace("<->", arrow), rate)
+    net = module(graph).double()
+    run = system(graph)
+    x = torch.rand(2, *(size for size in dict(graph.root.types)["x"].shape), dtype=torch.float64)
+    given = run.begin(run.weights(net.state_dict()), x)
+    e, f = (tuple(torch.randn_like(s) for s in run.start(given)) for _ in range(2))
+    arrives, leaves = run.incoming(given, e), run.outgoing(given, f)
+    left = sum(float((a * b).sum()) for a, b in zip(f, arrives, strict=True))
+    right = sum(float((a * b).sum()) for a, b in zip(leaves, e, strict=True))
+    assert abs(left - right) < 1e-10 and abs(left) > 1e-3
+    assert all(run._connections.linear.values())
