@@ -88,7 +88,9 @@ def hidden_at(
     """
     plain = Chart(graph, state, seed)
     chart = Chart(sloped(graph), state, seed) if slopes else plain
-    found = spectrum(chart, chart.point, probe, seed, tolerance)
+    found = spectrum(
+        chart, lambda more, count: draw_probe(graph, probe, seed + more, count), probe["samples"], tolerance
+    )
     declared, stored = (0, 0) if group is None else (group.continuous_dimension, group.redundant)
     counted = dict.fromkeys(CAUSES, 0)
     lie: dict[str, float] = {}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.flat import flatten
 from nnspec.compiler.ir import Graph, Type
-from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Sum
+from nnspec.compiler.symmetry.relate import site_of
 from nnspec.dsl.catalog import Argument, Entry
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def table_rows(graph: Graph) -> int:
     found: list[int] = []
     for use in flatten(graph).uses:
         shapes = {name: held.weight.shape for name, held in use.weights}
-        site = Site(
-            arguments=use.primitive.options, inputs=use.primitive.inputs, outputs=use.primitive.outputs
-        )
-        for relation in operation(use.primitive.operation).relate(site) or ():
+        for relation in operation(use.primitive.operation).relate(site_of(use.primitive)) or ():
             if isinstance(relation, Sum):
                 for term in relation.terms:
                     pairs = zip(term.labels, shapes.get(term.tensor, ()), strict=False)

@@ -3,24 +3,27 @@
 In: a chart, a point and inputs. The Jacobian [rows, p] is never kept whole: its rows are folded into a
 triangle R (p x p) by QR, and the singular values of R are those of the Jacobian. Unlike the Gram matrix this
 does not square the condition number. Inputs are doubled until the rank has stopped growing, since piecewise
-linear functions show some directions in small regions only. Double precision throughout.
+linear functions show some directions in small regions only. Statistics that a norm keeps take part in symmetries:
+what they can make good counts as no movement. Double precision throughout.
 """
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Callable
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from nnspec.compiler.experiment import Choice
 from nnspec.compiler.fibres.chart import Chart
-from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Inputs = tuple[Tensor, ...]
+
 TOLERANCE = 1e-9  # of the largest singular value
 PARAMETER_LIMIT = 4000  # the cost grows with the cube
+_FEWEST = 64  # inputs
 _PATIENCE = 2  # doublings of the inputs that must add nothing
 _MOST_WORK = 2e10  # rows times columns squared; small networks see many inputs, large ones at least 2 p rows
 _ROWS_AT_ONCE = 4096
@@ -38,7 +41,7 @@ class Spectrum(Node):
     rank: int
     inputs: int
     settled: bool  # the last doublings of the inputs added nothing
-    triangle: Tensor  # R, with the singular values and right vectors of the Jacobian
+    triangle: Tensor  # [.., p], with the singular values and right vectors of the Jacobian
     right: Tensor  # [p, p]
 
     @property
@@ -73,21 +76,23 @@ def _jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor
     """Take forward mode, or reverse mode where that has fewer columns."""
     import torch
 
+    point, width = torch.cat([point, chart.kept]), chart.count + len(chart.kept)
+
     def outputs(vector: Tensor) -> Tensor:
         return chart.outputs(vector, inputs)
 
     rows = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1] * len(inputs[0])
-    if chart.count > rows:
+    if width > rows:
         chunk = _chunk(rows, len(inputs[0]) * chart.widest)
-        return torch.func.jacrev(outputs, chunk_size=chunk)(point).reshape(rows, chart.count)
+        return torch.func.jacrev(outputs, chunk_size=chunk)(point).reshape(rows, width)
 
     def derivative(direction: Tensor) -> Tensor:
         return torch.func.jvp(outputs, (point,), (direction,))[1]
 
     columns = torch.vmap(
-        derivative, randomness="same", chunk_size=_chunk(chart.count, len(inputs[0]) * chart.widest)
+        derivative, randomness="same", chunk_size=_chunk(width, len(inputs[0]) * chart.widest)
     )
-    return columns(torch.eye(chart.count, dtype=point.dtype)).reshape(chart.count, rows).T
+    return columns(torch.eye(width, dtype=point.dtype)).reshape(width, rows).T
 
 
 def _chunk(count: int, other: int) -> int:
@@ -96,20 +101,24 @@ def _chunk(count: int, other: int) -> int:
 
 
 def spectrum(
-    chart: Chart, point: Tensor, probe: Choice, seed: int = 0, tolerance: float = TOLERANCE
+    chart: Chart, draw: Callable[[int, int], Inputs], first: int = 0, tolerance: float = TOLERANCE
 ) -> Spectrum:
-    """Return the spectrum at a point, on as many inputs as it takes for the rank to settle."""
+    """Return the spectrum at the chart's point, on as many inputs as it takes for the rank to settle.
+
+    `draw` gives inputs by a seed and their number. At first there are two rows for each weight, and `first` inputs.
+    """
+    if not chart.count:
+        return decompose(chart.point.reshape(0, 0), chart, 0, tolerance)
     triangle = None
-    width = chart.outputs(point, draw_probe(chart.graph, probe, seed, 1)).shape[1]
+    width = max(1, chart.outputs(chart.point, draw(0, 1)).shape[1])
     most = max(_MOST_WORK / chart.count**2, 2 * chart.count) / width
-    total, count, still, rank = 0, max(probe["samples"], 64), 0, -1
+    total, count, still, rank = 0, max(first, _FEWEST, ceil(2 * chart.count / width)), 0, -1
     found: Spectrum | None = None
     while found is None or (still < _PATIENCE and total < most and found.nullity):
-        inputs = draw_probe(chart.graph, probe, seed + 7919 * total, count)
-        triangle = fold(chart, point, inputs, triangle)
+        triangle = fold(chart, chart.point, draw(7919 * total, count), triangle)
         total += count
         count = total
-        found = decompose(triangle, total, tolerance)
+        found = decompose(triangle, chart, total, tolerance)
         still = still + 1 if found.rank == rank else 0
         rank = found.rank
     return found.replace(settled=still >= _PATIENCE or not found.nullity)
@@ -125,21 +134,28 @@ def fold(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...], triangle: Tens
     for start in range(0, len(inputs[0]), step):
         rows = jacobian(chart, point, tuple(item[start : start + step] for item in inputs))
         stacked = rows if triangle is None else torch.cat([triangle, rows])
-        triangle = linear_algebra.qr(stacked, mode="r").R if len(stacked) > chart.count else stacked
+        triangle = linear_algebra.qr(stacked, mode="r").R if len(stacked) > stacked.shape[1] else stacked
     assert triangle is not None
     return triangle
 
 
-def decompose(triangle: Tensor, inputs: int, tolerance: float = TOLERANCE) -> Spectrum:
-    """Return the spectrum of a triangle."""
+def decompose(triangle: Tensor, chart: Chart, inputs: int, tolerance: float = TOLERANCE) -> Spectrum:
+    """Return the spectrum of a triangle, less what statistics make good."""
     import torch
 
-    _, found, right = torch.linalg.svd(triangle, full_matrices=True)
-    listed: list[float] = found.tolist()
-    listed += [0.0] * (triangle.shape[1] - len(listed))
+    moving, kept = triangle[:, : chart.count], triangle[:, chart.count :]
+    least = 0.0
+    if kept.numel():
+        least = TOLERANCE * float(torch.linalg.matrix_norm(moving))  # what is left of nothing is rounding
+        left, sizes, _ = torch.linalg.svd(kept, full_matrices=False)
+        inside = left[:, sizes > TOLERANCE * sizes[0]]
+        moving = moving - inside @ (inside.T @ moving)
+    _, found, right = torch.linalg.svd(moving, full_matrices=True)
+    listed: list[float] = [value if value > least else 0.0 for value in found.tolist()]
+    listed += [0.0] * (chart.count - len(listed))
     rank = sum(value > tolerance * listed[0] for value in listed)
     return Spectrum(
-        values=tuple(listed), rank=rank, inputs=inputs, settled=False, triangle=triangle, right=right
+        values=tuple(listed), rank=rank, inputs=inputs, settled=False, triangle=moving, right=right
     )
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
-from nnspec.compiler.relations import Normalize, Sum
+from nnspec.compiler.relations import Normalize
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+_PROBE = Choice(family="probe", name="gaussian", arguments=(("samples", 16), ("scale", 1.5)))
 TINY = 1e-60  # an epsilon that is lost beside any variance
 
 
@@ -101,37 +104,16 @@ def buffers_of_constraints(graph: Graph, random: torch.Generator) -> dict[str, T
     return found
 
 
-def random_inputs(graph: Graph, group: SymmetryGroup, count: int, seed: int) -> tuple[Tensor, ...]:
+def random_inputs(graph: Graph, count: int, seed: int) -> tuple[Tensor, ...]:
     """Return inputs of a network's declared types; symbolic sizes become 3, whole numbers name any row."""
-    import torch
-
-    random = torch.Generator().manual_seed(seed + 1)
-    types = dict(graph.root.types)
-    rows = min(_table_sizes(group), default=2)
-    made: list[Tensor] = []
-    for port in graph.root.inputs:
-        kind = types[port.value]
-        shape = (count, *(size if isinstance(size, int) else 3 for size in kind.shape))
-        if kind.dtype in ("real", "complex"):
-            number = torch.float64 if kind.dtype == "real" else torch.complex128
-            made.append(1.5 * torch.randn(shape, generator=random, dtype=number))
-        else:
-            drawn = torch.randint(0, 2 if kind.dtype == "bool" else rows, shape, generator=random)
-            made.append(drawn.bool() if kind.dtype == "bool" else drawn)
-    return tuple(made)
+    return draw_probe(graph, _PROBE, seed + 1, count)
 
 
-def _table_sizes(group: SymmetryGroup) -> list[int]:
-    """Return the numbers of rows of tables in which entries are looked up."""
-    carriers = group.derivation.related.carriers
-    return [
-        size
-        for stated in group.derivation.related.stated
-        if isinstance(stated.relation, Sum)
-        for term in stated.relation.terms
-        for label, size in zip(term.labels, carriers[term.tensor].shape, strict=True)
-        if label.startswith("#") and isinstance(size, int)
-    ]
+def statistics_of(group: SymmetryGroup) -> tuple[str, ...]:
+    """Return the keys of the means and variances that norms keep."""
+    norms = (s.relation for s in group.derivation.related.stated if isinstance(s.relation, Normalize))
+    names = dict.fromkeys(name for norm in norms for name in (norm.mean, norm.variance) if name is not None)
+    return tuple(key_of(name) for name in names)
 
 
 def outputs_of(found: Any) -> Tensor:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.rank import Spectrum, spectrum
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.sloped import sloped
 from nnspec.compiler.symmetry.draws import (
@@ -19,11 +21,11 @@ from nnspec.compiler.symmetry.draws import (
     outputs_of,
     random_inputs,
     random_state,
+    statistics_of,
     with_same_draws,
 )
 from nnspec.compiler.symmetry.generators import Generator, generators
 from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.compiler.symmetry.spectrum import Spectrum, jacobian_spectrum
 from nnspec.dsl.diagnostics import InternalError
 from nnspec.dsl.node import Node
 
@@ -79,11 +81,11 @@ def verify_group(graph: Graph, group: SymmetryGroup, seed: int = 0, state: State
     """
     graph = idealised(graph)
     tried, worst, used = guarded_error(graph, group, seed, state)
-    spectrum = jacobian_spectrum(sloped(graph), group, used, seed)
-    claimed, found = group.continuous_dimension + group.redundant, spectrum.nullity
+    own = jacobian_spectrum(sloped(graph), group, used, seed)
+    claimed, found = group.continuous_dimension + group.redundant, own.nullity
     if claimed > found:
         raise InternalError(f"{graph.name}: dimension {claimed} is above the Jacobian's nullity {found}")
-    return Verified(seed=seed, generators=tried, max_output_error=worst, spectrum=spectrum)
+    return Verified(seed=seed, generators=tried, max_output_error=worst, spectrum=own)
 
 
 def guarded_error(
@@ -163,7 +165,7 @@ def largest_change(graph: Graph, group: SymmetryGroup, state: State, other: Stat
 
 def _change(graph: Graph, group: SymmetryGroup, state: State, seed: int) -> Callable[[State], float]:
     forward = with_same_draws(graph, seed)
-    inputs = random_inputs(graph, group, _SAMPLES, seed)
+    inputs = random_inputs(graph, _SAMPLES, seed)
     before = outputs_of(forward(state, *inputs))
     size = float(before.abs().max()) or 1.0
 
@@ -179,7 +181,7 @@ def rounding(graph: Graph, group: SymmetryGroup, state: State, seed: int) -> flo
     import torch
 
     forward = with_same_draws(graph, seed)
-    inputs = random_inputs(graph, group, _SAMPLES, seed)
+    inputs = random_inputs(graph, _SAMPLES, seed)
     before = outputs_of(forward(state, *inputs))
     random = torch.Generator().manual_seed(seed)
     worst = 0.0
@@ -194,7 +196,19 @@ def rounding(graph: Graph, group: SymmetryGroup, state: State, seed: int) -> flo
     return worst / (float(before.abs().max()) or 1.0)
 
 
+def jacobian_spectrum(
+    graph: Graph,
+    group: SymmetryGroup,
+    state: State,
+    seed: int,
+    entries: Mapping[str, Tensor] | None = None,
+) -> Spectrum:
+    """Return the spectrum of the Jacobian on random inputs, of all learned weights or of some entries of them."""
+    chart = Chart(graph, state, seed, entries, statistics_of(group))
+    return spectrum(chart, lambda more, count: random_inputs(graph, count, seed + more))
+
+
 def jacobian_nullity(graph: Graph, group: SymmetryGroup, state: State, seed: int) -> tuple[int, int, float]:
     """Return nullity of the Jacobian, the number of parameters, and the gap in the spectrum."""
-    spectrum = jacobian_spectrum(graph, group, state, seed)
-    return spectrum.nullity, len(spectrum.values), spectrum.gap
+    found = jacobian_spectrum(graph, group, state, seed)
+    return found.nullity, len(found.values), found.gap

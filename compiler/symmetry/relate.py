@@ -135,7 +135,7 @@ class _Collector:
         names |= {f"out{i}": self.value(number) for i, number in enumerate(use.outputs)}
         for name, held in use.weights:
             names[name] = self.weight(use, held)
-        relations = rule.relate(_site(use.primitive))
+        relations = rule.relate(site_of(use.primitive))
         if relations is None:
             error = NoRule(
                 use.span,
@@ -218,7 +218,7 @@ def _is_weight(held: Held) -> bool:
     return any(tensor.kind != "buffer" for tensor in held.weight.stored)
 
 
-def _site(primitive: Primitive) -> Site:
+def site_of(primitive: Primitive) -> Site:
     site = Site(arguments=primitive.options, inputs=primitive.inputs, outputs=primitive.outputs)
     return site.replace(tensors=operation(primitive.operation).tensors(site))
 

@@ -25,9 +25,9 @@ from nnspec.compiler.symmetry.draws import (
     with_same_draws,
 )
 from nnspec.compiler.symmetry.generators import key_of
+from nnspec.compiler.symmetry.guards import jacobian_spectrum
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
-from nnspec.compiler.symmetry.spectrum import jacobian_spectrum
 from nnspec.dsl.diagnostics import InternalError
 from nnspec.dsl.node import Node
 
@@ -80,7 +80,7 @@ def sampled_nullity(graph: Graph, group: SymmetryGroup, seed: int, most: int) ->
 
 def _affordable(graph: Graph, group: SymmetryGroup, state: dict[str, Tensor], seed: int) -> int:
     """Return how many columns can be paid for: each is a forward of several numbers for each column."""
-    found = with_same_draws(graph, seed)(state, *random_inputs(graph, group, 1, seed))
+    found = with_same_draws(graph, seed)(state, *random_inputs(graph, 1, seed))
     outputs = max(1, outputs_of(found).shape[1])
     work = cost_table(graph).flops
     forward = max(float(work), 1.0) if isinstance(work, int) else 1e6

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.fibres.hidden import hidden_at
 from nnspec.compiler.fibres.probe import DEFAULT
+from nnspec.compiler.fibres.rank import TOLERANCE
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.symmetry.draws import idealised, random_state
 from nnspec.compiler.symmetry.guards import Verified, guarded_error, verify_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.sampled import Sampled, sampled_nullity
-from nnspec.compiler.symmetry.spectrum import TOLERANCE
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.fibres import WeightsNotFinite
 from nnspec.dsl.errors.passes import TooLargeToVerify

@@ -67,7 +67,7 @@ def test_at_generic_weights_all_that_is_not_declared_moves_the_outputs(
 def test_the_spectrum_is_that_of_a_jacobian_by_finite_differences(build: Build) -> None:
     graph = build(TANH)
     chart = Chart(graph, initial_state(graph, 3))
-    found = spectrum(chart, chart.point, SMALL)
+    found = spectrum(chart, lambda more, count: draw_probe(graph, SMALL, more, count), 64)
     (x,) = draw_probe(graph, DEFAULT, 0, 64)
     forward, step, columns = function(graph), 1e-6, []
     for index in range(chart.count):
@@ -80,6 +80,19 @@ def test_the_spectrum_is_that_of_a_jacobian_by_finite_differences(build: Build) 
     assert torch.allclose(
         torch.tensor(found.values, dtype=torch.float64), values, atol=1e-7 * float(values[0])
     )
+
+
+def test_windows_along_named_axes_and_norms_that_keep_statistics_are_counted(build: Build) -> None:
+    """Beside statistics that stand still, the gain takes up a scale before it, and the bias behind it a shift."""
+    windows = net(
+        "output y = x -> dense(12) -> reshape([6, 2]) -> conv1d(2, kernel = 3, along = 0) -> flatten"
+    )
+    assert measure(build(windows), weights="normal").data["declared"] > 0
+    data = measure(
+        build(net("output y = x -> dense(5) -> batchnorm -> tanh -> dense(3)")), weights="normal"
+    ).data
+    assert data["declared"] == 5 + 5
+    assert [point["nullity"] for point in data["points"]] == [10, 10, 10]
 
 
 def test_twice_the_same_unit_and_one_that_nothing_reads(build: Build) -> None:

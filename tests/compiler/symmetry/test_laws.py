@@ -76,7 +76,7 @@ def test_laws_do_not_change_along_the_gradient(build: Build, name: str) -> None:
     assert laws
     keys = list(learned_keys(graph))
     forward = function(graph)
-    inputs = random_inputs(graph, group, 16, 0)
+    inputs = random_inputs(graph, 16, 0)
     learned = {key: state[key].clone().requires_grad_() for key in keys}
     outputs = forward({**state, **learned}, *inputs, training=True)
     loss = ((outputs - torch.randn_like(outputs)) ** 2).mean()

@@ -56,7 +56,7 @@ def test_exchanges_leave_outputs_unchanged_and_move_weights(build: Build, body: 
     state = random_state(graph, group, 0)
     moved = applied(group.derivation, (move,), state)
     assert any(not torch.equal(moved[name], state[name]) for name in state)
-    forward, inputs = with_same_draws(graph, 0), random_inputs(graph, group, 8, 0)
+    forward, inputs = with_same_draws(graph, 0), random_inputs(graph, 8, 0)
     before, after = outputs_of(forward(state, *inputs)), outputs_of(forward(moved, *inputs))
     assert torch.allclose(before, after, rtol=0, atol=1e-12)
     again = applied(group.derivation, (move,), moved)
