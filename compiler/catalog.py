@@ -20,6 +20,7 @@ def catalog() -> Catalog:
     from nnspec.compiler.operations import registry as operations
     from nnspec.compiler.passes import registry as passes
     from nnspec.compiler.rules import registry as rules
+    from nnspec.compiler.rules.settled import nudging
     from nnspec.compiler.runtime import (
         data,
         loads,
@@ -45,6 +46,7 @@ def catalog() -> Catalog:
         constraints,
         distributions,
         initializers,
+        nudging,
         passes,
         probe,
         rules,

@@ -24,7 +24,7 @@ from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_loads import fit_load
-from nnspec.compiler.fit_rules import check_rules
+from nnspec.compiler.fit_rules import check_rules, read_by_rule
 from nnspec.compiler.fit_start import begun, check_cycle, check_start, fit_part, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
@@ -142,6 +142,7 @@ class Fitter:
         check_rows(values, written, self.bag)
         check_stop(values, written, self.bag)
         graph = None if network is None else self.fit_network(network, values, written)
+        graph = None if graph is None else read_by_rule(values, graph, self.bag)
         if graph is not None:
             values |= self.course(definition, values, written, graph)
             graph = fit_progress(graph, values)

@@ -12,10 +12,25 @@ from nnspec.compiler.experiment import Group
 from nnspec.compiler.experiment_fields import FIELDS
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.rewrites.system import NotAChain
 from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.tensors import learned_keys
-from nnspec.dsl.diagnostics import Bag, Error
+from nnspec.dsl.diagnostics import Bag, Error, Related
+from nnspec.dsl.errors.settling import NotASystem
+
+
+def read_by_rule(values: Mapping[str, Any], graph: Graph, bag: Bag) -> Graph | None:
+    """Return a network as the experiment's rule reads it; None after an error went to the bag."""
+    choice = values.get("learn")
+    if choice is None:
+        return graph
+    try:
+        return rule_of(choice).network(graph, choice.options)
+    except NotAChain as found:
+        related = () if found.span is None else (Related(span=found.span, label="here"),)
+        bag.add(NotASystem(choice.span, related, rule=choice.name, network=graph.name, why=found.why))
+        return None
 
 
 def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> list[Error]:
@@ -51,4 +66,5 @@ def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
                     batch=stage.get("batch") or values.get("batch", batch),
                     alone=len(groups) == 1,
                     data=values.get("data"),
+                    precision=values.get("precision", "float32"),
                 )

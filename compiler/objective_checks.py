@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnspec.compiler.experiment import Choice, Judged, Objective, Read
-from nnspec.compiler.ir import Block, Call, Child, Graph, Primitive, Type, instances
+from nnspec.compiler.ir import Block, Call, Child, Graph, Primitive, Type, instances, walked
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.runtime import losses, metrics
 from nnspec.compiler.runtime.data.field import Field
@@ -147,8 +147,8 @@ def _learned_values(root: Block) -> set[str]:
     """Return the values of a body that depend on something learned."""
     learners = {child.name for child in root.children if _learns(child)}
     found: set[str] = set()
-    for statement in root.plain:
-        own = isinstance(statement, Call) and statement.child in learners
+    for statement in root.body:
+        own = any(isinstance(step, Call) and step.child in learners for step in walked((statement,)))
         if own or found & set(statement.inputs):
             found |= set(statement.outputs)
     return found

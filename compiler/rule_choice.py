@@ -51,8 +51,8 @@ def library_names() -> tuple[str, ...]:
 
 def _found(configuration: Configuration, function: Name | Member) -> Definition | None:
     found = resolve(configuration.module, function)
-    if isinstance(found, Definition):
-        return found if found.kind == "rule" else None
+    if isinstance(found, Definition) and found.kind == "rule":
+        return found
     if not isinstance(function, Name) or configuration.catalog.find("rule", function.name) is not None:
         return None
     part = rules().get(function.name)

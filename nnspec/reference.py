@@ -27,6 +27,7 @@ FAMILIES = {
     "corruption": "Corrupted labels",
     "loss": "Losses",
     "rule": "Learning rules",
+    "nudging": "Ways of nudging",
     "optimizer": "Optimizers",
     "schedule": "Schedules",
     "metric": "Metrics",

@@ -68,6 +68,7 @@ class Elementwise(Operation):
         self.degree = degree
         self.work = work
         self.complex = complex
+        self.is_holomorphic = complex == "complex"
         self.complete = complete
         self.centre = centre
         self.curve = curve
@@ -201,6 +202,7 @@ OPERATIONS = (
         centre=0.5,
         curve="hyperbolic",
         slope="(torch.sigmoid({x}) * torch.sigmoid(-{x}))",
+        complex="complex",
     ),
     Elementwise(
         "hard_sigmoid",

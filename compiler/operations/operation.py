@@ -83,6 +83,7 @@ class Operation:
     linear: ClassVar[bool] = False  # in its one input, its bias apart: what may connect states of neurons
     keeps: ClassVar[bool] = False  # is an nn.Module although it owns nothing (dropout)
     draws: ClassVar[bool] = False  # takes random numbers in training
+    is_holomorphic: bool = False  # torch computes it for complex numbers, and it has a derivative there
     batch_coupled: ClassVar[bool] = False  # samples of a batch see each other in training (batchnorm)
     written: ClassVar[bool] = True  # a word that a spec may use; others stand in graphs only
     borrows: ClassVar[bool] = False  # its tensor is another instance's, and has that one's shape

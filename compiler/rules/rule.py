@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from nnspec.compiler.ir import Graph
     from nnspec.compiler.rules.setting import Setting
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
@@ -42,6 +43,13 @@ class Rule(Component):
     def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
         """Return the argument, and why, whose value does not go with the others; None if all do."""
         return None
+
+    def network(self, graph: Graph, options: dict[str, Any]) -> Graph:
+        """Return the network as the rule reads it, which is then trained, judged and analysed.
+
+        Its instances, paths and tensors are those of the one given. Raises NotAChain where it cannot be read so.
+        """
+        return graph
 
     def refusals(self, setting: Setting) -> Iterator[Error]:
         """Yield what a network, a loss or an optimizer lacks that the rule needs, before anything runs."""

@@ -22,3 +22,4 @@ class Setting(Node):
     batch: int | None  # None: the whole training part
     alone: bool = True  # no other `train` block learns beside it
     data: Choice | None = None
+    precision: str = "float32"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.phase import Moment, Record
 from nnspec.compiler.rules.written.reading import kind, site
-from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, side
+from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, is_even, side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,16 +130,34 @@ class Values:
         record = self.step if self.step is not None else next(iter(self.records.values()))
         return record.read(word, self.junction)
 
+    @property
+    def _drives(self) -> Tensor:
+        """Something in the shape of a drive."""
+        return self._any("drive" if self.moment.scheme.wiring is not None else "post")
+
     def _full(self, value: Sum, word: str) -> Tensor:
         """Return a sum in the full shape of its side, where it may be a number or broadcast."""
-        like = self._any("pre" if word == "pre" else "drive")
+        like = self._any("pre") if word == "pre" else self._drives
         found = self.sum(value)
         return (found if hasattr(found, "dim") else like.new_tensor(found)).expand(like.shape)
 
     # ------------------------------------------------------------------------------------------------ changes
 
     def weight_change(self, value: Sum) -> Tensor | None:
-        """Return the wished change of the weight, averaged over the batch, for terms that all read this step."""
+        """Return the wished change of the weight, averaged over the batch, for terms that all read this step.
+
+        A weight that is used both ways has two uses, and what is the same for both counts once. Where it leads from some
+        states to themselves, the matrix holds each pair twice.
+        """
+        own = self.moment.scheme.junctions[self.junction]
+        total = self._weight_terms(value)
+        if total is None or not own.both:
+            return total
+        if is_even(value):
+            return total / 2 if own.within else total
+        return total if own.within else total + Turned(self).weight_terms(value)
+
+    def _weight_terms(self, value: Sum) -> Tensor | None:
         total: Tensor | None = None
         for term in value:
             found = self._weight_term(term)
@@ -161,7 +179,7 @@ class Values:
         return self._times_own(self._outer(post, pre, scale / rows), own, 1.0)
 
     def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
-        like = self._any("drive")
+        like = self._drives
         source = self._any("pre")
         left = self._target(post, like)
         if scale != 1.0:
@@ -200,7 +218,7 @@ class Values:
         return total
 
     def _matrix(self, value: Tensor | None) -> Tensor:
-        like = self._any("drive")
+        like = self._drives
         full = like.new_ones(like.shape) if value is None else value.expand(like.shape)
         return full.reshape(-1, full.shape[-1])
 
@@ -216,7 +234,7 @@ class Values:
 
     def bias_change(self, value: Sum) -> Tensor | None:
         """Return the wished change of the bias, averaged over the batch."""
-        like = self._any("drive")
+        like = self._drives
         bias = self.moment.biases[self.junction]
         assert bias is not None
         total: Any = None
@@ -236,6 +254,48 @@ class Values:
                 found = found * _raised(self.atom(atom), power)
             total = found if total is None else total + found
         return total
+
+
+class Turned(Values):
+    """Values of a connection read the other way: its targets send, and its sources receive."""
+
+    def __init__(self, values: Values) -> None:
+        moment, step = values.moment, values.step
+        records = {name: Exchanged(record) for name, record in values.records.items()}
+        super().__init__(moment, records, values.junction, None if step is None else Exchanged(step))
+        self._straight = values
+
+    def weight_terms(self, value: Sum) -> Tensor:
+        """Return the wished change by the use of the weight on its way back."""
+        found = self._weight_terms(value)
+        assert found is not None
+        return found
+
+    def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
+        source, target = self._any("post"), self._any("pre")
+        left = self._target(post, source) * scale
+        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else target.new_ones(())
+        return self.map.outer(right.expand(target.shape), left.expand(source.shape), self.weight)
+
+
+class Exchanged:
+    """A record whose sources and targets have changed places."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def read(self, word: str, junction: int) -> Tensor:
+        """Return a word at a junction."""
+        other = {"pre": "post", "post": "pre", "post.change": "pre.change"}.get(word, word)
+        return self.record.read(other, junction)
+
+    def mean_loss(self) -> Tensor:
+        """Return the mean loss of the batch."""
+        return self.record.mean_loss()
+
+    def rest_errors(self) -> Mapping[str, Tensor]:
+        """Return the derivative of the mean loss by other parameters."""
+        return self.record.rest_errors()
 
 
 class Pairs(Values):

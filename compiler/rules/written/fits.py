@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nnspec.compiler.experiment import Objective
 from nnspec.compiler.ir import Graph, blocks
 from nnspec.compiler.rules.setting import Setting
+from nnspec.compiler.rules.settled import fit as settled
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
 from nnspec.compiler.rules.written.routes import route
 from nnspec.compiler.rules.written.scheme import Junction, Scheme, scheme
@@ -54,6 +55,10 @@ def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
     effects = list(_effects(own, setting.graph))
     yield from (*wrong, *(_placed(error, setting) for error in effects))
     if not wrong and not effects:
+        missing = list(settled.refusals(setting, own))
+        yield from missing
+        if any(error.severity == "error" for error in missing):
+            return
         for error in _Fit(own, setting).errors():
             yield _placed(error, setting)
 

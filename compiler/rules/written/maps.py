@@ -29,7 +29,8 @@ class LinearMap:
         self.bias_axis = junction.bias_axis
         shapes = {weight.name: weight.shape for weight in junction.primitive.weights}
         self._bias_shape: Any = () if junction.names[1] is None else shapes[junction.names[1]]
-        self._call: Callable[..., torch.Tensor] = function(alone(junction.primitive))
+        own = junction.map or (alone(junction.primitive) if junction.has_weight else None)
+        self._call: Callable[..., torch.Tensor] = _nothing if own is None else function(own)
         self._weight, self._bias = junction.names
 
     def forward(self, pre: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -44,6 +45,8 @@ class LinearMap:
 
     def outer(self, post: torch.Tensor, pre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return sum over the batch (and over uses of each entry) of post times pre, in the shape of the weight."""
+        if post.is_complex() or pre.is_complex():
+            return self._complex_outer(post + 0j, pre + 0j, weight)
         if self.matrix:
             return post.reshape(-1, post.shape[-1]).t() @ pre.reshape(-1, pre.shape[-1])
         import torch
@@ -52,6 +55,12 @@ class LinearMap:
             leaf = weight.detach().requires_grad_()
             (found,) = torch.autograd.grad(self.forward(pre.detach(), leaf, None), leaf, post)
         return found
+
+    def _complex_outer(self, post: torch.Tensor, pre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return what `outer`, which is linear in both factors, gives for complex ones."""
+        real = self.outer(post.real, pre.real, weight) - self.outer(post.imag, pre.imag, weight)
+        imaginary = self.outer(post.real, pre.imag, weight) + self.outer(post.imag, pre.real, weight)
+        return real + 1j * imaginary
 
     def back(self, post: torch.Tensor, weight: torch.Tensor, pre: torch.Tensor) -> torch.Tensor:
         """Return what arrives at the sources of what is at the targets; `pre` gives the shape."""
@@ -66,6 +75,8 @@ class LinearMap:
 
     def over_uses(self, post: torch.Tensor, pre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return the sum over the batch and over uses of each bias, in the shape of the bias."""
+        if not self._weight:
+            return post.sum_to_size(self._bias_shape)
         if self.bias_axis is not None:
             return post.sum([axis for axis in range(post.dim()) if axis != self.bias_axis + 1])
         import torch
@@ -81,6 +92,10 @@ def through(layer: Primitive, value: torch.Tensor, weight: torch.Tensor) -> torc
     from nnspec.compiler.emit.load import function
 
     return function(alone(layer))({state_key(_CHILD, layer.weights[0].name): weight}, value)
+
+
+def _nothing(*given: Any) -> Any:
+    raise TypeError("a bias by itself has no map")
 
 
 def alone(primitive: Primitive) -> Graph:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.rule import Rule
+from nnspec.compiler.rules.settled.fit import network
 from nnspec.compiler.rules.written.equations import Equations, equations
 from nnspec.compiler.rules.written.fits import refusals
 from nnspec.compiler.rules.written.scheme import Scheme, scheme
@@ -21,6 +22,7 @@ from nnspec.dsl.definitions import Definition
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nnspec.compiler.ir import Graph
     from nnspec.compiler.rules.setting import Setting
     from nnspec.compiler.rules.written.effective import Effective
     from nnspec.compiler.rules.written.evaluation import Values
@@ -45,6 +47,9 @@ class WrittenRule(Rule):
 
     def refusals(self, setting: Setting) -> Iterator[Error]:
         yield from refusals(self, setting)
+
+    def network(self, graph: Graph, options: dict[str, Any]) -> Graph:
+        return network(graph, self.equations(options))
 
     def begin(self, run: LearningGroup) -> Prepared:
         return Prepared(self, run)

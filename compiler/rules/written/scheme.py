@@ -13,6 +13,7 @@ from nnspec.compiler.ir import Graph, Primitive, Type, state_key
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract
+from nnspec.compiler.rewrites.system import is_system
 from nnspec.compiler.synapses import Synapse, Wiring, linear_weight, synapses
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -22,7 +23,7 @@ class Junction(Node):
     """One use of a linear map. Types are without the batch."""
 
     path: str
-    weight: Held
+    weight: Held  # of a bias by itself, that bias
     bias: Held | None
     primitive: Primitive
     names: tuple[str, str | None]  # what the operation calls the weight and the bias
@@ -35,13 +36,21 @@ class Junction(Node):
     end: int | None = (
         None  # what its module gives, in the flat graph: the outermost instance that it stands in
     )
+    map: Graph | None = None  # of a connection: its steps as a network, whose weights are those in force
+    both: bool = False  # of a connection: its weight is used both ways
+    within: bool = False  # and leads from some states to themselves, so that it holds each pair twice
     misfits: tuple[str, ...] = ()  # why a rule that needs `post` to be a function of the drive cannot be used
     span: Span | None = None
 
     @property
+    def has_weight(self) -> bool:
+        """Whether it is more than a bias by itself."""
+        return bool(self.names[0])
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The state-dict keys of what the weight stores."""
-        return stored_keys(self.weight)
+        return stored_keys(self.weight) if self.has_weight else ()
 
     @property
     def bias_keys(self) -> tuple[str, ...]:
@@ -55,6 +64,11 @@ class Scheme(Node):
     graph: Graph
     junctions: tuple[Junction, ...]
     wiring: Wiring | None = None
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether it is more than a bias by itself."""
+        return bool(self.names[0])
 
     @property
     def keys(self) -> frozenset[str]:
@@ -110,7 +124,14 @@ def _names(primitive: Primitive) -> tuple[str, str | None]:
 
 def scheme(graph: Graph) -> Scheme:
     """Return what rules see of a typed graph."""
-    return _layered(id(graph), graph)
+    return _settled(id(graph), graph) if is_system(graph) else _layered(id(graph), graph)
+
+
+@lru_cache(maxsize=16)
+def _settled(identity: int, graph: Graph) -> Scheme:
+    from nnspec.compiler.rules.settled.scheme import system_scheme
+
+    return system_scheme(graph)
 
 
 def stored_keys(held: Held) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ are not written out where one matrix product serves them all.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
@@ -150,6 +152,27 @@ def side(spaces: frozenset[str]) -> str:
     if not spaces:
         return "none"
     return next(iter(spaces)) if len(spaces) == 1 else "both"
+
+
+def is_even(value: Sum) -> bool:
+    """Return whether a sum stays the same when `pre` and `post` change places."""
+
+    def keys(turned: bool) -> Counter[Any]:
+        return Counter(
+            (
+                term.coefficient,
+                term.steps,
+                term.gathered,
+                frozenset((_turned(a.text) if turned else a.text, power) for a, power in term.factors),
+            )
+            for term in value
+        )
+
+    return keys(False) == keys(True)
+
+
+def _turned(text: str) -> str:
+    return re.sub(r"\b(pre|post)\b", lambda found: "post" if found[1] == "pre" else "pre", text)
 
 
 def atoms(value: Sum) -> Iterator[Atom]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from nnspec.compiler.rules.settled.way import Settles
 from nnspec.compiler.rules.written.forward import Forward
 from nnspec.compiler.rules.written.phase import Way
 
-WAYS: dict[str, Way] = {"forward": Forward()}
+WAYS: dict[str, Way] = {"forward": Forward(), "settle": Settles()}

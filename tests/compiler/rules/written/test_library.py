@@ -122,5 +122,6 @@ def test_every_rule_of_the_library_is_tested() -> None:
         "usf",
         "brsf",
     }
+    here |= {"deep", "equilibrium"}  # in ../test_deep.py and ../test_equilibrium.py
     here |= {"frsf", "node_perturbation", "kolen_pollack", "sparse_dfa", "modular_dfa", "forward_forward"}
     assert {name for name, part in rules().items() if part == "rules"} == here

@@ -1,0 +1,151 @@
+"""Whether a rule whose phases settle fits a system: what it asks, inferred from its phases and updates.
+
+Products of two states that settled under a nudge suppose an energy, so that every connection between states must be used both
+ways. A nudge without a `push` must reach hidden units along connections. Complex nudges ask for holomorphic functions. In:
+a rule's equations and what it is to learn under. Out: errors. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.rewrites.system import as_system, is_system
+from nnspec.compiler.rules.setting import Setting
+from nnspec.compiler.rules.settled.hearing import unheard
+from nnspec.compiler.rules.settled.holomorphic import kink
+from nnspec.compiler.rules.settled.nudging import is_complex
+from nnspec.compiler.rules.settled.phases import Settle
+from nnspec.compiler.rules.settled.scheme import loop_of
+from nnspec.compiler.rules.settled.way import read_phase
+from nnspec.compiler.rules.written.equations import Equations
+from nnspec.compiler.rules.written.terms import Term, atoms
+from nnspec.compiler.runtime.continued import has_continuation
+from nnspec.dsl.diagnostics import Error, Related
+from nnspec.dsl.errors.settling import (
+    DirectedWeights,
+    KinkedActivation,
+    NotASystem,
+    NoTeachingSignal,
+    NudgeTooSmall,
+)
+
+_ASYMMETRIC = "learn by the asymmetric rule, which fits any graph"
+# What a number of a kind is known to, and the least nudge that leaves four digits of a difference.
+_ROUNDING = {"float64": 2.2e-16, "float32": 1.2e-7, "bfloat16": 1.2e-7}
+_DIGITS = 1e-4
+
+
+def settling(equations: Equations) -> tuple[Settle, ...]:
+    """Return the phases of a rule that settle."""
+    return tuple(read_phase(line, equations.reader) for line in equations.phases if line.way == "settle")
+
+
+def network(graph: Graph, equations: Equations) -> Graph:
+    """Return the network as a rule reads it: a chain as a system, where its phases settle.
+
+    A rule that pushes carries errors back by itself, so that the chain stays directed; for another each connection is used
+    both ways. Raises Refused with the reason where the network is no chain.
+    """
+    phases = settling(equations)
+    if not phases or is_system(graph):
+        return graph
+    return as_system(graph, back=all(phase.push is None for phase in phases))
+
+
+def refusals(setting: Setting, equations: Equations) -> Iterator[Error]:
+    """Yield what a system lacks that the rule needs, and what is hardly meant."""
+    phases = settling(equations)
+    nudged = [phase for phase in phases if phase.nudge]
+    if not nudged:
+        return
+    graph, span = setting.graph, setting.choice.span
+    if not is_system(graph):
+        why = "the experiment's own rule decides how it is read; name this rule there"
+        yield NotASystem(span, rule=equations.name, network=graph.name, why=why)
+        return
+    yield from _directed(equations, graph, nudged, span)
+    if all(phase.push is None for phase in nudged):
+        yield from _without_signal(equations, graph, span)
+    if any(phase.nudging is not None and is_complex(phase.nudging) for phase in nudged):
+        yield from _kinked(equations, setting)
+    yield from _drowned(setting, nudged)
+
+
+def _drowned(setting: Setting, nudged: Sequence[Settle]) -> Iterator[Error]:
+    eps = _ROUNDING[setting.precision]
+    for phase in nudged:
+        beta = abs(phase.nudge)
+        if beta and eps / beta > _DIGITS:
+            digits = max(0, len(str(int(beta / eps))) - 1)
+            help_text = 'take a larger nudge, or `precision = "float64"`'
+            if setting.precision == "float64":
+                help_text = "take a larger nudge"
+            yield NudgeTooSmall(
+                setting.choice.span,
+                beta=beta,
+                precision=setting.precision,
+                digits=digits,
+                eps=eps,
+                help=help_text,
+            )
+            return
+
+
+def _directed(equations: Equations, graph: Graph, nudged: Sequence[Settle], span: Any) -> Iterator[Error]:
+    if any(phase.push is not None for phase in nudged) or not _supposes_energy(equations, nudged):
+        return
+    loop = loop_of(graph)
+    states = {state.before for state in loop.carried}
+    for connection in loop.connections:
+        if not connection.both and states & set(connection.sources):
+            help_text = f"write `<->` for `{connection.child}`, or {_ASYMMETRIC}"
+            place = connection.span
+            yield DirectedWeights(
+                span,
+                related=()
+                if place is None
+                else (Related(span=place, label="this connection leads one way"),),
+                rule=equations.name,
+                path=f"{connection.child}.weight",
+                help=help_text,
+            )
+            return
+
+
+def _supposes_energy(equations: Equations, nudged: Sequence[Settle]) -> bool:
+    """Whether weights change by products of two states of one nudged phase, not summed over its steps."""
+    names = {phase.name for phase in nudged}
+    return any(_multiplies(term, names) for term in equations.update("weight"))
+
+
+def _multiplies(term: Term, nudged: set[str]) -> bool:
+    if term.gathered == "sum":
+        return False
+    read = {(atom.phase or term.steps, atom.name) for atom in atoms((term,)) if atom.word == "read"}
+    return any((name, "pre") in read and (name, "post") in read for name in nudged)
+
+
+def _without_signal(equations: Equations, graph: Graph, span: Any) -> Iterator[Error]:
+    silent = unheard(graph)
+    if not silent:
+        return
+    names = ", ".join(f"`{name}`" for name in silent)
+    yield NoTeachingSignal(
+        span,
+        rule=equations.name,
+        states=names,
+        what="it" if len(silent) == 1 else "them",
+        help=f"{_ASYMMETRIC}, or let connections lead back",
+    )
+
+
+def _kinked(equations: Equations, setting: Setting) -> Iterator[Error]:
+    found = kink(setting.graph)
+    help_text = "use a smooth function such as tanh or sigmoid, or another way of nudging: `centered`"
+    if found is None and not has_continuation(setting.loss):
+        found = f"`{setting.loss.name}` is not continued to complex outputs"
+        help_text = "use `mean_squared_error` or `cross_entropy`, or another way of nudging: `centered`"
+    if found is not None:
+        yield KinkedActivation(setting.choice.span, rule=equations.name, why=found, help=help_text)

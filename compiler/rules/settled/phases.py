@@ -1,0 +1,189 @@
+"""Phases: the states of a system settle, free or nudged, for one batch.
+
+In: a system as emitted, the weights in force, the batch, and the loss as a function of what the network gives. Out: for
+each phase its samples, states with what they count in a slope by the nudge. Nothing is differentiated but the loss
+by the states (the nudge is -beta dC/ds, C the loss of each sample), and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.rules.settled.nudging import Point, is_complex, nudging
+from nnspec.dsl.node import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.rules.settled.pushes import Push
+
+    States: TypeAlias = tuple[Tensor, ...]
+    Loss: TypeAlias = Callable[
+        [tuple[Tensor, ...]], Tensor
+    ]  # of the network's outputs: the sum over the batch
+    Sums: TypeAlias = Callable[[States, States], tuple[Tensor, ...]]
+
+
+class Settle(Node):
+    """One phase of a rule; what is None is as the network says.
+
+    With `nudging` the phase settles once for each point of its way of nudging, else once under `nudge`.
+    """
+
+    name: str
+    begins: str | None = None  # the phase with whose states it begins; None: where the network begins
+    steps: int | None = None
+    dt: float | None = None
+    damping: float | None = None
+    tolerance: float | None = None
+    nudge: float = 0.0
+    nudging: Choice | None = None
+    push: Push | None = None
+
+
+class Sample(NamedTuple):
+    """States that settled, and what they count in the slope by the nudge."""
+
+    coefficient: complex
+    states: States
+
+
+class Phase(NamedTuple):
+    """What a phase came to. `residual` is the largest over its samples, `sums` what was summed over its steps."""
+
+    samples: tuple[Sample, ...]
+    residual: Tensor
+    sums: tuple[Tensor, ...]
+
+    @property
+    def states(self) -> States:
+        """The states of a phase that settles once."""
+        return self.samples[0].states
+
+
+class Settling:
+    """The phases of one batch."""
+
+    def __init__(
+        self, system: Any, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], loss: Loss
+    ) -> None:
+        self.system = system
+        self.weights = weights
+        self.inputs = inputs
+        self.loss = loss
+        self.given = system.begin(weights, *inputs)
+        self._continued: Any = None
+        self._outside: dict[str, Tensor] = {}
+        self.phases: dict[str, Phase] = {}
+
+    def run(self, phase: Settle, sign: float = 1.0, sums: Sums | None = None) -> Phase:
+        """Let the states settle; `sign` is that of a nudge whose sign is drawn."""
+        begin = self.system.start(self.given) if phase.begins is None else self.phases[phase.begins].states
+        points = (Point(phase.nudge, 1.0),)
+        if phase.nudging is not None:
+            way = nudging(phase.nudging)
+            points = way.points(phase.nudge, sign, phase.nudging.options)
+        found = self._points(phase, begin, points, sums)
+        self.phases[phase.name] = found
+        return found
+
+    def _points(self, phase: Settle, begin: States, points: tuple[Point, ...], sums: Sums | None) -> Phase:
+        import torch
+
+        samples: list[Sample] = []
+        residuals: list[Tensor] = []
+        summed: tuple[Tensor, ...] = ()
+        for point in points:
+            if point.strength == 0 and phase.nudging is not None:
+                samples.append(Sample(point.coefficient, begin))
+                continue
+            settled = self._settle(phase, begin, point.strength, sums)
+            samples.append(Sample(point.coefficient, settled.states))
+            residuals.append(settled.residual)
+            summed = settled.sums
+        return Phase(tuple(samples), torch.stack(residuals).max(), summed)
+
+    def _settle(self, phase: Settle, begin: States, strength: complex, sums: Sums | None) -> Any:
+        complexly = phase.nudging is not None and is_complex(phase.nudging)
+        given = self.continued() if complexly else self.given
+        if complexly:
+            begin = tuple(state.to(complex_of(state.dtype)) for state in begin)
+        pushes = self._pushes(phase, given, strength)
+        options = {
+            "steps": phase.steps,
+            "dt": phase.dt,
+            "damping": phase.damping,
+            "tolerance": phase.tolerance,
+        }
+        return self.system.settle(given, begin, push=pushes, sums=sums, **options)
+
+    def continued(self) -> Any:
+        """Return what no step changes, in complex numbers."""
+        if self._continued is None:
+            weights = {name: weight.to(complex_of(weight.dtype)) for name, weight in self.weights.items()}
+            inputs = tuple(x.to(complex_of(x.dtype)) if x.is_floating_point() else x for x in self.inputs)
+            self._continued = self.system.begin(weights, *inputs)
+        return self._continued
+
+    def outside(self, value: str) -> Tensor:
+        """Return a value that is made before the loop."""
+        if value not in self._outside:
+            (self._outside[value],) = _before(self.system, value)(self.weights, *self.inputs)
+        return self._outside[value]
+
+    def _pushes(self, phase: Settle, given: Any, strength: complex) -> Callable[[States], Any] | None:
+        """Return what is added to the drives: the nudge, and what the phase's `push` says."""
+        parts: list[Callable[[States], Any]] = []
+        if strength:
+            parts.append(lambda states: scaled(self.slopes(given, states), -strength))
+        if phase.push is not None:
+            known = {name: found.states for name, found in self.phases.items() if len(found.samples) == 1}
+            parts.append(phase.push.of(self.system, given, known))
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return lambda states: added(*(part(states) for part in parts))
+
+    def slopes(self, given: Any, states: States) -> tuple[Tensor | None, ...]:
+        """Return dC/ds, a tensor a state, None for what the loss does not read.
+
+        Of complex states it is the derivative of the loss continued to complex numbers.
+        """
+        import torch
+
+        with torch.enable_grad():
+            leaves = tuple(state.detach().requires_grad_() for state in states)
+            loss = self.loss(self.system.readout(given, leaves))
+            found: Any = torch.autograd.grad(loss, leaves, torch.ones_like(loss), allow_unused=True)
+        return tuple(None if g is None else g.conj() if g.is_complex() else g for g in found)
+
+
+@lru_cache(maxsize=64)
+def _before(system: Any, value: str) -> Callable[..., tuple[Tensor, ...]]:
+    """Return a value that a system makes before its loop, as a function of weights and inputs."""
+    run = system.made("outside", system.before, system.root.inputs, (value,))
+
+    def computed(weights: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        found = run(weights, *inputs)
+        return found if isinstance(found, tuple) else (found,)
+
+    return computed
+
+
+def scaled(values: tuple[Tensor | None, ...], by: complex) -> tuple[Tensor | None, ...]:
+    """Return each times a number."""
+    return tuple(None if value is None else value * by for value in values)
+
+
+def added(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Return sums, of which None is nothing."""
+    return tuple(b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True))
+
+
+def complex_of(dtype: Any) -> Any:
+    """Return the complex numbers made of two of these."""
+    import torch
+
+    return torch.complex128 if dtype == torch.float64 else torch.complex64

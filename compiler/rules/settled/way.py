@@ -1,0 +1,272 @@
+"""`settle(..)`: the way to run a phase in which the states of a system settle.
+
+A phase is one or several samples: of `nudging`, one for each strength. Its record answers for the words of junctions: at a
+connection `pre` is what its sources send, `post` the states of its targets, laid end to end; at a bias `post` is the
+state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.experiment import Choice
+from nnspec.compiler.ir import Graph, Loop
+from nnspec.compiler.rules.settled.nudging import named, nudging
+from nnspec.compiler.rules.settled.phases import Settle, Settling
+from nnspec.compiler.rules.settled.pushes import Push
+from nnspec.compiler.runtime import losses, objectives
+from nnspec.compiler.runtime.continued import continued
+from nnspec.dsl.syntax import Conditional, Expression
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.rules.settled.phases import Loss, States
+    from nnspec.compiler.rules.written.equations import PhaseLine
+    from nnspec.compiler.rules.written.phase import Moment, Record
+
+NUMBERS = ("dt", "damping", "tolerance", "nudge")
+OPTIONS = ("steps", *NUMBERS, "nudging", "push")
+WORDS = frozenset(
+    ("pre", "post", "drive", "post.change", "output", "output.error", "output.target", "loss", "rest.error")
+)
+
+
+class Settles:
+    """The way `settle(steps, dt, damping, tolerance, nudge, nudging, push)`."""
+
+    words = WORDS
+    options = OPTIONS
+
+    def run(
+        self,
+        moment: Moment,
+        line: PhaseLine,
+        each: Callable[[Record, complex], None] | None,
+    ) -> SystemRecord:
+        """Run a phase and return its record."""
+        import torch
+
+        known = moment.records.values()
+        settling = next((record.settling for record in known if isinstance(record, SystemRecord)), None)
+        if settling is None:
+            settling = _begun(moment)
+        phase = read_phase(line, moment.equations.reader)
+        sign = 1.0
+        if phase.nudging is not None and nudging(phase.nudging).draws:
+            drawn = torch.rand((), generator=moment.streams.generator("nudge"))
+            sign = 1.0 if float(drawn) < 0.5 else -1.0
+        by_step = each is not None and phase.nudging is None
+
+        def told(old: States, new: States) -> tuple[Tensor, ...]:
+            assert each is not None
+            each(SystemRecord(moment, settling, new, old), 1.0)
+            return ()
+
+        with torch.no_grad():
+            found = settling.run(phase, sign, told if by_step else None)
+            if each is not None and not by_step:
+                for sample in found.samples:
+                    each(SystemRecord(moment, settling, sample.states), sample.coefficient)
+        return SystemRecord(moment, settling, found.states, residual=found.residual)
+
+
+def read_phase(line: PhaseLine, reader: Any) -> Settle:
+    """Return a phase with the numbers that the rule's parameters give it; steps and sizes of 0 are the network's."""
+    given = dict(line.given)
+    numbers = {name: float(reader.plain(given[name])) for name in NUMBERS if name in given}
+    own = {name: numbers.get(name) or None for name in ("dt", "damping", "tolerance")}
+    return Settle(
+        name=line.name,
+        begins=line.start,
+        steps=(reader.plain(given["steps"]) or None) if "steps" in given else None,
+        nudge=numbers.get("nudge", 0.0),
+        nudging=_way(given["nudging"], reader) if "nudging" in given else None,
+        push=_push(given["push"], reader) if "push" in given else None,
+        **own,
+    )
+
+
+def _way(written: Expression, reader: Any) -> Choice | None:
+    found = reader.plain(written)
+    return found if isinstance(found, Choice) else named(written, reader)
+
+
+def _push(written: Expression, reader: Any) -> Push | None:
+    """Return a push, None for one that the rule's parameters make 0."""
+    while isinstance(written, Conditional):
+        written = written.value if reader.decided(written.condition) else written.otherwise
+    if reader.plain(written) == 0:
+        return None
+    known = {n: float(v) for n, v in reader.options.items() if isinstance(v, int | float)}
+    return Push(expression=written, numbers=tuple(known.items()))
+
+
+class SystemRecord:
+    """States at the end of a phase, or of one step of it."""
+
+    def __init__(
+        self,
+        moment: Moment,
+        settling: Settling,
+        states: States,
+        earlier: States | None = None,
+        residual: Tensor | None = None,
+    ) -> None:
+        self.moment = moment
+        self.settling = settling
+        self.states = dict(zip(settling.system.states, states, strict=True))
+        self.earlier = None if earlier is None else dict(zip(settling.system.states, earlier, strict=True))
+        self.residual = residual
+        self._values: dict[str, Tensor] | None = None
+        self._known: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def read(self, word: str, junction: int) -> Tensor:
+        """Return a word at a junction."""
+        match word:
+            case "pre":
+                return self._sent(junction)
+            case "post":
+                return self._at_targets(self.states, junction)
+            case "post.change":
+                assert self.earlier is not None
+                later, before = (self._at_targets(s, junction) for s in (self.states, self.earlier))
+                return later - before
+            case "pre.change":  # of the way back of a connection
+                assert self.earlier is not None
+                before = SystemRecord(self.moment, self.settling, tuple(self.earlier.values()))
+                return self._sent(junction) - before.read("pre", junction)
+            case "drive":
+                values = self._all()
+                driven = {s.name: values[s.driven or s.after] for s in self._loop.carried}
+                return self._at_targets(driven, junction)
+            case "output":
+                return self._outputs()[0]
+            case "output.error":
+                return self._output_error()
+            case "output.target":
+                return losses.like(self.moment.batch.target, self._outputs()[0])
+            case "loss":
+                return self._losses()
+            case _:
+                raise TypeError(f"a settled system has no {word}")
+
+    @property
+    def _loop(self) -> Loop:
+        return self.settling.system.loop
+
+    def _sent(self, junction: int) -> Tensor:
+        """Return what the sources of a connection send along it."""
+        own = self.moment.scheme.junctions[junction]
+        if not own.has_weight:
+            return self.states[own.path]
+        taken = next(c.taken for c in self._loop.connections if c.child == own.path)
+        state = next((s.name for s in self._loop.carried if s.before == taken), None)
+        if state is not None:
+            return self.states[state]
+        inside = {value for statement in self._loop.body for value in statement.outputs}
+        return self._all()[taken] if taken in inside else self.settling.outside(taken)
+
+    def _all(self) -> dict[str, Tensor]:
+        """Return every value of the loop's body at these states."""
+        if self._values is None:
+            states = tuple(self.states.values())
+            is_complex = any(state.is_complex() for state in states)
+            given = self.settling.continued() if is_complex else self.settling.given
+            self._values = self.settling.system.values(given, states)
+        assert self._values is not None
+        return self._values
+
+    def _at_targets(self, values: Mapping[str, Tensor], junction: int) -> Tensor:
+        """Return a value of each state, for the targets of a junction, laid end to end as its drive is."""
+        import torch
+
+        own = self.moment.scheme.junctions[junction]
+        if not own.has_weight:
+            return values[own.path]
+        connection = next(c for c in self._loop.connections if c.child == own.path)
+        found = [values[name] for name in connection.targets]
+        rank = len(own.drive.axes) + 1
+        if len(found) == 1:
+            return found[0] if found[0].dim() == rank else found[0].flatten(1)
+        return torch.cat([value.flatten(1) for value in found], 1)
+
+    # --------------------------------------------------------------------------------------------- the loss
+
+    def _outputs(self) -> tuple[Tensor, ...]:
+        return self.settling.system.readout(self.settling.given, tuple(self.states.values()))
+
+    def mean_loss(self) -> Tensor:
+        """Return the mean loss of the batch at these states, detached."""
+        return _mean(self.moment, self._outputs()).detach()
+
+    def rest_errors(self) -> dict[str, Tensor]:
+        """Return the derivative of the mean loss by what is outside the loop, at these states."""
+        import torch
+
+        state = self.moment.run.learner.state
+        keys = [key for key in state if key in self.moment.rest]
+        leaves = {key: state[key].detach().requires_grad_() for key in keys}
+        with torch.enable_grad():
+            known = {key: value.detach() for key, value in state.items()} | leaves
+            system = self.settling.system
+            given = system.begin(system.weights(known), *self.moment.batch.inputs)
+            loss = _mean(self.moment, system.readout(given, tuple(self.states.values())))
+            found: Any = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        return {key: g for key, g in zip(leaves, found, strict=True) if g is not None}
+
+    def _output_error(self) -> Tensor:
+        import torch
+
+        leaves = tuple(value.detach().requires_grad_() for value in self._outputs())
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(_mean(self.moment, leaves), leaves[:1])
+        return found * self.moment.batch.rows
+
+    def _losses(self) -> Tensor:
+        run = self.moment.run
+        judge = objectives.per_sample(run.aim, run.learner.plan.sources)
+        return judge(_as_given(self._outputs()), self.moment.batch, run.learner.state)
+
+
+def _begun(moment: Moment) -> Settling:
+    import torch
+
+    found = _system(moment.run.learner.plan.sources.graph)
+    with torch.no_grad():
+        weights = found.weights(moment.run.learner.state)
+        return Settling(found, weights, moment.batch.inputs, _summed(moment))
+
+
+def _summed(moment: Moment) -> Loss:
+    """Return the sum over the batch of the samples' losses, of what the network gives."""
+    return lambda values: _mean(moment, values) * moment.batch.rows
+
+
+def _mean(moment: Moment, values: tuple[Tensor, ...]) -> Tensor:
+    run = moment.run
+    first = values[0]
+    if first.is_complex() and isinstance(run.aim, Choice):
+        return continued(run.aim, first, moment.batch.target)
+    found: Any = run.loss(_as_given(values), moment.batch, run.learner.state)
+    return found
+
+
+def _as_given(values: tuple[Tensor, ...]) -> Any:
+    """Return what a network gives as losses take it: one value by itself."""
+    return values if len(values) > 1 else next(iter(values))
+
+
+def _system(graph: Graph) -> Any:
+    return _made(id(graph), graph)
+
+
+@lru_cache(maxsize=16)
+def _made(identity: int, graph: Graph) -> Any:
+    from nnspec.compiler.emit.system import system
+
+    return system(graph)

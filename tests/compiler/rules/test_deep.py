@@ -1,0 +1,104 @@
+"""DEEP against the equations of the authors' notebooks, step by step in numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnspec.compiler.pipeline import check
+from nnspec.compiler.runtime.group import LearningGroup
+from nnspec.compiler.runtime.learner import Learner
+from nnspec.compiler.runtime.plan import prepare
+from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.source import Source
+
+SPEC = """
+use library.dynamics
+
+network neurons {{
+  input x: real[2]
+  state h: real[3] = 0.05
+  state o: real[1] = 0.02
+  connect x -> [h, o] as feed
+  connect [h, o] -> [h, o] as rec except self
+  dynamics deep(solve = euler(dt = 0.05, steps = {free}), clip = [0, 1])
+  output y = o
+  initialize feed.weight, rec.weight: normal(std = 0.3)
+}}
+
+experiment e {{
+  network   = neurons
+  data      = table([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+  loss      = sum((y - target) ^ 2) / 2
+  learn     = deep(beta = 3, beta0 = {beta0}, beta1 = {beta1}, nudged_steps = {nudged})
+  optimizer = sgd(lr = 1.5)
+  batch     = none
+  precision = "float64"
+  epochs    = 1
+}}
+"""
+FREE, NUDGED, DT, BETA = 40, 25, 0.05, 3.0
+
+
+def begun(beta0: float, beta1: float) -> LearningGroup:
+    bag = Bag()
+    text = SPEC.format(free=FREE, nudged=NUDGED, beta0=beta0, beta1=beta1)
+    own = check(Source("test.nnspec", text), bag).experiments[-1]
+    assert not bag.failed, [repr(error) for error in bag]
+    plan = prepare(own, Path("."), "cpu")
+    group = Learner(plan, plan.trials[0]).groups[0]
+    group.network.train()
+    return group
+
+
+class Notebook:
+    """The notebooks' update. W[i, j] is the synapse i -> j; the first neurons are the inputs and a constant 1."""
+
+    def __init__(self, W: Any, beta0: float, beta1: float) -> None:
+        self.W, self.beta0, self.beta1 = W.copy(), beta0, beta1
+        self.mask = np.ones((7, 7)) - np.eye(7)
+        self.mask[:, :3] = 0  # nothing enters an input
+        self.x = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=float)
+        self.y = np.array([0, 1, 1, 0], dtype=float)
+
+    def advance(self, s: Any, beta: float) -> Any:
+        # The bias neuron's and inputs' outgoing weights leak nothing: they are clamped.
+        ds = s @ self.W - s * self.W.sum(1)
+        ds[:, -1] += beta * (self.y - s[:, -1])
+        moved = np.clip(s + DT * ds, 0, 1)
+        moved[:, :3] = self.x
+        return moved
+
+    def update(self, rate: float) -> None:
+        s = np.concatenate([self.x, np.full((4, 3), 0.05), np.full((4, 1), 0.02)], axis=1)
+        for _ in range(FREE):
+            s = self.advance(s, 0.0)
+        change = np.zeros_like(self.W)
+        for _ in range(NUDGED):
+            after = self.advance(s, BETA)
+            change += after.T @ (self.beta0 * after + self.beta1 * (after - s))
+            s = after
+        self.W += rate * change / (NUDGED * len(self.x)) * self.mask
+
+
+def weights_of(group: LearningGroup) -> Any:
+    state = {name: p.detach().numpy() for name, p in group.network.named_parameters()}
+    W = np.zeros((7, 7))
+    W[:2, 3:] = state["feed.weight"].T
+    W[2, 3:] = np.concatenate([state["h.bias"], state["o.bias"]])
+    W[3:, 3:] = state["rec.weight"].T * (1 - np.eye(4))
+    return W
+
+
+def test_three_updates_are_those_of_the_notebooks() -> None:
+    for beta0, beta1 in ((0.0, 1.0), (0.1, 0.5)):
+        group = begun(beta0, beta1)
+        notebook = Notebook(weights_of(group), beta0, beta1)
+        for _ in range(3):
+            group.learn(group.learner.plan.train, 0)
+            notebook.update(1.5)
+        np.testing.assert_allclose(weights_of(group), notebook.W, rtol=1e-9, atol=1e-12)
+        assert np.abs(notebook.W).max() > 0.1 and torch.isfinite(group.parameters[0]).all()
