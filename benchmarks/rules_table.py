@@ -88,6 +88,15 @@ def step_of(plan: Plan) -> Callable[[], object]:
     return steps
 
 
+def _rules(plan: Plan) -> str:
+    """Return the rules of an experiment, each with what it teaches if that is not everything."""
+    groups = plan.experiment.groups
+    named = [(group.rule or plan.experiment.rule, group.name) for group in groups] or [
+        (plan.experiment.rule, "")
+    ]
+    return ", ".join(f"`{rule.name}`" + (f" of `{name}`" if name else "") for rule, name in named)
+
+
 def _said(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
@@ -110,7 +119,7 @@ def main(arguments: list[str]) -> None:
             f"{times[name] / first:.2g}",
             row.forward,
         )
-        rows.append([f"`{plan.experiment.rule.name}`", *cells])
+        rows.append([_rules(plan), *cells])
     print(table(COLUMNS, rows))
 
 
