@@ -178,12 +178,17 @@ class _Walker:
     def loop(self, loop: Loop, place: _Place) -> tuple[int, ...]:
         path, first = f"{place.prefix}{loop.name}", len(self.uses)
         types = tuple(state.declared for state in loop.carried)
-        begin = Primitive(operation="begin", arguments=(("types", types),), outputs=types, span=loop.span)
-        before = self.use(path, begin, (), (), None, loop.span)
+        begin = Primitive(
+            operation="begin", arguments=(("loop", path), ("types", types)), outputs=types, span=loop.span
+        )
+        before = self.use(f"{path}.begin", begin, (), (), None, loop.span)
         for state, number in zip(loop.carried, before, strict=True):
-            self.values[number] = self.values[number].replace(name=f"{place.prefix}{state.before}")
+            self.values[number] = self.values[number].replace(name=f"{place.prefix}{state.name}")
             place.known[state.before] = number
         for statement in loop.body:
+            if isinstance(statement, Pullback) and statement.end == loop.energy:
+                for own in statement.through:  # the energy itself, and not only its slope
+                    self.statement(own, place)
             self.statement(statement, place)
         after = tuple(place.known[state.after] for state in loop.carried)
         settled = Primitive(

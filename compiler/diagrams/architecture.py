@@ -20,9 +20,10 @@ from nnspec.compiler.diagrams.labels import (
     words,
 )
 from nnspec.compiler.diagrams.steps import Reading, Step, is_copy, output_paths, runs, value_path
+from nnspec.compiler.diagrams.systems import SystemDrawing
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
 from nnspec.compiler.following import follow_text
-from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Primitive, Type, gathered
+from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Loop, Primitive, Type, gathered
 from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.node import Node
 
@@ -180,11 +181,13 @@ class Drawing:
         for step in self.reading.steps(block):
             statement = step.statement
             inputs = [_end(sources[value], types[value]) for value in statement.inputs]
-            if isinstance(statement, Apply):
+            if isinstance(statement, Loop):
+                sources.update(self.loop(statement, block, sources, level, prefix))
+            elif isinstance(statement, Apply):
                 node = self.apply(statement, step.functions, inputs, level)
                 paths = output_paths(f"{prefix}{statement.name}", len(statement.outputs))
                 sources.update({v: Source(node, p) for v, p in zip(statement.outputs, paths, strict=True)})
-            else:
+            elif isinstance(statement, Call):
                 outputs = self.call(children[statement.child], step, inputs, level, prefix)
                 ends = zip(statement.outputs, outputs, strict=True)
                 sources.update({value: Source(end.node, end.path) for value, end in ends})
@@ -197,6 +200,35 @@ class Drawing:
             self.connect(
                 [_end(sources[value], types[value])], self.node(label, level, self.theme.plain, extra)
             )
+
+    def loop(
+        self, loop: Loop, block: Block, sources: dict[str, Source], level: int, prefix: str
+    ) -> dict[str, Source]:
+        """Draw a system, below `depth` as one node; return where its settled values come from."""
+        types = dict(block.types)
+        paths = output_paths(f"{prefix}{loop.name}", len(loop.carried))
+        if self.depth is not None and level >= self.depth:
+            note = f"{len(loop.carried)} states"
+            label = node_label(loop.name, self.theme, note=note)
+            node = self.node(label, level, self.theme.learned, ", peripheries=2")
+            self.connect([_end(sources[value], types[value]) for value in loop.inputs], node)
+            return {s.result: Source(node, p) for s, p in zip(loop.carried, paths, strict=True)}
+        outside = {
+            value: _end(sources[value], types[value])
+            for item in loop.connections
+            for value in item.sources
+            if value in sources
+        }
+        ends = {
+            state.name: End("", types[state.result], path)
+            for state, path in zip(loop.carried, paths, strict=True)
+        }
+        nodes = SystemDrawing(self, loop, block, level).draw(outside, ends)
+        return {s.result: Source(nodes[s.name], p) for s, p in zip(loop.carried, paths, strict=True)}
+
+    def edge(self, source: str, target: str, text: str, look: str) -> None:
+        """Draw one edge."""
+        self.edges.append(Edge(source, target, text, look, 1))
 
     def apply(
         self, statement: Apply, functions: tuple[Apply, ...], inputs: Ends, level: int, note: str = ""

@@ -211,7 +211,10 @@ class _Neurons:
     # ---------------------------------------------------------------------------------------------- drawing
 
     def places(self) -> dict[Unit, tuple[float, float]]:
-        """Give each unit a place: columns from left to right, those of one depth below one another."""
+        """Give each unit a place: columns from left to right, those of one depth below one another.
+
+        Units of one depth that are joined with each other stand on an arc, where their lines are chords.
+        """
         by_depth: dict[int, list[tuple[Atom, ...]]] = defaultdict(list)
         for column in self.columns:
             by_depth[self.depth[column]].append(column)
@@ -223,9 +226,13 @@ class _Neurons:
             for column in by_depth[depth]:
                 rows += ([None] * 3 if rows else []) + list(self.columns[column])
             top = step * (len(rows) - 1) / 2
+            joined = {unit for unit in rows if unit is not None}
+            bent = any(line.source in joined and line.target in joined for line in self.lines)
             for number, unit in enumerate(rows):
                 if unit is not None:
-                    found[unit] = (across * _ACROSS, top - number * step)
+                    y = top - number * step
+                    arc = min(_ACROSS / 2.2, top) * (1 - (y / top) ** 2) if bent and top else 0.0
+                    found[unit] = (across * _ACROSS + arc, y)
         return found
 
     def fills(self) -> dict[tuple[Atom, int], str]:

@@ -13,14 +13,14 @@ from math import prod
 
 from nnspec.compiler.diagrams.labels import is_plain
 from nnspec.compiler.flat import function_primitive
-from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Type
+from nnspec.compiler.ir import Apply, Block, Call, Child, Instance, Primitive, Statement, Type
 from nnspec.dsl.node import Node
 
 
 class Step(Node):
     """A statement and the functions that stand in its node."""
 
-    statement: Apply | Call
+    statement: Statement
     functions: tuple[Apply, ...]
 
     @property
@@ -57,6 +57,8 @@ class Reading:
         found = self.steps(block)
         if len(found) != 1 or found[0].last != block.outputs[0].value:
             return None
+        if not isinstance(found[0].statement, Apply | Call):
+            return None
         child = children[0] if children else None
         return (found[0], child) if child is None or self._is_node(child) else None
 
@@ -87,11 +89,11 @@ def output_paths(path: str, count: int) -> list[str]:
 def value_path(block: Block, value: str, prefix: str, given: Mapping[str, str]) -> str:
     """Return the path of the use that gives a value of a block whose instance has the path `prefix` (with its dot);
     `given` has those of its inputs."""
-    statement = next((own for own in block.plain if value in own.outputs), None)
+    statement = next((own for own in block.body if value in own.outputs), None)
     if statement is None:
         return given[value]
     place = statement.outputs.index(value)
-    if isinstance(statement, Apply):
+    if not isinstance(statement, Call):
         return output_paths(f"{prefix}{statement.name}", len(statement.outputs))[place]
     child = block.child(statement.child)
     count = len(child.instances)
@@ -116,7 +118,7 @@ def _alike(one: Instance, other: Instance) -> bool:
         and one.name == other.name
         and (one.inputs, one.outputs) == (other.inputs, other.outputs)
         and len(one.body) == len(other.body)
-        and all(map(_same_statement, one.plain, other.plain))
+        and all(map(_same_statement, one.body, other.body))
         and len(one.children) == len(other.children)
         and all(map(_same_child, one.children, other.children))
         and [t.shape for _, t in one.types] == [t.shape for _, t in other.types]
@@ -128,7 +130,7 @@ def _look(primitive: Primitive) -> tuple[object, ...]:
     return primitive.operation, primitive.arguments, primitive.weights, shapes
 
 
-def _same_statement(one: Apply | Call, other: Apply | Call) -> bool:
+def _same_statement(one: Statement, other: Statement) -> bool:
     if isinstance(one, Apply) and isinstance(other, Apply):
         same = (one.name, one.inputs, one.outputs) == (other.name, other.inputs, other.outputs)
         return same and _alike(one.operation, other.operation)
@@ -148,7 +150,7 @@ def _same_child(one: Child, other: Child) -> bool:
 def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
     """The steps of a block; `nodes` are the children that are drawn as one node."""
     types, readers = dict(block.types), _readers(block)
-    body = tuple(_as_operation(block, statement) for statement in block.plain)
+    body = tuple(_as_operation(block, statement) for statement in block.body)
     functions: dict[int, list[Apply]] = {}  # by the place of the statement whose node they stand in
     place: dict[str, int] = {}  # of the statement whose node a value leaves, if functions may join it
     made: dict[str, int] = {}  # of the statement that a value comes from
@@ -168,7 +170,7 @@ def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
             functions.setdefault(head, []).append(statement)
             merged.add(index)
             place[statement.outputs[0]] = made[statement.outputs[0]] = head
-        elif len(statement.outputs) == 1 and (isinstance(statement, Apply) or statement.child in nodes):
+        elif len(statement.outputs) == 1 and _is_node(statement, nodes):
             place[statement.outputs[0]] = index
     return tuple(
         Step(statement=statement, functions=tuple(functions.get(index, ())))
@@ -177,9 +179,14 @@ def _steps(block: Block, nodes: set[str]) -> tuple[Step, ...]:
     )
 
 
-def _as_operation(block: Block, statement: Apply | Call) -> Apply | Call:
+def _is_node(statement: Statement, nodes: set[str]) -> bool:
+    """Whether a statement is drawn as one node, in which functions behind it may stand."""
+    return isinstance(statement, Apply) or (isinstance(statement, Call) and statement.child in nodes)
+
+
+def _as_operation(block: Block, statement: Statement) -> Statement:
     """An activation that stores nothing looks like any other function."""
-    if isinstance(statement, Apply):
+    if not isinstance(statement, Call):
         return statement
     child = block.child(statement.child)
     instance = child.instances[0]

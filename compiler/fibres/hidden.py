@@ -97,6 +97,8 @@ def hidden_at(
     watched: tuple[Units, ...] = ()
     if group is None:
         counted["unknown"] = found.nullity
+    elif group.derivation.related.loops:  # what lies behind units that settle together is not told apart
+        counted["unknown"] = max(0, found.nullity - declared - stored)
     else:
         inputs = draw_probe(graph, probe, seed, max(_INPUTS, probe["samples"]))
         watched = units(graph, group, plain, plain.point, inputs)

@@ -47,12 +47,16 @@ class Bias(Operation):
 
 class Full(Operation):
     name = "full"
-    doc = "One number at every entry, in the shape of the input."
-    arguments = (Argument(name="value", kind="real", doc="the number"),)
+    doc = "One number at every entry, in the shape of the input, or once for each sample of it."
+    arguments = (
+        Argument(name="single", kind="bool", doc="once for each sample", default=False),
+        Argument(name="value", kind="real", doc="the number"),
+    )
     written = False
 
     def shape(self, site: Site) -> tuple[Type, ...]:
-        return site.inputs
+        given = site.inputs[0]
+        return (given.replace(axes=()) if site["single"] else given,)
 
     def cost(self, site: Site) -> Cost:
         return Cost(flops=elements(site.inputs[0]) * 0)
@@ -62,12 +66,16 @@ class Full(Operation):
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         value = float(site["value"])
+        if site["single"]:
+            return f"{inputs[0]}.new_full(({inputs[0]}.shape[0],), {value!r})"
         plain = {0.0: "zeros_like", 1.0: "ones_like"}.get(value)
         return f"torch.{plain}({inputs[0]})" if plain else f"torch.full_like({inputs[0]}, {value!r})"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         shape = site.inputs[0].shape
         given, out = aligned_terms(("in0", "out0"), (shape, shape))
+        if site["single"]:  # it is what it is, whatever acts on the input
+            given = out = Term(tensor="out0", labels=())
         return (Elementwise(terms=(given,), output=out, parity="even", degree=0.0),)
 
 
@@ -75,7 +83,10 @@ class Begin(Operation):
     name = "begin"
     doc = "The states as they begin."
     inputs = (0, 0)
-    arguments = (Argument(name="types", kind="value", doc="their types"),)
+    arguments = (
+        Argument(name="loop", kind="text", doc="its path, which tells systems apart"),
+        Argument(name="types", kind="value", doc="their types"),
+    )
     written = False
 
     def outputs(self, arguments: dict[str, tuple[Type, ...]]) -> int:
@@ -111,8 +122,11 @@ class Settled(Operation):
                 Term(tensor=name, labels=labels)
                 for name in (f"in{place}", f"in{half + place}", f"out{place}")
             )
-            made.append(Elementwise(terms=(before,), output=out, parity="odd", degree=1.0))
-            made.append(Elementwise(terms=(after,), output=out, parity="odd", degree=1.0))
+            made.append(Sum(terms=(before,), output=out, coefficients=(1.0,)))
+            if site["form"] == "map":
+                made.append(Sum(terms=(after,), output=out, coefficients=(1.0,)))
+            else:  # what is added to a state is not added to its rate
+                made.append(Elementwise(terms=(after,), output=out, parity="odd", degree=1.0))
         return tuple(made)
 
 
@@ -131,6 +145,11 @@ class Pulled(Operation):
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         return site.inputs[: len(site["statement"].at)]
+
+    def relate(self, site: Site) -> tuple[Relation, ...] | None:
+        from nnspec.compiler.operations.backward import pullback_relations
+
+        return pullback_relations(site["statement"], site["block"])
 
     def cost(self, site: Site) -> Cost:
         """Return the work of the way there: the way back of a linear map does as much."""

@@ -55,6 +55,8 @@ class Chain(Node):
 
 def chain_of(related: Related) -> Chain | str:
     """Return a network as a chain of fully connected layers, or why it is none."""
+    if related.loops:
+        return "its states settle in a loop"
     if len(related.inputs) != 1 or len(related.outputs) != 1:
         return "it has several inputs or outputs"
     current, layers = related.inputs[0], list[Layer]()

@@ -2,7 +2,8 @@
 
 In: a typed graph and its group. Weights are generic and in double precision; inputs are of the declared types. The
 network may be idealised: its norms get an epsilon that is lost beside any variance (with it, a scale before a norm
-holds only up to that).
+holds only up to that). States of a system begin at zero and take a fixed number of plain steps, all of which are
+differentiated: that is a function which the group keeps exactly, settled or not.
 """
 
 from __future__ import annotations
@@ -13,8 +14,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.fibres.probe import draw_probe
-from nnspec.compiler.ir import Apply, Block, Graph, Instance, Primitive, instances, state_key
+from nnspec.compiler.ir import (
+    Apply,
+    Block,
+    Graph,
+    Instance,
+    Loop,
+    Primitive,
+    Pullback,
+    Statement,
+    instances,
+    state_key,
+)
 from nnspec.compiler.relations import Normalize
+from nnspec.compiler.solvers import default_word
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
 
@@ -24,10 +37,12 @@ if TYPE_CHECKING:
 
 _PROBE = Choice(family="probe", name="gaussian", arguments=(("samples", 16), ("scale", 1.5)))
 TINY = 1e-60  # an epsilon that is lost beside any variance
+_STEPS = 30  # of a system
+_GAIN = 0.5  # of random weights where states settle: with larger ones they would not
 
 
 def idealised(graph: Graph) -> Graph:
-    """Return a network whose norms have an epsilon too small to matter."""
+    """Return a network whose norms have an epsilon too small to matter, and whose systems take plain steps."""
     known: dict[int, Any] = {}
 
     def instance(given: Instance) -> Instance:
@@ -44,13 +59,26 @@ def idealised(graph: Graph) -> Graph:
             child.replace(instances=tuple(instance(item) for item in child.instances))
             for child in given.children
         )
-        body = tuple(
-            statement.replace(operation=primitive(statement.operation))
-            if isinstance(statement, Apply)
-            else statement
-            for statement in given.body
-        )
-        return given.replace(children=children, body=body)
+        return given.replace(children=children, body=tuple(map(statement, given.body)))
+
+    def statement(own: Statement) -> Statement:
+        match own:
+            case Apply():
+                return own.replace(operation=primitive(own.operation))
+            case Pullback():
+                return own.replace(through=tuple(map(statement, own.through)))
+            case Loop():
+                carried = tuple(state.replace(start=None) for state in own.carried)
+                plain = default_word("fixed_point" if own.form == "map" else "euler")
+                steps = {**plain.options, "steps": _STEPS, "tolerance": 0.0}
+                return own.replace(
+                    carried=carried,
+                    body=tuple(map(statement, own.body)),
+                    solver=plain.replace(arguments=tuple(sorted(steps.items()))),
+                    gradient=default_word("unrolled"),
+                )
+            case _:
+                return own
 
     return graph.replace(root=block(graph.root))
 
@@ -71,12 +99,14 @@ def random_state(graph: Graph, group: SymmetryGroup, seed: int, *, calm: bool = 
     }
     random = torch.Generator().manual_seed(seed)
     made: dict[str, Tensor] = {}
+    loops = group.derivation.related.loops
     for name, value in initial_state(graph, 0).items():
         if not value.dtype.is_floating_point:
             made[name] = value
             continue
         drawn = torch.randn(value.shape, generator=random, dtype=torch.float64)
-        fan_in = prod(value.shape[1:]) if calm else 1
+        fan_in = prod(value.shape[1:]) if calm or loops else 1
+        drawn = drawn * (_GAIN if loops else 1)
         made[name] = drawn.abs() + 0.5 if name in variances else drawn / fan_in**0.5
     made.update(buffers_of_constraints(graph, random))
     return made

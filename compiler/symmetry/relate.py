@@ -82,6 +82,7 @@ class Related(Node):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     unused: tuple[Held, ...]  # learned weights that no output depends on
+    loops: bool = False  # whether states settle in it
 
 
 def relate_graph(graph: Graph) -> Related:
@@ -109,6 +110,7 @@ class _Collector:
             inputs=inputs,
             outputs=outputs,
             unused=self.unused(set(needed)),
+            loops=bool(self.flat.cycles),
         )
 
     def unused(self, needed: set[int]) -> tuple[Held, ...]:

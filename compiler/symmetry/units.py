@@ -165,6 +165,8 @@ class Units:
 def units_of(d: Derivation) -> Units | str:
     """Return a network as units joined by linear maps, or why it is none."""
     related = d.related
+    if related.loops:
+        return "its states settle in a loop"
     if len(related.inputs) != 1 or len(related.outputs) != 1:
         return "it has several inputs or outputs"
     masks = {name for name, p in patterns(d.graph).items() if p.is_mask and not p.weight.maps}

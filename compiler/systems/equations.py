@@ -94,8 +94,9 @@ class Equations(ExpressionEvaluator):
                 self.place = outside
         return self.known[key]
 
-    def full(self, like: Value, number: float, span: Span | None) -> Value:
-        primitive = Primitive(operation="full", arguments=(("value", float(number)),), span=span)
+    def full(self, like: Value, number: float, span: Span | None, *, single: bool = False) -> Value:
+        arguments = (("single", single), ("value", float(number)))
+        primitive = Primitive(operation="full", arguments=arguments, span=span)
         return self.builder.apply("full", primitive, (like,), 1, span)[0]
 
     # ----------------------------------------------------------------------------------------------- words
@@ -211,10 +212,7 @@ class Equations(ExpressionEvaluator):
                 total = self.add(total, self.summed(units, axes, energy.span), energy.span)
         assert isinstance(total, Value)
         self.builder.rename(total, "energy")
-        like = ends[0].now
-        for _ in range(ends[0].rank or 0):  # one number a sample
-            like = self.first(like, energy.span)
-        cotangent = self.full(like, -1.0, energy.span)
+        cotangent = self.full(ends[0].now, -1.0, energy.span, single=True)
         states = tuple(end.now for end in ends)
         rates = self.lines.pulled("slope", body, states, total, cotangent, energy.span)
         for end, rate in zip(ends, rates, strict=True):
@@ -224,7 +222,3 @@ class Equations(ExpressionEvaluator):
     def summed(self, value: Value, axes: tuple[int, ...], span: Span) -> Value:
         given = (Given(name="axis", value=axes, expression=None, span=span),)
         return apply_named(self.elaborator, self.builder, "sum", (value,), given, span)
-
-    def first(self, value: Value, span: Span) -> Value:
-        given = tuple(Given(name=key, value=0, expression=None, span=span) for key in ("axis", "index"))
-        return apply_named(self.elaborator, self.builder, "select", (value,), given, span)

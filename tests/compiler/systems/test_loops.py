@@ -120,7 +120,7 @@ def test_the_flat_form_holds_the_body_once(build: Callable[..., Graph]) -> None:
     assert [use.owner for use in flat.uses].count("rec") == 1
     settled = flat.uses[-1]
     names = [flat.values[number].name for number in settled.inputs]
-    assert names[:2] == ["h_before", "o_before"]
+    assert names[:2] == ["h", "o"]
     assert [flat.values[number].name for number in settled.outputs] == ["h", "o"]
     assert flat.outputs == (settled.outputs[1],)
 
