@@ -147,6 +147,7 @@ class Body:
         self.own_names: dict[str, str] = {}  # named value -> its variable
         self.lists: dict[str, str] = {}  # "(levels[0], levels[1])", all entries of a list -> the list
         self.lines: list[Line] = []
+        self.waiting: dict[str, Apply] = {}  # constants, by their values
         self.needs_dtype = False
         self._name_values()
 
@@ -212,9 +213,10 @@ class Body:
             inputs=ports, outputs=outputs, body=statements, updates=(), penalties=(), doc=None
         )
         given = {port.value for port in ports}
+        reading = {value for statement in statements for value in statement.inputs}
+        self.read(tuple(value for value in self.waiting if value in reading))
         outer = {value: text for value, text in self.variables.items() if value not in given}
-        read = {value for statement in statements for value in statement.inputs}
-        read = {*read, *(port.value for port in outputs)} & outer.keys()
+        read = {*reading, *(port.value for port in outputs)} & outer.keys()
         taken = {*self.taken, *(outer[value] for value in read), *self.effective.values()}
         inner = Body(block, self.form, taken, self.mapped, self.function, self.library)
         inner.variables.update({value: outer[value] for value in read})
@@ -224,7 +226,7 @@ class Body:
 
     @property
     def outputs(self) -> list[str]:
-        return [self.variables[port.value] for port in self.block.outputs]
+        return list(self.read(tuple(port.value for port in self.block.outputs)))
 
     def returning(self) -> list[Line]:
         """Return the assignments and the `return`; the last result without a name is returned at once."""
@@ -238,6 +240,12 @@ class Body:
     # ----------------------------------------------------------------------------------------- statements
 
     def apply(self, index: int, statement: Apply) -> None:
+        if operation(statement.operation.operation).constant(statement.operation.options) is not None:
+            self.waiting[statement.outputs[0]] = statement  # written where it is read
+            return
+        self.write_apply(index, statement)
+
+    def write_apply(self, index: int, statement: Apply) -> None:
         inputs = self.read(statement.inputs)
         expression = self.operation_call(statement.operation, inputs, {})
         self.assign(index, statement, expression)
@@ -402,7 +410,25 @@ class Body:
 
     # ------------------------------------------------------------------------------------------ variables
 
+    def is_ones(self, value: str) -> bool:
+        """Return whether a value is known to be 1 everywhere."""
+        made = self.waiting.get(value)
+        return (
+            made is not None and operation(made.operation.operation).constant(made.operation.options) == 1.0
+        )
+
+    def applied(self, primitive: Primitive, value: str) -> str | None:
+        """Return the variable that holds what an operation gives for a value, if there is one."""
+        for statement in self.block.body:
+            same = isinstance(statement, Apply) and statement.inputs == (value,)
+            if same and isinstance(statement, Apply) and _is_same(statement.operation, primitive):
+                return self.variables.get(statement.outputs[0])
+        return None
+
     def read(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if value in self.waiting and value not in self.variables:
+                self.write_apply(-1, self.waiting[value])
         return tuple(self.variables[value] for value in values)
 
     def targets(self, index: int, statement: Statement) -> tuple[str, ...]:
@@ -462,7 +488,18 @@ def _last_uses(block: Block) -> dict[str, int]:
     found.update({port.value: loops[-1] for port in block.inputs if loops})  # states begin in their batch
     kept = (*block.outputs, *block.updates, *block.penalties)
     found.update({item.value: len(block.body) for item in kept})
+    for statement in reversed(block.body):
+        if (
+            isinstance(statement, Apply)
+            and operation(statement.operation.operation).constant(statement.operation.options) is not None
+        ):
+            last = found.get(statement.outputs[0], -1)
+            found.update({value: max(found[value], last) for value in statement.inputs})
     return found
+
+
+def _is_same(one: Primitive, other: Primitive) -> bool:
+    return one.operation == other.operation and one.arguments == other.arguments
 
 
 def _readers(block: Block) -> dict[tuple[str, str], int]:

@@ -16,7 +16,7 @@ from nnspec.compiler.emit.buffers import Buffers, Part, Unfit
 from nnspec.compiler.emit.text import imports
 from nnspec.compiler.ir import Apply, Block, Call, Carried, Loop, Primitive, Pullback, Statement, state_key
 from nnspec.compiler.naming import EMITTED_WORDS, Names, variable
-from nnspec.compiler.operations.operation import Operation, Site
+from nnspec.compiler.operations.operation import Around, Operation, Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract, Sum
 
@@ -50,6 +50,7 @@ class _Program(Buffers):
         states = {state.before: names.claim(variable(state.name)) for state in loop.carried}
         super().__init__(names, dict(block.types), self.arguments, states, _readers(loop))
         self.matrices: dict[tuple[str, bool], str] = {}
+        self.applied: dict[tuple[object, ...], str] = {}  # (operation, arguments, value) -> what it gives
         self.within = set(self.states) if clip is not None else set[str]()
 
     def source(self) -> str:
@@ -140,6 +141,9 @@ class _Program(Buffers):
         name = self.text[given]
         reused = name in self.own and self.readers.get(given, 0) <= 1
         name = name if reused else self.buffer(value)
+        self.applied = {key: held for key, held in self.applied.items() if held != name}
+        if isinstance(statement, Apply):
+            self.applied[_key(statement.operation, given)] = name
         self.lines.append(f"{text[:-1]}, out={name})")
         self.text[value] = name
 
@@ -238,7 +242,10 @@ class _Program(Buffers):
             raise Unfit
         ones = self.constants.get(self.resolved(statement.cotangent)) == 1.0
         cotangent = "1.0" if ones else self.name(statement.cotangent)
-        text = rule.pullback(site, self.text.get(self.resolved(own.inputs[0])), cotangent, weights)
+        given = self.resolved(own.inputs[0])
+        result = self.applied.get(_key(own.operation, given)) if isinstance(own, Apply) else None
+        around = Around(cotangent=cotangent, given=self.text.get(given), result=result)
+        text = rule.pullback(site, around, weights)
         if text is None:
             raise Unfit
         self.keep(statement, None, text)
@@ -302,6 +309,10 @@ class _Program(Buffers):
 
 def _scaled(parts: Iterable[Part], by: float) -> tuple[Part, ...]:
     return tuple(part.replace(coefficient=part.coefficient * by) for part in parts)
+
+
+def _key(primitive: Primitive, value: str) -> tuple[object, ...]:
+    return (primitive.operation, primitive.arguments, value)
 
 
 def _readers(loop: Loop) -> dict[str, int]:

@@ -16,7 +16,7 @@ from nnspec.compiler.emit.loops import started
 from nnspec.compiler.emit.static import Clip, static_source
 from nnspec.compiler.ir import Block, Carried, Graph, Loop, Port, Statement, instances, state_key
 from nnspec.compiler.rewrites.hard import effective
-from nnspec.compiler.rewrites.hoist import hoisted
+from nnspec.compiler.rewrites.hoist import copies, hoisted
 from nnspec.compiler.rewrites.push import pushed
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class System:
         self.graph = effective(graph)
         self.root = hoisted(self.graph.root)
         place, self.loop = _loop(self.root)
+        self.copies = copies(_loop(self.graph.root)[1])
         self.before, self.after = self.root.body[:place], self.root.body[place + 1 :]
         self.states = tuple(state.name for state in self.loop.carried)
         self._functions: dict[Any, Any] = {}
@@ -110,7 +111,8 @@ class System:
         run = self.cached("values", self.loop.body, (*self._ports(), *self._befores()), names)
         found = dict(zip(self.outer, given.values, strict=True))
         found |= dict(zip((c.before for c in self.loop.carried), states, strict=True))
-        return found | dict(zip(names, _tuple(run(given.weights, *given.values, *states)), strict=True))
+        found |= dict(zip(names, _tuple(run(given.weights, *given.values, *states)), strict=True))
+        return found | {name: found[value] for name, value in self.copies.items() if value in found}
 
     def readout(self, given: Given, states: States) -> States:
         """Return the outputs of the network at these states, differentiable in them."""

@@ -9,7 +9,7 @@ from typing import Any
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.arithmetic import entrywise_terms
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, ordered
-from nnspec.compiler.operations.operation import Cost, Operation, ShapeProblem, Site
+from nnspec.compiler.operations.operation import Around, Cost, Operation, ShapeProblem, Site
 from nnspec.compiler.relations import Elementwise, Relation
 from nnspec.dsl.catalog import Argument
 
@@ -115,14 +115,14 @@ class Clamp(Operation):
             return f"{text}.clamp({low!r}, {high!r})"
         return f"{text}.clamp(min={low!r})" if high is None else f"{text}.clamp(max={high!r})"
 
-    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
-        low, high = site["low"], site["high"]
+    def pullback(self, site: Site, around: Around, weights: dict[str, str]) -> str | None:
+        low, high, given = site["low"], site["high"], around.given
         if given is None or site.inputs[0].dtype != "real":
             return None
         sides = [f"({given} >= {low!r})"] if low is not None else []
         sides += [f"({given} <= {high!r})"] if high is not None else []
         slope = f"({' & '.join(sides)}).to({given}.dtype)"
-        return slope if cotangent == "1.0" else f"{cotangent} * {slope}"
+        return slope if around.cotangent == "1.0" else f"{around.cotangent} * {slope}"
 
     def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float]:
         low, high = arguments["low"], arguments["high"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnspec.compiler.ir import Axis, Tensor, Type
 from nnspec.compiler.operations.axes import elements, product, python, whole
-from nnspec.compiler.operations.operation import Cost, ShapeProblem, Site
+from nnspec.compiler.operations.operation import Around, Cost, ShapeProblem, Site
 from nnspec.compiler.operations.sliding import ALONG, Sliding, several, windowed
 from nnspec.compiler.relations import Contract, Middle, Move, Relation, Term
 from nnspec.dsl.catalog import Argument
@@ -121,7 +121,7 @@ class Convolution(Sliding):
         parts += [f"{name}={python(value)}" for name, value in self.options(site)]
         return self.restored(site, f"F.conv{self.count}d({', '.join(parts)})")
 
-    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
+    def pullback(self, site: Site, around: Around, weights: dict[str, str]) -> str | None:
         """The transposed convolution; rows that no window reached are made up for by `output_padding`."""
         turned = self.turned(site)
         kernel, stride, dilation = (self.numbers(site[name]) for name in ("kernel", "stride", "dilation"))
@@ -134,15 +134,15 @@ class Convolution(Sliding):
             if not isinstance(before, int) or not isinstance(after, int) or (same and extent % 2 == 0):
                 return None
             left.append(before - ((after - 1) * step - 2 * border + extent))
-        given_options = (
+        options = (
             ("stride", stride, 1),
             ("padding", padding, 0),
             ("output_padding", tuple(left), 0),
             ("groups", (site["groups"],), 1),
             ("dilation", dilation, 1),
         )
-        parts = [self.arranged(site, cotangent), weights["weight"]]
-        for name, numbers, default in given_options:
+        parts = [self.arranged(site, around.cotangent), weights["weight"]]
+        for name, numbers, default in options:
             if set(numbers) != {default}:
                 parts.append(f"{name}={numbers[0] if len(set(numbers)) == 1 else numbers!r}")
         return self.restored(site, f"F.conv_transpose{self.count}d({', '.join(parts)})")

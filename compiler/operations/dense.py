@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnspec.compiler.ir import Axis, Tensor, Type
 from nnspec.compiler.operations.axes import elements, real, whole
-from nnspec.compiler.operations.operation import Cost, Operation, Site, last_axis
+from nnspec.compiler.operations.operation import Around, Cost, Operation, Site, last_axis
 from nnspec.compiler.relations import Contract, Relation, Term, axes_of
 from nnspec.dsl.catalog import Argument
 
@@ -48,8 +48,8 @@ class Dense(Operation):
         product = weights.get("product", "F.linear")
         return f"{product}({inputs[0]}, {weights['weight']}{bias})"
 
-    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
-        return f"{cotangent} @ {weights['weight']}"
+    def pullback(self, site: Site, around: Around, weights: dict[str, str]) -> str:
+        return f"{around.cotangent} @ {weights['weight']}"
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         leading = axes_of(len(site.inputs[0].axes) - 1)

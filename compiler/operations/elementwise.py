@@ -11,7 +11,7 @@ from typing import Any
 
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import elements, real
-from nnspec.compiler.operations.operation import Cost, Operation, Site
+from nnspec.compiler.operations.operation import Around, Cost, Operation, Site
 from nnspec.compiler.relations import Elementwise as ElementwiseRelation
 from nnspec.compiler.relations import Relation, Sum, aligned_terms
 from nnspec.dsl.catalog import Argument
@@ -25,8 +25,9 @@ class Elementwise(Operation):
     `degree` k says f(a x) = a^k f(x) for a > 0, "linear" that f is the identity, None that there is no k.
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
     piece. `centre` and `curve` are those of the relation. `complex` is the kind of number that it gives for a complex one, None
-    that it takes none. `slope` is its derivative, as torch has it, of {x}; `identity` an interval on which y = x and torch
-    has slope 1. `work` is a rough count of operations for one number, 1 for one instruction of a processor.
+    that it takes none. `slope` is its derivative, as torch has it, of {x}, and `slope_of_value` of {y}; `identity` an
+    interval on which y = x and torch has slope 1. `work` is a rough count of operations for one number, 1 for one
+    instruction of a processor.
     """
 
     takes = 1
@@ -40,6 +41,7 @@ class Elementwise(Operation):
     torch: str
     at: Number
     slope: str | None
+    slope_of_value: str | None
     identity: tuple[float, float] | None
 
     def __init__(
@@ -58,6 +60,7 @@ class Elementwise(Operation):
         centre: float | None = None,
         curve: str = "",
         slope: str | None = None,
+        slope_of_value: str | None = None,
         identity: tuple[float, float] | None = None,
     ) -> None:
         self.name = name  # type: ignore[misc]
@@ -73,6 +76,7 @@ class Elementwise(Operation):
         self.centre = centre
         self.curve = curve
         self.slope = slope
+        self.slope_of_value = slope_of_value
         self.identity = identity
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
@@ -91,11 +95,14 @@ class Elementwise(Operation):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return self.torch.format(x=inputs[0], **site.arguments)
 
-    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
-        if self.slope is None or given is None:
+    def pullback(self, site: Site, around: Around, weights: dict[str, str]) -> str | None:
+        if around.result is not None and self.slope_of_value is not None:
+            slope = self.slope_of_value.format(y=around.result)
+        elif around.given is not None and self.slope is not None:
+            slope = self.slope.format(x=around.given)
+        else:
             return None
-        slope = self.slope.format(x=given, **{name: repr(value) for name, value in site.arguments.items()})
-        return slope if cotangent == "1.0" else f"{cotangent} * {slope}"
+        return slope if around.cotangent == "1.0" else f"{around.cotangent} * {slope}"
 
     def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float] | None:
         return self.identity
@@ -191,6 +198,7 @@ OPERATIONS = (
         curve="hyperbolic",
         complex="complex",
         slope="(1 - torch.tanh({x}) ** 2)",
+        slope_of_value="(1 - {y} ** 2)",
     ),
     Elementwise(
         "sigmoid",
@@ -203,6 +211,7 @@ OPERATIONS = (
         curve="hyperbolic",
         slope="(torch.sigmoid({x}) * torch.sigmoid(-{x}))",
         complex="complex",
+        slope_of_value="({y} * (1 - {y}))",
     ),
     Elementwise(
         "hard_sigmoid",

@@ -69,6 +69,14 @@ class Site(Node):
         return self.arguments[name]
 
 
+class Around(Node):
+    """The names around a way back: of the cotangent, and of input and output where they are at hand."""
+
+    cotangent: str  # "1.0": ones
+    given: str | None = None
+    result: str | None = None
+
+
 class Operation:
     """Base of every operation; final methods below, rules to override above them."""
 
@@ -148,9 +156,10 @@ class Operation:
         """
         raise TypeError(f"{self.name} has no call rule")
 
-    def pullback(self, site: Site, given: str | None, cotangent: str, weights: dict[str, str]) -> str | None:
-        """Return the expression of a cotangent times the Jacobian at the one input, which stands under the name
-        `given` if its value is at hand. None: there is no simple one, and autograd finds it."""
+    def pullback(self, site: Site, around: Around, weights: dict[str, str]) -> str | None:
+        """Return the expression of a cotangent times the Jacobian at the one input.
+
+        None: there is no simple one, and autograd finds it."""
         return None
 
     def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float] | None:

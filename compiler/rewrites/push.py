@@ -10,14 +10,12 @@ from nnspec.compiler.ir import (
     Block,
     Carried,
     Loop,
-    Plain,
     Port,
     Primitive,
-    Pullback,
     Statement,
     Type,
-    only_plain,
 )
+from nnspec.compiler.rewrites.hoist import reading
 from nnspec.dsl.node import Node
 
 
@@ -50,7 +48,7 @@ def pushed(block: Block, loop: Loop, names: frozenset[str]) -> Pushed:
         if value not in inside:  # no step changes it
             push(value)
     for statement in loop.body:
-        body.append(_reading(statement, new))
+        body.append(reading(statement, new))
         for value in statement.outputs:
             if value in moved:
                 push(value)
@@ -65,19 +63,3 @@ def _added(value: str, port: str, result: str, inputs: tuple[Type, Type], kind: 
     arguments = (("constant", None), ("reversed", False))
     add = Primitive(operation="add", arguments=arguments, inputs=inputs, outputs=(kind,))
     return Apply(name=result, operation=add, inputs=(value, port), outputs=(result,))
-
-
-def _reading(statement: Statement, new: dict[str, str]) -> Statement:
-    """Return a statement that reads new values in the place of others."""
-
-    def named(values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(new.get(value, value) for value in values)
-
-    if isinstance(statement, Pullback):
-        through: tuple[Plain, ...] = tuple(
-            plain.replace(inputs=named(plain.inputs)) for plain in map(only_plain, statement.through)
-        )
-        (cotangent,) = named((statement.cotangent,))
-        return statement.replace(through=through, at=named(statement.at), cotangent=cotangent)
-    plain = only_plain(statement)
-    return plain.replace(inputs=named(plain.inputs))

@@ -11,6 +11,8 @@ import nnspec
 from nnspec.compiler.emit.load import function, module
 from nnspec.compiler.emit.static import static_source
 from nnspec.compiler.emit.system import system
+from nnspec.compiler.emit.torch import emit
+from nnspec.compiler.ir import walked
 
 LAYERED = """
 use library.dynamics
@@ -141,6 +143,7 @@ def test_a_complete_network_by_hand() -> None:
 def test_ways_back_are_those_of_autograd(layer: str, shape: tuple[int, ...]) -> None:
     from nnspec.compiler.emit.body import site_of
     from nnspec.compiler.ir import Call
+    from nnspec.compiler.operations.operation import Around
     from nnspec.compiler.operations.registry import operation
 
     sizes = ", ".join(map(str, shape))
@@ -150,7 +153,9 @@ def test_ways_back_are_those_of_autograd(layer: str, shape: tuple[int, ...]) -> 
     (statement,) = graph.root.body
     primitive = graph.root.children[0].instances[0] if isinstance(statement, Call) else statement.operation
     weights = {f"{w.name}": f"weights['{w.name}']" for w in primitive.weights}
-    found = operation(primitive.operation).pullback(site_of(primitive), "x", "e", weights)
+    found = operation(primitive.operation).pullback(
+        site_of(primitive), Around(cotangent="e", given="x"), weights
+    )
     if "kernel = 2" in layer:
         assert found is None  # more zeros on one side than on the other
         return
@@ -161,6 +166,14 @@ def test_ways_back_are_those_of_autograd(layer: str, shape: tuple[int, ...]) -> 
     own = {name.rpartition(".")[2]: value.detach() for name, value in net.state_dict().items()}
     values = {"torch": torch, "F": torch.nn.functional, "x": x.detach(), "e": e, "weights": own}
     torch.testing.assert_close(eval(str(found), values), expected)
+    around = Around(cotangent="e", given="x", result="y")
+    again = operation(primitive.operation).pullback(site_of(primitive), around, weights)
+    torch.testing.assert_close(eval(str(again), values | {"y": y.detach()}), expected)
+    ones = operation(primitive.operation).pullback(
+        site_of(primitive), Around(cotangent="1.0", given="x"), weights
+    )
+    if not isinstance(statement, Call):
+        torch.testing.assert_close(e * eval(str(ones), values), expected)
 
 
 @pytest.mark.parametrize("arrow", ["<->", "->"])
@@ -178,3 +191,19 @@ def test_what_leaves_is_the_transpose_of_what_arrives(text: str, arrow: str) -> 
     right = sum(float((a * b).sum()) for a, b in zip(leaves, e, strict=True))
     assert abs(left - right) < 1e-10 and abs(left) > 1e-3
     assert all(run._connections.linear.values())
+
+
+def test_what_only_hands_on_a_value_is_left_out() -> None:
+    graph = network(LAYERED, "leaky(identity, tau = 1.0, solve = euler(dt = 0.2))")
+    run = system(graph)
+    net = module(graph)
+    text = emit(graph)
+    assert "/ 1.0" not in text and "ones_like" not in text
+    x = torch.rand(2, 5)
+    given = run.begin(run.weights(net.state_dict()), x)
+    states = run.start(given)
+    torch.testing.assert_close(run.readout(given, run.settle(given, states).states)[0], net(x))
+    names = {v for s in walked(graph.root.body) for v in s.outputs if v in dict(graph.root.types)}
+    found = run.values(given, states)
+    assert {c.given for c in graph.root.body[0].connections} <= found.keys() | names
+    assert run.incoming(given, states)[0].shape == states[0].shape
