@@ -346,6 +346,8 @@ class Configuration:
             )
         near = nearest(name.name, known)
         help_text = f"did you mean `{near}`?" if near else f"there are {listed}"
+        if near is None and len(known) > 12:
+            help_text = f"there are {len(known)}, and `nnspec explain` lists them"
         noun = _NOUNS.get(family, family)
         return UnknownWord(name.span, family=noun, name=name.name, help=help_text)
 

@@ -24,7 +24,7 @@ from nnspec.compiler.feeding import judge, meet
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_loads import fit_load
-from nnspec.compiler.fit_rules import check_rules, read_by_rule
+from nnspec.compiler.fit_rules import check_equations, check_rules, read_by_rule
 from nnspec.compiler.fit_start import begun, check_cycle, check_start, fit_part, parent_of
 from nnspec.compiler.fit_training import check_learning, check_length, check_select, fit_blocks, fit_stages
 from nnspec.compiler.ir import Graph
@@ -82,6 +82,8 @@ def fit(checked: Checked, parameters: Mapping[str, Any], network: str | None = N
     items = checked.definitions.module.file.items
     analyses = [fitter.analysis(i, experiments) for i in items if isinstance(i, AnalyzeDefinition)]
     checked.analyses = tuple(analysis for analysis in analyses if analysis is not None)
+    module = checked.definitions.module
+    check_equations(checked.definitions.of_kind("rule"), fitter.configuration(module), checked.bag)
 
 
 class Network:

@@ -5,19 +5,26 @@ In: values of an experiment's fields, stages and blocks fitted, and its typed gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Group
 from nnspec.compiler.experiment_fields import FIELDS
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.system import NotAChain
+from nnspec.compiler.rule_choice import default_choice
 from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.rules.setting import Setting
+from nnspec.compiler.rules.written.rule import written
 from nnspec.compiler.tensors import learned_keys
+from nnspec.compiler.values import Refused
+from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.errors.settling import NotASystem
+
+if TYPE_CHECKING:
+    from nnspec.compiler.configuration import Configuration
 
 
 def read_by_rule(values: Mapping[str, Any], graph: Graph, bag: Bag) -> Graph | None:
@@ -44,6 +51,21 @@ def check_rules(values: Mapping[str, Any], graph: Graph, bag: Bag) -> list[Error
                 seen.add(place)
                 warnings.append(error) if error.severity == "warning" else bag.add(error)
     return warnings
+
+
+def check_equations(definitions: Iterable[Definition], configuration: Configuration, bag: Bag) -> None:
+    """Report what is wrong with rules of the language by themselves, with their defaults, used or not."""
+    for definition in definitions:
+        if definition.broken or any(p.default is None for p in definition.item.parameters):
+            continue
+        try:
+            choice = default_choice(configuration, definition)
+        except Refused as refused:
+            if refused.error is not None:
+                bag.add(refused.error)
+            continue
+        for error in written(definition).mistakes(choice.options):
+            bag.add(error)
 
 
 def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:

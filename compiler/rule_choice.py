@@ -44,6 +44,11 @@ def written_rule(configuration: Configuration, expression: Expression) -> Choice
     return _choice(configuration, definition, given, expression.span)
 
 
+def default_choice(configuration: Configuration, definition: Definition) -> Choice:
+    """Return the choice of a rule with its defaults."""
+    return _choice(configuration, definition, (), definition.span)
+
+
 def library_names() -> tuple[str, ...]:
     """Return the names of the rules of the standard library."""
     return tuple(rules())

@@ -78,7 +78,7 @@ class RuleBinder:
 
     def declare(self, name: str, span: Span) -> None:
         """A name is declared once, and hides no word of equations."""
-        if name in READ or name in FUNCTIONS or name in ("rest", "module", "s"):
+        if name in READ or name in FUNCTIONS or name in ("module", "s"):
             why = f"`{name}` is a word of equations already"
             self.bag.add(RuleLine(span, why=why, label="another name is needed", help=None))
         elif name in self.places or name in self.parameters:

@@ -12,7 +12,7 @@ from nnspec.dsl.errors import all_errors
 from nnspec.dsl.expected import ITEMS, STATEMENTS
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
-from nnspec.dsl.standard import defined, parts
+from nnspec.dsl.standard import defined, parts, rules
 from nnspec.dsl.syntax import File
 from nnspec.exits import UsageError
 from nnspec.reference import signature, value_text
@@ -38,6 +38,9 @@ def run(options: Namespace) -> int:
     codes = {error.code: error for error in all_errors()}
     code = codes.get(options.word.upper())
     entries = catalog().anywhere(options.word)
+    if code is None and not entries and options.word in rules():
+        write(_rule(options.word))
+        return exits.OK
     if code is None and not entries:
         raise UsageError(_nothing(options.word, codes))
     texts = [_error(code)] if code is not None else [_entry(entry) for entry in entries]
@@ -50,7 +53,7 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
     from nnspec.dsl.suggest import nearest
 
     words = catalog()
-    known = [name for family in words.families() for name in words.names(family)]
+    known = [*(name for family in words.families() for name in words.names(family)), *rules()]
     near = None if word in _LANGUAGE else nearest(word, [*known, *codes])
     if near is not None:
         advice = f"did you mean `{near}`?"
@@ -59,6 +62,13 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
     else:
         advice = "`nnspec explain` alone lists every word"
     return NothingCalled(None, name=word, advice=advice)
+
+
+def _rule(name: str) -> str:
+    """Explain a learning rule of the library, which needs no `use`."""
+    return (
+        f"{name} (library.{rules()[name]})\n\n{_source(rules()[name], name)}\n\nuse it by:  learn = {name}\n"
+    )
 
 
 def _library(word: str) -> str:

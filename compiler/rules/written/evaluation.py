@@ -184,8 +184,18 @@ class Values:
         left = self._target(post, like)
         if scale != 1.0:
             left = left * scale
-        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else source.new_ones(())
+        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else None
+        if self.map.matrix and not (post and pre):
+            return self._broadcast(left.expand(like.shape), right, source)
+        right = source.new_ones(()) if right is None else right
         return self.map.outer(left.expand(like.shape), right.expand(source.shape), self.weight)
+
+    def _broadcast(self, left: Tensor, right: Tensor | None, source: Tensor) -> Tensor:
+        """Return an outer product one side of which is the same for all its units."""
+        if right is None:
+            return left.reshape(-1, left.shape[-1]).sum(0).unsqueeze(1).expand(self.weight.shape)
+        rows = (right * left[..., :1]).expand(source.shape)
+        return rows.reshape(-1, source.shape[-1]).sum(0).expand(self.weight.shape)
 
     def _target(self, factors: Factors, like: Tensor) -> Tensor:
         """Return factors of the target and of the sample so that they broadcast to a drive."""

@@ -44,6 +44,7 @@ class FeedbackState:
         self.rule = equations.name
         self._routes: dict[tuple[str, int], Route] = {}
         self._step: dict[tuple[str, int], Tensor] = {}
+        self._fixed: dict[tuple[str, int], Tensor] = {}
 
     # ------------------------------------------------------------------------------------------- tensors
 
@@ -74,10 +75,14 @@ class FeedbackState:
         key = (name, junction)
         if key not in self._step:
             line = self.lines[name]
+            if key in self._fixed:
+                return self._fixed[key]
             turned = line.source == "drive" and self.scheme.junctions[junction].weight.transposed
             own = weight.transpose(0, 1) if turned else weight
             found = self.kept(line, junction) if line.learned else self._value(line, junction, own)
-            self._step[key] = found.detach().transpose(0, 1) if turned else found.detach()
+            kept = self._fixed if not line.learned and is_fixed(line.value) else self._step
+            kept[key] = found.detach().transpose(0, 1) if turned else found.detach()
+            return kept[key]
         return self._step[key]
 
     def kept(self, line: FeedbackLine, junction: int) -> Tensor:
@@ -173,6 +178,19 @@ class _Draws:
                 run, f"feedback {place}", name, options, self.like, once=True
             )
         return run.learner.feedback[place]
+
+
+def is_fixed(expression: Expression) -> bool:
+    """Return whether feedback stays as it is drawn: neither `weight` nor a new draw is in it."""
+    match expression:
+        case Unary(operand=operand):
+            return is_fixed(operand)
+        case Binary(left=left, right=right):
+            return is_fixed(left) and is_fixed(right)
+        case CallOf(function=function, arguments=arguments):
+            return dotted(function) != "sample" and all(is_fixed(given.value) for given in arguments)
+        case _:
+            return dotted(expression) != "weight"
 
 
 def word_options(expression: Expression, reader: Reader) -> tuple[str, dict[str, Any]]:

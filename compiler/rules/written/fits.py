@@ -6,7 +6,7 @@ In: a rule and the setting that it is to learn under. Out: errors that name both
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Objective
 from nnspec.compiler.ir import Graph, blocks
@@ -43,24 +43,30 @@ _BEHIND = (
 _OUTPUT = frozenset({"output"})
 
 
-def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
-    """Yield what a network lacks that the equations of a rule need."""
+def mistakes(rule: WrittenRule, options: dict[str, Any]) -> Iterator[Error]:
+    """Yield what is wrong with a rule by itself."""
     try:
-        own = rule.equations(setting.choice.options)
+        own = rule.equations(options)
     except Refused as refused:
         if refused.error is not None:
-            yield _placed(refused.error, setting)
+            yield refused.error
         return
-    wrong = [_placed(error, setting) for line in own.phases for error in _phase(line, own)]
-    effects = list(_effects(own, setting.graph))
-    yield from (*wrong, *(_placed(error, setting) for error in effects))
-    if not wrong and not effects:
+    for line in own.phases:
+        yield from _phase(line, own)
+
+
+def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
+    """Yield what a network lacks that the equations of a rule need."""
+    wrong = list(mistakes(rule, setting.choice.options))
+    if not wrong:
+        own = rule.equations(setting.choice.options)
         missing = list(settled.refusals(setting, own))
         yield from missing
         if any(error.severity == "error" for error in missing):
             return
-        for error in _Fit(own, setting).errors():
-            yield _placed(error, setting)
+        wrong = list(_effects(own, setting.graph)) or list(_Fit(own, setting).errors())
+    for error in wrong:
+        yield _placed(error, setting)
 
 
 def _placed(error: Error, setting: Setting) -> Error:
@@ -93,14 +99,25 @@ def _phase(line: PhaseLine, own: Equations) -> Iterator[Error]:
             near = nearest(name, way.options)
             help_text = f"did you mean `{near}`?" if near else "it takes " + _listed(way.options)
             yield PhaseWord(value.span, why=f"`{line.way}` takes no `{name}`", help=help_text)
-    for atom in _read(own):
-        if atom.phase == line.name and atom.name not in way.words and atom.name not in ("weight", "bias"):
+    for atom in _read(own, line.name):
+        if atom.name not in way.words:
             why = f"a phase that is run by `{line.way}` has no `{atom.name}`"
             yield WhichPhase(atom.span, why=why, label="not to be had", help="it has " + _listed(way.words))
+        elif atom.name == "noise" and "noise" not in line.options:
+            why = f"the phase `{line.name}` adds no noise"
+            help_text = f"`phase {line.name} = {line.way}(noise = 0.1)`"
+            yield WhichPhase(atom.span, why=why, label="there is none", help=help_text)
 
 
-def _read(own: Equations) -> Iterator[Atom]:
-    return (a for line in own.updates for a in atoms(line.value) if a.word == "read")
+def _read(own: Equations, phase: str) -> Iterator[Atom]:
+    """Yield what is read of a phase, in sums over its steps too."""
+    for line in own.updates:
+        for term in line.value:
+            for atom in atoms((term,)):
+                if atom.word == "read" and atom.name not in ("weight", "bias"):
+                    inside = not atom.phase and term.steps
+                    if (atom.phase or inside or "") == phase:
+                        yield atom
 
 
 def _effects(own: Equations, graph: Graph) -> Iterator[Error]:
@@ -129,10 +146,11 @@ class _Fit:
 
     def errors(self) -> Iterator[Error]:
         yield from self.others()
-        yield from self.loss()
+        wrong = [*self.loss(), *self.inputs()]
+        yield from wrong
         for target, junctions in (("weight", self.weights), ("bias", self.biases)):
             value = self.own.update(target)
-            for junction in junctions:
+            for junction in () if wrong else junctions:
                 yield from self.behind(junction, value)
                 yield from self.output(junction, value)
                 yield from self.matrix(junction, value)
@@ -192,6 +210,20 @@ class _Fit:
                         help="let the network have one output",
                     )
                     return
+
+    def inputs(self) -> Iterator[Error]:
+        """An input that a phase shuffles and that the network does not have."""
+        known = [port.name for port in self.setting.graph.root.inputs]
+        for line in self.own.phases:
+            written = line.options.get("shuffle") if line.way == "forward" else None
+            name = None if written is None else self.own.reader.plain(written)
+            if written is not None and name not in known:
+                near = nearest(str(name), known)
+                help_text = f"did you mean `{near}`?" if near else "it has " + _listed(tuple(known))
+                why = (
+                    f"`{self.setting.graph.name}` has no input called `{name}`, whose rows would be shuffled"
+                )
+                yield PhaseWord(written.span, why=why, help=help_text)
 
     def behind(self, junction: Junction, value: Sum) -> Iterator[Error]:
         """A post that is no function of the drive alone."""

@@ -82,11 +82,17 @@ class ForwardRecord:
         """Run the network."""
         flat = self.wiring.flat
         returned = (*flat.outputs, *self._posts)
-        function = _function(id(self.wiring), self.wiring, returned)
+        function = self._once("function", lambda: _function(self.wiring, returned))
         calls = [_Junction(self, place) for place in range(len(self.wiring.synapses))]
         found = function(self._parameters(), calls, *inputs, training=self.moment.run.network.training)
         self.outputs: list[Any] = list(found[: len(flat.outputs)])
         self.posts = dict(zip(self._posts, found[len(flat.outputs) :], strict=True))
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        memory = self.moment.memory
+        if f"forward {name}" not in memory:
+            memory[f"forward {name}"] = make()
+        return memory[f"forward {name}"]
 
     def _parameters(self) -> dict[str, Tensor]:
         """Return all tensors but those at junctions, as they are in force."""
@@ -98,7 +104,7 @@ class ForwardRecord:
             if not value.requires_grad
         }
         self.rest = {key: state[key] for key in self.moment.rest} if wanted else {}
-        for key, function in _others(id(self.wiring), self.wiring).items():
+        for key, function in self._once("others", lambda: _others(self.wiring)).items():
             made[key] = function(state) if wanted else function(state).detach()
         return made
 
@@ -207,14 +213,18 @@ class ForwardRecord:
         import torch
 
         if "output" not in self._known:
-            run = self.moment.run
+            run, rows = self.moment.run, self.moment.batch.rows
+            if len(self.outputs) == 1 and self.outputs[0].requires_grad:
+                (found,) = torch.autograd.grad(self._loss(), self.outputs[0], retain_graph=True)
+                self._known["output"] = found * rows
+                return self._known["output"]
             leaves = [value.detach().requires_grad_() for value in self.outputs]
             with torch.enable_grad():
                 loss: Any = run.loss(
                     tuple(leaves) if len(leaves) > 1 else leaves[0], self.moment.batch, run.learner.state
                 )
             (found,) = torch.autograd.grad(loss, leaves[0])
-            self._known["output"] = found * self.moment.batch.rows
+            self._known["output"] = found * rows
         return self._known["output"]
 
     def _target(self) -> Tensor:
@@ -286,8 +296,7 @@ def _shuffled(moment: Moment, inputs: tuple[Tensor, ...], name: str) -> tuple[Te
     return tuple(turned if place == ports.index(name) else value for place, value in enumerate(inputs))
 
 
-@lru_cache(maxsize=64)
-def _others(identity: int, wiring: Wiring) -> dict[str, Callable[..., Tensor]]:
+def _others(wiring: Wiring) -> dict[str, Callable[..., Tensor]]:
     """Return how to compute each weight that is at no junction, by the key under which the emitted code has it."""
     from nnspec.compiler.emit.load import weight_function
 
@@ -301,8 +310,7 @@ def _others(identity: int, wiring: Wiring) -> dict[str, Callable[..., Tensor]]:
     }
 
 
-@lru_cache(maxsize=64)
-def _function(identity: int, wiring: Wiring, returned: tuple[int, ...]) -> Callable[..., Any]:
+def _function(wiring: Wiring, returned: tuple[int, ...]) -> Callable[..., Any]:
     from nnspec.compiler.emit.load import execute
 
     text = emit_flat(wiring.flat, returned, tuple(synapse.use for synapse in wiring.synapses))

@@ -10,7 +10,7 @@ A way to run is a class with `words`, what its records can answer, and `run`. Th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class Moment:
 
     `weights[k]` and `biases[k]` are those in force at junction k, as its map takes them, detached; `maps[k]` is the map
     with its transposes; `rest` holds the keys of the parameters that the rule teaches and that are at no junction;
-    `records` fills with the phases that have run.
+    `records` fills with the phases that have run. `memory` outlives the step: a way keeps there what it makes once.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Moment:
         biases: tuple[Tensor | None, ...],
         feedback: FeedbackState,
         rest: frozenset[str],
+        memory: dict[str, Any],
     ) -> None:
         self.run = run
         self.batch = batch
@@ -76,6 +77,7 @@ class Moment:
         self.biases = biases
         self.feedback = feedback
         self.rest = rest
+        self.memory = memory
         self.records: dict[str, Record] = {}
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.rules.rule import Rule
 from nnspec.compiler.rules.settled.fit import network
 from nnspec.compiler.rules.written.equations import Equations, equations
-from nnspec.compiler.rules.written.fits import refusals
+from nnspec.compiler.rules.written.fits import mistakes, refusals
 from nnspec.compiler.rules.written.scheme import Scheme, scheme
-from nnspec.compiler.rules.written.terms import Sum
+from nnspec.compiler.rules.written.terms import Sum, scale
 from nnspec.compiler.rules.written.ways import WAYS
+from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition
 
 if TYPE_CHECKING:
@@ -49,7 +50,14 @@ class WrittenRule(Rule):
         yield from refusals(self, setting)
 
     def network(self, graph: Graph, options: dict[str, Any]) -> Graph:
-        return network(graph, self.equations(options))
+        try:
+            return network(graph, self.equations(options))
+        except Refused:  # what is wrong with the equations is said in `refusals`
+            return graph
+
+    def mistakes(self, options: dict[str, Any]) -> Iterator[Error]:
+        """Yield what is wrong with the equations by themselves, for the values of the parameters."""
+        yield from mistakes(self, options)
 
     def begin(self, run: LearningGroup) -> Prepared:
         return Prepared(self, run)
@@ -82,7 +90,10 @@ class Prepared:
         self.equations = rule.equations(run.options)
         self.scheme: Scheme = scheme(run.learner.plan.sources.graph)
         self.maps = tuple(LinearMap(junction) for junction in self.scheme.junctions)
+        # Minus the wished change, so that no tensor need be negated.
+        self.descent = {line.target: scale(line.value, -1.0) for line in self.equations.updates}
         self.feedback = FeedbackState(run, self.equations, self.scheme)
+        self.memory: dict[str, Any] = {}
         self.rest = frozenset(run.names) - self.scheme.keys
         self.parameters = dict(zip(run.names, run.parameters, strict=True))
         self.more = self.feedback.learned()
@@ -111,6 +122,7 @@ class Prepared:
             biases=tuple(None if j.bias is None else effective.of(j.bias) for j in junctions),
             feedback=self.feedback,
             rest=self.rest,
+            memory=self.memory,
         )
         sums = Gathered(self, moment)
         for line in self.equations.phases:
@@ -126,14 +138,14 @@ class Prepared:
 
     def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
         for target, places in (("weight", self.weights), ("bias", self.biases)):
-            value = self.equations.update(target)
+            value = self.descent.get(target, ())
             for place in places if value else ():
                 junction = self.scheme.junctions[place]
                 held = junction.weight if target == "weight" else junction.bias
                 assert held is not None
                 found = sums.change(target, place, value)
                 if found is not None:
-                    effective.pull(held, -found)
+                    effective.pull(held, found)
         for line in self.equations.feedback:
             if line.learned:
                 self._teach(moment, line.name, sums)
@@ -141,21 +153,21 @@ class Prepared:
     def _teach(self, moment: Moment, name: str, sums: Gathered) -> None:
         """Give learned feedback its direction."""
         line = self.feedback.lines[name]
-        value = self.equations.update(name)
+        value = self.descent[name]
         for place in range(len(self.scheme.junctions)):
             if self.feedback.route(line, place).shape is not None:
                 found = sums.change(name, place, value)
                 own: Any = self.feedback.kept(line, place)
                 if found is not None:
-                    own.grad = -found
+                    own.grad = found
 
     def _others(self, moment: Moment) -> None:
         """Give the parameters that are at no junction what the rule says of them."""
-        scale = sum(term.coefficient for term in self.equations.update("rest"))
-        if scale and self.rest:
+        factor = sum(term.coefficient for term in self.descent.get("rest", ()))
+        if factor and self.rest:
             first = next(iter(moment.records.values()))
             for key, gradient in first.rest_errors().items():
-                self.parameters[key].grad = gradient * -scale
+                self.parameters[key].grad = gradient * factor
 
     def _finished(self, moment: Moment) -> Tensor:
         """Add what penalties of weights pull, fill what is left with zeros, and return the loss."""
@@ -175,7 +187,7 @@ class Prepared:
 
 
 class Gathered:
-    """Wished changes at the junctions, with those that are gathered step by step while phases run."""
+    """Directions at the junctions, with those that are gathered step by step while phases run."""
 
     def __init__(self, prepared: Prepared, moment: Moment) -> None:
         self.prepared = prepared
@@ -189,8 +201,8 @@ class Gathered:
 
         from nnspec.compiler.rules.written.evaluation import Values
 
-        lines = self.prepared.equations.updates
-        wanted = [(line.target, tuple(t for t in line.value if t.steps == phase)) for line in lines]
+        lines = self.prepared.descent.items()
+        wanted = [(target, tuple(term for term in value if term.steps == phase)) for target, value in lines]
 
         def each(record: Record, coefficient: complex) -> None:
             for target, value in wanted:
@@ -212,7 +224,7 @@ class Gathered:
         self.totals[key] = own if key not in self.totals else self.totals[key] + own
 
     def change(self, target: str, place: int, value: Sum) -> Tensor | None:
-        """Return the whole wished change at a junction, averaged over the batch."""
+        """Return minus the whole wished change at a junction, averaged over the batch."""
         from nnspec.compiler.rules.written.evaluation import Values
 
         total = self.totals.get((target, place))

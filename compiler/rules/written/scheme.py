@@ -6,8 +6,6 @@ synapse of `compiler/synapses.py`, of a system one connection between groups of 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from nnspec.compiler.flat import Flat, Held, Use
 from nnspec.compiler.ir import Graph, Primitive, Type, state_key
 from nnspec.compiler.operations.operation import Site
@@ -33,9 +31,7 @@ class Junction(Node):
     bias_axis: int | None  # the axis of the drive that the bias goes along, without the batch
     last: bool  # its post is the network's output
     post: int | None = None  # its post, in the flat graph
-    end: int | None = (
-        None  # what its module gives, in the flat graph: the outermost instance that it stands in
-    )
+    end: int | None = None  # what the outermost instance that it stands in gives, in the flat graph
     map: Graph | None = None  # of a connection: its steps as a network, whose weights are those in force
     both: bool = False  # of a connection: its weight is used both ways
     within: bool = False  # and leads from some states to themselves, so that it holds each pair twice
@@ -66,18 +62,12 @@ class Scheme(Node):
     wiring: Wiring | None = None
 
     @property
-    def has_weight(self) -> bool:
-        """Whether it is more than a bias by itself."""
-        return bool(self.names[0])
-
-    @property
     def keys(self) -> frozenset[str]:
         """The keys of all that is at a junction."""
         return frozenset(key for own in self.junctions for key in (*own.keys, *own.bias_keys))
 
 
-@lru_cache(maxsize=16)
-def _layered(identity: int, graph: Graph) -> Scheme:
+def _layered(graph: Graph) -> Scheme:
     wiring = synapses(graph)
     flat = wiring.flat
     found = tuple(
@@ -124,11 +114,8 @@ def _names(primitive: Primitive) -> tuple[str, str | None]:
 
 def scheme(graph: Graph) -> Scheme:
     """Return what rules see of a typed graph."""
-    return _settled(id(graph), graph) if is_system(graph) else _layered(id(graph), graph)
-
-
-@lru_cache(maxsize=16)
-def _settled(identity: int, graph: Graph) -> Scheme:
+    if not is_system(graph):
+        return _layered(graph)
     from nnspec.compiler.rules.settled.scheme import system_scheme
 
     return system_scheme(graph)
