@@ -212,10 +212,13 @@ class Configuration:
 
     def is_objective(self, expression: Expression, family: str) -> bool:
         words = self.catalog.names(family)
-        if family == "metric" and isinstance(expression, Name):  # of a value, unless it is like a word
+        if family in ("loss", "metric") and isinstance(
+            expression, Name
+        ):  # of a value, unless it is like a word
             name = expression.name
             known = name in self.module.names or self.catalog.anywhere(name)
-            return not known and nearest(name, words) is None
+            begun = any(word.startswith(name) for word in words)
+            return not (known or begun) and nearest(name, words) is None
         return is_objective(expression, words, self.module)
 
     def objective(self, expression: Expression, family: str) -> Objective:

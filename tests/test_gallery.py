@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
@@ -141,8 +142,10 @@ PROMISED = {
 SHAPES = {"gpt2": 124_439_808, "llama": 70_553_706_496}
 # Specs whose networks are analysed as they begin, and not trained.
 ANALYSED = {"fcn", "tanh_fibre"}
+# Whose loss is an energy, which has no zero.
+ENERGIES = {"all_seen", "some_hidden"}
 # The most by which moments of what a network draws differ from those of the data.
-MATCHED = {"moons_made": 0.25}
+MATCHED = {"all_seen": 0.05, "some_hidden": 0.05, "moons_made": 0.25}
 
 
 def test_the_gallery_is_there() -> None:
@@ -223,7 +226,8 @@ def test_its_experiments_take_a_step(path: Path, tmp_path: Path) -> None:
         start = experiment.fitted.start
         experiment.fitted = experiment.fitted.replace(start=start and start.replace(**short), **short)
         result = experiment.train(out=tmp_path)
-        assert result.mean["loss"] > 0 and not result.problems
+        assert math.isfinite(result.mean["loss"]) and not result.problems
+        assert result.mean["loss"] > 0 or name in ENERGIES
 
 
 @pytest.mark.slow

@@ -34,12 +34,14 @@ def samples_apart(setting: Setting) -> Iterator[Error]:
             return
 
 
-def same_every_time(setting: Setting) -> Iterator[Error]:
+def same_every_time(setting: Setting, help: str | None = None) -> Iterator[Error]:
     """Yield an error if a forward in training draws random numbers."""
     for use in flatten(setting.graph).uses:
         if operation(use.primitive.operation).draws:
             where = use.primitive.span
             related = () if where is None else (Related(span=where, label="draws at each forward"),)
             span, name = setting.choice.span, setting.choice.name
-            yield DrawsInBetween(span, related, rule=name, word=use.primitive.operation)
+            word = use.primitive.operation
+            help = help or f"leave `{word}` out, or learn by `backprop`"
+            yield DrawsInBetween(span, related, rule=name, word=word, help=help)
             return

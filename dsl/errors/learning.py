@@ -73,7 +73,7 @@ class DrawsInBetween(Error):
     title = "network that draws"
     message = "`{rule}` computes with one function of the weights, and `{word}` draws at each forward"
     label = "needs the same network every time"
-    help = "leave `{word}` out, or learn by `backprop`"
+    help = "{help}"
     explain = """Jacobians of single samples, and a surrogate that is minimised, belong to one function. A network that
 draws, as `dropout` does, is another function at every forward."""
 
@@ -97,3 +97,35 @@ class TooManyToSolve(Error):
     help = 'let it teach a part, in a `train` block, or take `successive_convex(linearise = "all")`'
     explain = """A step keeps a matrix with a row and a column for each parameter and solves a linear system with it: its cost
 grows with the cube of their number."""
+
+
+class NotAnEnergy(Error):
+    code = "N0749"
+    title = "loss that is no energy"
+    message = (
+        "`probability_flow` lowers the energy of the data, and `{loss}` compares an output with a target"
+    )
+    label = "needs an energy"
+    help = "let the network give an energy of its input, one number a sample, and write `loss = energy`"
+    explain = """Under `probability_flow` the loss of a sample is the energy of its bits: what the network gives for them. Data
+get a lower energy than the states that differ from them in one bit. No target takes part."""
+
+
+class NotHidden(Error):
+    code = "N0750"
+    title = "no hidden units of this name"
+    message = "`{network}` has no value `{name}` that could be hidden units"
+    label = "no value of the body"
+    help = "{help}"
+    explain = """`hidden` names values that the body of the network makes of its inputs, bits that are inferred from the data,
+such as `h = where(sample(uniform, like = p) < p, 1, 0)`. The rule turns them one by one, and computes the energy with the turned
+ones in their place."""
+
+
+class NotBits(Error):
+    code = "N0751"
+    title = "data that are no bits"
+    message = "`{rule}` turns bits, and the inputs hold other numbers than 0 and 1"
+    label = "not all 0 or 1"
+    help = "threshold the data first"
+    explain = """Probability flow over bits compares each state with those in which one bit is turned, 0 to 1 or 1 to 0."""

@@ -24,7 +24,8 @@ def _numpy() -> Any:
     return numpy
 
 
-def _samples(default: int) -> Argument:
+def samples_argument(default: int) -> Argument:
+    """Return the argument `samples`."""
     return Argument(
         name="samples", kind="int", default=default, at_least=2, at_most=10_000_000, doc="number of rows"
     )
@@ -36,7 +37,8 @@ def _noise(default: float) -> Argument:
     )
 
 
-def _width(name: str, default: int, doc: str, at_least: int = 1) -> Argument:
+def width_argument(name: str, default: int, doc: str, at_least: int = 1) -> Argument:
+    """Return an argument that counts units or dimensions."""
     return Argument(name=name, kind="int", default=default, at_least=at_least, at_most=100_000, doc=doc)
 
 
@@ -77,7 +79,7 @@ def _planar(classes: int = 2, width: int = 2) -> tuple[Field, Field]:
 class Moons(Generated):
     name = "moons"
     doc = "Two interleaved half circles in the plane. Fields: point, label."
-    own = (_samples(1000), _noise(0.1))
+    own = (samples_argument(1000), _noise(0.1))
     example = "data = moons(noise = 0.2)"
 
     def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
@@ -97,7 +99,7 @@ class Circles(Generated):
     name = "circles"
     doc = "Two circles about the origin, the inner one of radius `factor`. Fields: point, label."
     own = (
-        _samples(1000),
+        samples_argument(1000),
         _noise(0.05),
         Argument(name="factor", kind="real", default=0.5, above=0, below=1, doc="radius of the inner circle"),
     )
@@ -119,9 +121,9 @@ class Blobs(Generated):
     name = "blobs"
     doc = "Gaussian clouds about centres drawn from the cube [-10, 10]^features. Fields: point, label."
     own = (
-        _samples(1000),
-        _width("centers", 3, "number of clouds, which are the classes", at_least=2),
-        _width("features", 2, "dimensions of a point"),
+        samples_argument(1000),
+        width_argument("centers", 3, "number of clouds, which are the classes", at_least=2),
+        width_argument("features", 2, "dimensions of a point"),
         Argument(name="spread", kind="real", default=1.0, above=0, doc="deviation of each cloud"),
     )
     example = "data = blobs(centers = 5)"
@@ -141,7 +143,7 @@ class Xor(Generated):
     name = "xor"
     doc = """Parity of `bits` bits: the rows of the truth table over and over, perhaps with noise on the
 bits. `xor(samples = 4, test = 0)` is the classic table. Fields: bits, label."""
-    own = (_samples(200), _width("bits", 2, "number of bits", at_least=2), _noise(0.0))
+    own = (samples_argument(200), width_argument("bits", 2, "number of bits", at_least=2), _noise(0.0))
     example = "data = xor(samples = 200, noise = 0.1)"
 
     def fields(self, options: dict[str, Any]) -> tuple[Field, Field]:
@@ -165,10 +167,10 @@ class GaussianTeacher(Generated):
     doc = """Gaussian inputs and the answers of a random teacher: linear with `hidden = 0`, else one hidden
 layer of that many units, each weight of variance 1 / fan-in. Fields: input, answer."""
     own = (
-        _samples(1000),
-        _width("inputs", 10, "dimensions of an input"),
-        _width("outputs", 1, "dimensions of an answer"),
-        _width("hidden", 0, "hidden units of the teacher; 0 for a linear one", at_least=0),
+        samples_argument(1000),
+        width_argument("inputs", 10, "dimensions of an input"),
+        width_argument("outputs", 1, "dimensions of an answer"),
+        width_argument("hidden", 0, "hidden units of the teacher; 0 for a linear one", at_least=0),
         Argument(
             name="activation",
             kind="choice",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nnspec.compiler.runtime.component import registered
-from nnspec.compiler.runtime.data import arrays, generated, inline, scikit, tables
+from nnspec.compiler.runtime.data import arrays, boltzmann, generated, inline, scikit, tables
 from nnspec.compiler.runtime.data.dataset import DataSet
 
 _SETS: dict[str, DataSet] = registered(
-    (*scikit.SETS, *generated.SETS, *tables.SETS, *arrays.SETS, *inline.SETS)
+    (*scikit.SETS, *generated.SETS, *boltzmann.SETS, *tables.SETS, *arrays.SETS, *inline.SETS)
 )
 
 
