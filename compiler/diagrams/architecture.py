@@ -23,7 +23,19 @@ from nnspec.compiler.diagrams.steps import Reading, Step, is_copy, output_paths,
 from nnspec.compiler.diagrams.systems import SystemDrawing
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
 from nnspec.compiler.following import follow_text
-from nnspec.compiler.ir import Apply, Block, Call, Child, Graph, Instance, Loop, Primitive, Type, gathered
+from nnspec.compiler.ir import (
+    Apply,
+    Block,
+    Call,
+    Child,
+    Graph,
+    Instance,
+    Loop,
+    Port,
+    Primitive,
+    Type,
+    gathered,
+)
 from nnspec.compiler.operations.registry import operation
 from nnspec.dsl.node import Node
 
@@ -91,6 +103,7 @@ class Drawing:
         self.reading = Reading()
         self.nodes: list[str] = []
         self.edges: list[Edge] = []
+        self.kept: list[Block] = []  # bodies of loops: what was read of them is kept by their identity
         self.count = 0
 
     def run(self) -> str:
@@ -213,6 +226,8 @@ class Drawing:
             node = self.node(label, level, self.theme.learned, ", peripheries=2")
             self.connect([_end(sources[value], types[value]) for value in loop.inputs], node)
             return {s.result: Source(node, p) for s, p in zip(loop.carried, paths, strict=True)}
+        if not loop.connections:
+            return self.cycle(loop, block, sources, level, prefix)
         outside = {
             value: _end(sources[value], types[value])
             for item in loop.connections
@@ -225,6 +240,34 @@ class Drawing:
         }
         nodes = SystemDrawing(self, loop, block, level).draw(outside, ends)
         return {s.result: Source(nodes[s.name], p) for s, p in zip(loop.carried, paths, strict=True)}
+
+    def cycle(
+        self, loop: Loop, block: Block, sources: dict[str, Source], level: int, prefix: str
+    ) -> dict[str, Source]:
+        """Draw a loop without connections as its body, from whose end an edge leads back to where it begins."""
+        body = block.replace(
+            body=loop.body,
+            outputs=tuple(Port(name=state.name, value=state.after) for state in loop.carried),
+            updates=(),
+            penalties=(),
+        )
+        self.kept.append(body)
+        system = SystemDrawing(self, loop, block, level)
+        system.open()
+        begins = {state.name: system.state(state) for state in loop.carried}
+        inside = dict(sources)
+        inside.update({s.before: Source(begins[s.name], f"{prefix}{loop.name}.begin") for s in loop.carried})
+        self.block(body, inside, level + 1, prefix)
+        self.line(level, "}")
+        types = dict(block.types)
+        for state in loop.carried:
+            _, look = self.look(_end(inside[state.after], types[state.after]))
+            bent = ", ".join(filter(None, (look, "constraint=false")))
+            self.edge(inside[state.after].node, begins[state.name], "", bent)
+        if loop.form == "map":  # where it settles it gives what it was given
+            return {state.result: inside[state.after] for state in loop.carried}
+        paths = output_paths(f"{prefix}{loop.name}", len(loop.carried))
+        return {s.result: Source(begins[s.name], p) for s, p in zip(loop.carried, paths, strict=True)}
 
     def edge(self, source: str, target: str, text: str, look: str) -> None:
         """Draw one edge."""

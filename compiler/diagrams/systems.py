@@ -44,21 +44,24 @@ class SystemDrawing:
     def draw(self, outside: dict[str, End], results: dict[str, End]) -> dict[str, str]:
         """Return the node of each state, by its name; `outside` are the values that connections come from,
         `results` what an edge says that leaves a state."""
+        self.open()
+        for state in self.loop.carried:
+            self.nodes[state.name] = self.state(state)
+        made = [(item, self.connection(item)) for item in self.loop.connections]
+        self.drawing.line(self.level, "}")
+        for item, node in made:
+            self.join(item, node, outside, results)
+        return self.nodes
+
+    def open(self) -> None:
+        """Begin the frame."""
         fill, border = self.drawing.theme.cluster
-        line = self.drawing.line
-        line(self.level, f"subgraph cluster_{self.drawing.name()} {{")
-        line(
+        self.drawing.line(self.level, f"subgraph cluster_{self.drawing.name()} {{")
+        self.drawing.line(
             self.level + 1,
             f'label={self.title()}; labeljust=l; style="rounded,filled"; margin=14;'
             f' fillcolor="{fill}"; color="{border}"',
         )
-        for state in self.loop.carried:
-            self.nodes[state.name] = self.state(state)
-        made = [(item, self.connection(item)) for item in self.loop.connections]
-        line(self.level, "}")
-        for item, node in made:
-            self.join(item, node, outside, results)
-        return self.nodes
 
     def title(self) -> str:
         """Say what the states obey and how they settle."""

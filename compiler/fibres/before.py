@@ -8,7 +8,7 @@ output that a block gives is left as it is.
 from __future__ import annotations
 
 from nnspec.compiler.flat import function_primitive
-from nnspec.compiler.ir import Apply, Block, Graph, Plain, Port, Primitive
+from nnspec.compiler.ir import Apply, Block, Call, Graph, Plain, Port, Primitive
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Elementwise, Softmax
@@ -32,7 +32,8 @@ def before_output(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 
 def _bending(root: Block, value: str) -> tuple[str, str] | None:
     """Return the function that makes a value, and the value before it, if it bends and owns nothing."""
-    maker = next((item for item in root.plain if value in item.outputs), None)
+    maker = next((item for item in root.body if value in item.outputs), None)
+    maker = maker if isinstance(maker, Apply | Call) else None
     primitive = None if maker is None else _primitive(root, maker)
     if maker is None or primitive is None or primitive.weights or len(maker.inputs) != 1:
         return None

@@ -6,13 +6,14 @@ one matrix without a bias from all sources, laid end to end, to all targets.
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.constraints.conditions import Condition, condition
 from nnspec.compiler.constraints.constraint import Misfit, WeightSite
 from nnspec.compiler.constraints.mask import Mask, MaskFile, MaskGraph, rows_of
 from nnspec.compiler.constraints.symmetric import Symmetric
-from nnspec.compiler.ir import Constraint, Primitive
+from nnspec.compiler.ir import Constraint, Init, Primitive
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.systems.graphs import edges_of
 from nnspec.compiler.systems.parts import End, Route, State
@@ -44,10 +45,24 @@ def connected(evaluator: Evaluator, statement: Connect, states: dict[str, State]
     constraints = _constraints(evaluator, statement, sources, targets, both)
     arguments: tuple[tuple[str, Any], ...] = (("bias", False), ("units", total))
     primitive = Primitive(
-        operation="dense", arguments=arguments, constraints=constraints, span=statement.span
+        operation="dense",
+        arguments=arguments,
+        constraints=constraints,
+        inits=_begins(sources, total) if both else (),
+        span=statement.span,
     )
     child = evaluator.builder.add_child(_name(evaluator, statement, "dense"), (primitive,), statement.span)
     return Route(child, sources, targets, both, statement.span)
+
+
+def _begins(sources: tuple[End, ...], total: int) -> tuple[tuple[str, Init], ...]:
+    """Return how a two-way weight begins: half as wide as torch's own.
+
+    A directed n x n matrix of entries within 1 / sqrt(n) has a spectral radius of about 0.58; one that is symmetric, or
+    that leads to and fro between equal groups, of twice that, with which states need not settle.
+    """
+    width = 0.5 / sqrt(max(total, sum(end.size or 0 for end in sources)))
+    return (("weight", Init(name="uniform", arguments=(("high", width), ("low", -width)))),)
 
 
 def _name(evaluator: Evaluator, statement: Connect, base: str) -> str:

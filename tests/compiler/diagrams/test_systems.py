@@ -31,7 +31,7 @@ def edges(dot: str) -> dict[tuple[str, str], str]:
     names = {
         node: word.group(1)
         for node, label in re.findall(r"^\s*(n\d+) \[label=<(.*)>, fill", dot, re.MULTILINE)
-        if (word := re.search(r"\b(feed|two|rec|fed|out)\b", label) or re.search(r"<b>(\w+)", label))
+        if (word := re.search(r"\b(feed|two|rec|fed|out)\b", label) or re.search(r"<b>([\w+]+)", label))
     }
     found = re.findall(r"^  (n\d+) -> (n\d+)(?: \[(.*)\])?$", dot, re.MULTILINE)
     return {(names[a], names[b]): look for a, b, look in found}
@@ -79,3 +79,28 @@ def test_the_group_stands_on_the_arrows(build: Callable[..., Graph]) -> None:
     assert "Z2 wr S_6" in looks["h", "rec"]
     assert "Z2 wr S_2" in looks["o", "out"]
     assert "style=dashed" in looks["x", "feed"]
+
+
+def test_a_loop_without_connections_is_its_body_and_an_edge_back(build: Callable[..., Graph]) -> None:
+    text = """
+layer cell {
+  input z: real[5]
+  input x: real[4]
+  output y = (z -> dense(5) as rec) + (x -> dense(5) as feed) -> tanh
+}
+network n {
+  input  x: real[4]
+  output y = x -> equilibrium(cell) -> dense(2) as out
+}
+"""
+    looks = edges(draw(build(text)))
+    assert set(looks) == {
+        ("x", "feed"),
+        ("z", "rec"),
+        ("rec", "+"),
+        ("feed", "+"),
+        ("+", "z"),
+        ("+", "out"),
+        ("out", "y"),
+    }
+    assert "constraint=false" in looks["+", "z"]

@@ -9,9 +9,11 @@ from typing import Any
 
 import networkx
 import pytest
+import torch
 
 from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.constraints.mask import rows_of
+from nnspec.compiler.emit.load import module
 from nnspec.compiler.ir import Call, Graph, Loop, Primitive, Pullback, instances
 from nnspec.compiler.pipeline import check
 from nnspec.compiler.reach import reach
@@ -254,3 +256,24 @@ def test_the_spec_is_formatted_back(build: Callable[..., Graph]) -> None:
     formatted = format_text(text)
     assert "  connect [h, o] <-> [h, o] where (i, j) => abs(i - j) <= 2\n" in formatted
     assert build(formatted) == build(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "radius"),
+    [("connect h -> h as rec", 0.58), ("connect h <-> h as rec", 0.58), ("connect h <-> o as rec", 0.58)],
+)
+def test_weights_begin_so_that_states_settle(build: Callable[..., Graph], line: str, radius: float) -> None:
+    """The linear part of a step contracts: its spectral radius is well below 1 (circular and semicircle laws)."""
+    states = "  state h: real[n]\n  state o: real[n]\n"
+    graph = build(network(f"connect x -> [h, o]\n{line}", states), n=300)
+    torch.manual_seed(0)
+    net = module(graph)
+    given = net.rec.weight.detach()
+    if "<-> h" in line:
+        given = given.triu(1) + given.triu(1).T
+    if "<-> o" in line:
+        none = torch.zeros(300, 300)
+        given = torch.cat([torch.cat([none, given.T], 1), torch.cat([given, none], 1)])
+    assert abs(float(torch.linalg.eigvals(given).abs().max()) - radius) < 0.05
+    net(torch.randn(8, 3))
+    assert float(net.residual) < 1e-6
