@@ -183,7 +183,7 @@ def _run_section(run: RunResult) -> Section:
     if run.claims:
         means = f"; scores are means over {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
         parts.append(table_of(run.claims, f"claims{means}"))
-    text: list[str] = [str(error.message) for error in run.problems]
+    text: list[str] = [str(error.message) for error in (*run.problems, *run.doubts)]
     if figures.available():
         parts += _plots(run)
         parts += weight_parts(run)

@@ -48,7 +48,7 @@ def train(experiment: Experiment, options: Namespace) -> RunResult:
     except KeyboardInterrupt:
         note(f"interrupted; `--resume` goes on with {experiment.name} where it stopped")
         raise Stop(exits.INTERRUPTED) from None
-    complain(*result.problems, *result.disappointments)
+    complain(*result.doubts, *result.problems, *result.disappointments)
     return result
 
 

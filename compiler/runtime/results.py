@@ -50,6 +50,7 @@ class RunResult(Node):
     data: str = ""  # the hash of the data
     class_names: tuple[str, ...] = ()
     problems: tuple[Error, ...] = ()  # a seed that diverged gives one; the command line then exits with 3
+    doubts: tuple[Error, ...] = ()  # warnings: states that did not settle
     trials: tuple[SeedResult, ...] = ()  # every restart of every seed, where there are several
     claims: tuple[Verdict, ...] = ()  # what was expected of it, and whether it holds
     replaced: bool = False  # an earlier run of the same name was overwritten

@@ -22,6 +22,7 @@ from nnspec.compiler.runtime.plan import Plan, prepare
 from nnspec.compiler.runtime.results import Progress, RunResult, SeedResult
 from nnspec.compiler.runtime.runs import RunFolder, read_history
 from nnspec.compiler.runtime.selection import selected
+from nnspec.compiler.runtime.settling import diagnostics
 from nnspec.compiler.runtime.stack import Stack, stackable
 from nnspec.compiler.runtime.start import started
 from nnspec.compiler.runtime.streams import kept_generators
@@ -133,6 +134,14 @@ class _Trainer:
             if own.get("problem")
         )
 
+    def doubts(self) -> tuple[Error, ...]:
+        """Return a warning for each seed whose states, or their gradients, did not settle."""
+        span = self.plan.experiment.span
+        kept = ((trial, self.results[trial.name]) for trial in selected(self.plan.experiment, self.results))
+        return tuple(
+            error for trial, own in kept for error in diagnostics(own.get("unsettled", {}), trial.seed, span)
+        )
+
     def result(self, replaced: bool, resumed: bool) -> RunResult:
         """Return what the run gives back."""
         experiment = self.plan.experiment
@@ -150,6 +159,7 @@ class _Trainer:
             data=self.plan.identity,
             class_names=self.plan.target.class_names,
             problems=self.problems(),
+            doubts=self.doubts(),
             replaced=replaced,
             resumed=resumed,
         )

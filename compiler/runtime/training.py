@@ -23,6 +23,7 @@ from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.notes import notes_row
 from nnspec.compiler.runtime.plan import Plan
 from nnspec.compiler.runtime.results import Scores, finite, flat_metrics
+from nnspec.compiler.runtime.settling import Unsettled
 from nnspec.compiler.runtime.stack import Stack, alone
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import Error, RunError
@@ -69,6 +70,7 @@ class Training:
         self.stride = 1 if self.watches else max(1, math.ceil(rows / ROWS))
         self.saved_at = time.monotonic()
         self.constraints = ConstraintLog(learner, self.plan.epochs)
+        self.unsettled = Unsettled()
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -142,7 +144,7 @@ class Training:
     def _advance(self) -> None:
         """Train to the next measurement."""
         epochs = min(self.stride - self.epoch % self.stride, self.learner.phase.epochs - self.phase_epoch)
-        with _memory_told(self.plan, self.epoch + 1):
+        with _memory_told(self.plan, self.epoch + 1), self.unsettled.watching():
             losses = [self.learner.epoch() for _ in range(epochs)]
             self._check(losses)
             self.epoch += epochs
@@ -222,11 +224,13 @@ class Training:
         if isinstance(learner, Learner) and learner.best:
             learner.use_best()
             self.scores = {}
-        self.scores = self.scores or learner.scores()
-        tables, states = learner.tables(self.record.table), learner.states()
+        with self.unsettled.watching():
+            self.scores = self.scores or learner.scores()
+            tables, states = learner.tables(self.record.table), learner.states()
         for index, trial in enumerate(learner.trials):
             scores = {part: own[index] for part, own in self.scores.items()}
-            ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
+            with self.unsettled.watching():
+                ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
             result = self._result(trial, scores, ways, tables[index])
             self.record.results[trial.name] = result | {"weights": self.constraints.pictures(index)}
 
@@ -246,6 +250,7 @@ class Training:
             "best_epoch": self.watch.best_epoch or None if experiment.save == "best" else None,
             "confusion": table,
             "predictions": pairs if trial.seed == experiment.seeds[0] else (),
+            "unsettled": self.unsettled.found,
         }
 
 

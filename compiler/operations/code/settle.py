@@ -3,7 +3,7 @@
 States are tuples of tensors [batch, ..]. A solver takes a function of them and where they begin, and returns the
 states and the residual, a tensor without axes: the largest |f(s) - s| of a map, the largest |ds/dt| of a flow, as of
 the last step. With `tolerance` 0 a solver takes all its steps and never waits for the device; else it looks at the
-residual every few steps, stops when that is small enough, and warns if that never happens.
+residual every few steps, stops when that is small enough, and warns if that never happens; `of` says what settles.
 """
 
 import warnings
@@ -26,6 +26,7 @@ def fixed_point(
     tolerance: float = 0.0,
     clip: tuple[float, float] | None = None,
     every: int = 10,
+    of: str = "states",
 ) -> tuple[States, Tensor]:
     """Iterate s = (1 - damping) s + damping f(s), kept between the two numbers of `clip`."""
 
@@ -35,7 +36,7 @@ def fixed_point(
             found = tuple(s.lerp(f, damping) for s, f in zip(states, found, strict=True))
         return within(found, clip)
 
-    return iterate(advance, states, steps, damping, tolerance, every)
+    return iterate(advance, states, steps, damping, tolerance, every, of)
 
 
 def euler(
@@ -46,13 +47,14 @@ def euler(
     tolerance: float = 0.0,
     clip: tuple[float, float] | None = None,
     every: int = 10,
+    of: str = "states",
 ) -> tuple[States, Tensor]:
     """Follow ds/dt = rate(s) by steps s + dt rate(s), kept between the two numbers of `clip`."""
 
     def advance(states: States) -> States:
         return within(shifted(states, rate(*states), dt), clip)
 
-    return iterate(advance, states, steps, dt, tolerance, every)
+    return iterate(advance, states, steps, dt, tolerance, every, of)
 
 
 def rk4(
@@ -63,6 +65,7 @@ def rk4(
     tolerance: float = 0.0,
     clip: tuple[float, float] | None = None,
     every: int = 10,
+    of: str = "states",
 ) -> tuple[States, Tensor]:
     """Follow ds/dt = rate(s) by the classical method of Runge and Kutta, kept between the numbers of `clip`."""
 
@@ -75,7 +78,7 @@ def rk4(
         mean = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in slopes)
         return within(shifted(states, mean, dt), clip)
 
-    return iterate(advance, states, steps, dt, tolerance, every)
+    return iterate(advance, states, steps, dt, tolerance, every, of)
 
 
 def anderson(
@@ -88,6 +91,7 @@ def anderson(
     tolerance: float = 0.0,
     clip: tuple[float, float] | None = None,
     every: int = 10,
+    of: str = "states",
 ) -> tuple[States, Tensor]:
     """Mix the last iterates so that their residuals cancel best, for each sample (Anderson, 1965; Walker and Ni, 2011).
 
@@ -113,7 +117,7 @@ def anderson(
         x = flat(states)
         g = flat(within(step(*states), clip)) - x
         xs, gs = [*xs[1 - memory :], x], [*gs[1 - memory :], g]
-    return unflat(x + damping * g, states), warned(largest(g), steps, tolerance)
+    return unflat(x + damping * g, states), warned(largest(g), steps, tolerance, of)
 
 
 def broyden(
@@ -124,6 +128,7 @@ def broyden(
     tolerance: float = 0.0,
     clip: tuple[float, float] | None = None,
     every: int = 10,
+    of: str = "states",
 ) -> tuple[States, Tensor]:
     """Newton's method with an inverse Jacobian that is learned on the way, for each sample (Broyden, 1965).
 
@@ -153,7 +158,7 @@ def broyden(
         slope = (moved * turned).sum(1, keepdim=True)
         safe = torch.where(slope.abs() > torch.finfo(slope.dtype).tiny, slope, 1.0)
         left, right = [*left, (moved - turned) / safe], [*right, row]
-    return unflat(x + g, states), warned(largest(g), steps, tolerance)
+    return unflat(x + g, states), warned(largest(g), steps, tolerance, of)
 
 
 def implicit(
@@ -189,7 +194,7 @@ def implicit(
             found = shifted(back, gradients, 1.0)
             return shifted(found, u, -1.0) if flow else found
 
-        return tuple(size * u for u in backward(pulled, gradients)[0])
+        return tuple(size * u for u in backward(pulled, gradients, of="gradients of states")[0])
 
     return Settled.apply(adjoint, states, *values), residual
 
@@ -233,6 +238,7 @@ def iterate(
     size: float,
     tolerance: float,
     every: int,
+    of: str,
 ) -> tuple[States, Tensor]:
     """Take steps of one size; the residual is the largest change in the last one, by its size."""
     if torch.compiler.is_compiling():
@@ -242,18 +248,25 @@ def iterate(
         before, states = states, advance(states)
         if tolerance and count % every == 0 and float(largest_change(before, states)) <= tolerance * size:
             break
-    return states, warned(largest_change(before, states) / size, steps, tolerance)
+    return states, warned(largest_change(before, states) / size, steps, tolerance, of)
 
 
-def warned(residual: Tensor, steps: int, tolerance: float) -> Tensor:
-    """Return the residual; warn if it is above the tolerance."""
+class Unsettled(RuntimeWarning):
+    """Settling ended above its tolerance, with this residual."""
+
+    def __init__(self, message: str, residual: float) -> None:
+        super().__init__(message)
+        self.residual = residual
+
+
+def warned(residual: Tensor, steps: int, tolerance: float, of: str) -> Tensor:
+    """Return the residual; warn if it is above the tolerance, once a process for each place."""
     if tolerance and not float(residual) <= tolerance:
-        warnings.warn(
-            f"not settled after {steps} steps: residual {float(residual):.1e}, tolerance {tolerance:.1e}; "
-            "try more steps, a smaller step (damping, dt) or another solver",
-            RuntimeWarning,
-            stacklevel=2,
+        text = (
+            f"{of} not settled to {tolerance:g} after {steps} steps: "
+            "try more steps, a smaller step (damping, dt) or another solver"
         )
+        warnings.warn(Unsettled(text, float(residual)), stacklevel=2)
     return residual
 
 

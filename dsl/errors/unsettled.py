@@ -1,0 +1,39 @@
+"""Warnings of training: states of loops, or their gradients, that did not settle (N0720 to N0729)."""
+
+from __future__ import annotations
+
+from nnspec.dsl.diagnostics import Error
+
+
+class StatesUnsettled(Error):
+    code = "N0720"
+    title = "states that did not settle while training"
+    severity = "warning"
+    message = (
+        "seed {seed}: {count} times states were not settled to {tolerance} after {steps}; "
+        "the worst residual is {residual}"
+    )
+    label = "this experiment"
+    help = (
+        "give the loop more steps, `damping` below 1 (a map) or a smaller `dt` (a flow), or `solve = anderson`; "
+        "`analyze --pass stability` shows the spectral radius"
+    )
+    explain = """A loop ends after its steps whether its states have settled or not, and what follows reads them as they
+are then: the network that is trained is then the unrolled one, and an implicit gradient is not its gradient. Where the
+spectral radius of a step is above 1 no number of steps helps: damp it, or bound the weights, as `spectral(0.9)` does.
+A larger `tolerance` says that less is enough."""
+
+
+class GradientsUnsettled(Error):
+    code = "N0721"
+    title = "gradients that did not settle while training"
+    severity = "warning"
+    message = (
+        "seed {seed}: {count} times the gradient of settled states was not settled to {tolerance} after {steps}; "
+        "the worst residual is {residual} of the gradient"
+    )
+    label = "this experiment"
+    help = "give it more steps or a larger tolerance, `gradient = ift(steps = 100, tolerance = 1e-4)`, or take `phantom(5)`"
+    explain = """The implicit gradient is the solution of a linear equation, found by the loop's own solver; its residual is
+a share of the gradient that comes in. It settles as fast as the states do, so that a loop that needs many steps needs many
+here too. `ift(steps, tolerance)` says how many, `phantom(k)` takes the first k terms and asks for nothing."""
