@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import torch
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.draws import idealised, random_state
+from nnspec.compiler.symmetry.elements import centred_basis
 from nnspec.compiler.symmetry.group import symmetry_group
-from nnspec.compiler.symmetry.guards import verify_group
+from nnspec.compiler.symmetry.guards import jacobian_nullity, largest_change, verify_group
 
 Build = Callable[..., Graph]
+linear_algebra: Any = torch.linalg
 
 
 def spec(
@@ -133,3 +138,56 @@ def test_what_a_table_is_looked_up_for_is_not_of_the_kernel(build: Build) -> Non
         assert group.continuous_dimension <= verified.nullity
         found.append(group.continuous_dimension)
     assert found[0] == found[1]
+
+
+def gpt(blocks: int, inputs: int) -> str:
+    """GPT of width 8 on real inputs; from words the gap of the spectrum would be too small to tell the rank."""
+    steps = " -> ".join(
+        ["dense(8) as stem", *["gpt2_block(2, ratio = 1)"] * blocks, "layernorm", "dense(5) as head"]
+    )
+    return (
+        f"use library.transformers\nnetwork n {{\n  input x: real[6, {inputs}]\n  output y = x -> {steps}\n}}"
+    )
+
+
+def test_all_families_of_a_gpt_of_two_layers_and_width_8_are_its_fibre(build: Build) -> None:
+    graph = build(gpt(2, 8))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0, calm=True)
+    nullity, _, gap = jacobian_nullity(idealised(graph), group, state, 0)
+    assert group.continuous_dimension == nullity == 376 and gap > 1e6
+
+
+def test_a_stem_that_does_not_span_the_stream_hides_turns_of_its_bias(build: Build) -> None:
+    """Less inputs than the stream has room for: in what they leave, 8 - 1 - 5 = 2 dimensions, the stem's bias may turn.
+
+    The norm sees a vector of the same length, turned where only the bias is; its readers turn along, and the next bias
+    of the stream takes back what was added. That is one direction for each dimension less one, as of a sphere. It depends
+    on the weights, and a norm stands in it, so that it is in no family; it is why a lower bound is all that is claimed.
+    """
+    graph = idealised(build(gpt(1, 5)))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0, calm=True)
+    assert jacobian_nullity(graph, group, state, 0)[0] == group.continuous_dimension + (8 - 1 - 5 - 1)
+    assert not group.is_exact
+
+    block = "gpt2_block"
+    centred = centred_basis(8)[:, 1:]
+    weight, bias = centred.T @ state["stem.weight"], centred.T @ state["stem.bias"]
+    free = linear_algebra.svd(weight)[0][:, 5:]
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    turn = torch.eye(7, dtype=torch.float64) + free @ (quarter - torch.eye(2, dtype=torch.float64)) @ free.T
+    added = centred @ (turn @ bias - bias)
+    whole = centred @ turn @ centred.T + torch.full((8, 8), 1 / 8, dtype=torch.float64)
+    gain, shift = state[f"{block}.norm1.weight"], state[f"{block}.norm1.bias"]
+    read = state[f"{block}.attention.qkv.weight"]
+    turned = read * gain @ whole.T / gain
+    moved = {
+        **state,
+        "stem.bias": state["stem.bias"] + added,
+        f"{block}.attention.qkv.weight": turned,
+        f"{block}.attention.qkv.bias": state[f"{block}.attention.qkv.bias"] + (read - turned) @ shift,
+        f"{block}.attention.out.bias": state[f"{block}.attention.out.bias"] - added,
+    }
+    assert float(added.norm()) > 0.1
+    assert largest_change(graph, group, state, moved, 0) < 1e-12
