@@ -7,8 +7,9 @@ are exchanged by the group, open ones are not exchanged with any other. Raises S
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -20,6 +21,7 @@ from nnspec.compiler.relations import Contract, Move, Term
 from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orbits import orbits
 from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.compiler.symmetry.relate import flow
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.render import NoUnits, TooManyUnits
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_UNITS, MOST_LINES = 400, 4000
-_ACROSS, _DOWN, _HIGHEST = 1.9, 0.3, 7.0  # inches between columns and dots, and of a column
+_ACROSS, _DOWN, _HIGHEST = 1.9, 0.3, 8.0  # inches between columns and dots, and of a column
+_DOT, _HEADING = 0.15, 0.85  # inches of a dot, and between columns below one another, for a heading
 
 Unit: TypeAlias = "tuple[tuple[Atom, int], ...]"  # an index of each factor of its axis
 
@@ -55,8 +58,8 @@ class _Neurons:
         self.theme = THEMES[theme]
         self.palette = WIRES[theme]
         self.columns: dict[tuple[Atom, ...], dict[Unit, None]] = {}  # in order of appearance
-        self.depth: dict[tuple[Atom, ...], int] = {}
         self.lines: list[Line] = []
+        self.step = _DOWN
         self.patterned: NeuronGroup | None = None  # what patterns of weights leave
         self.orbits: dict[Atom, list[list[int]]] = {}
 
@@ -73,7 +76,7 @@ class _Neurons:
         drawn = [f"digraph {quoted(self.graph.name)} {{", *self.attributes()]
         drawn += [self.dot(names[unit], unit, places[unit], fill) for unit in places]
         drawn += self.headings(places)
-        drawn += [self.line(line, names) for line in self.lines]
+        drawn += [self.line(line, names, places) for line in self.lines]
         return "\n".join([*drawn, *self.legend(len(places)), "}"]) + "\n"
 
     def refuse_large(self) -> None:
@@ -144,7 +147,6 @@ class _Neurons:
             ends = [[self.units(weight.tensor, axis) for axis in axes] for axes in (sources, targets)]
             for column in ends:
                 self.add_column(column)
-            self.add_depth(*(self.column_of(column) for column in ends))
             entries: list[list[int]] = np.argwhere(present).tolist()
             for entry in entries:
                 source, target = (
@@ -171,18 +173,6 @@ class _Neurons:
         for parts in product(*column):
             unit = tuple(part for own in parts for part in own)
             self.columns.setdefault(_column(unit), {}).setdefault(unit)
-
-    def column_of(self, column: list[list[Unit]]) -> list[tuple[Atom, ...]]:
-        found = (tuple(part for own in parts for part in own) for parts in product(*column))
-        return list(dict.fromkeys(_column(unit) for unit in found))
-
-    def add_depth(self, sources: list[tuple[Atom, ...]], targets: list[tuple[Atom, ...]]) -> None:
-        for column in sources:
-            inside = [depth for other, depth in self.depth.items() if set(other) < set(column)]
-            self.depth.setdefault(column, 1 + max(inside) if inside else 0)
-        after = 1 + max(self.depth[column] for column in sources)
-        for column in targets:
-            self.depth.setdefault(column, after)
 
     def join_columns(self) -> None:
         """Join what is one index in one column to the units of a finer column that have it."""
@@ -216,24 +206,62 @@ class _Neurons:
         Units of one depth that are joined with each other stand on an arc, where their lines are chords.
         """
         by_depth: dict[int, list[tuple[Atom, ...]]] = defaultdict(list)
-        for column in self.columns:
-            by_depth[self.depth[column]].append(column)
+        for column, depth in self.depths().items():
+            by_depth[depth].append(column)
         tallest = max(sum(len(self.columns[c]) for c in columns) for columns in by_depth.values())
-        step = min(_DOWN, _HIGHEST / max(1, tallest))
+        self.step = min(_DOWN, _HIGHEST / max(1, tallest))
         found: dict[Unit, tuple[float, float]] = {}
         for across, depth in enumerate(sorted(by_depth)):
-            rows: list[Unit | None] = []
-            for column in by_depth[depth]:
-                rows += ([None] * 3 if rows else []) + list(self.columns[column])
-            top = step * (len(rows) - 1) / 2
-            joined = {unit for unit in rows if unit is not None}
+            heights = [(len(self.columns[column]) - 1) * self.step for column in by_depth[depth]]
+            half = top = (sum(heights) + _HEADING * (len(heights) - 1)) / 2
+            joined = {unit for column in by_depth[depth] for unit in self.columns[column]}
             bent = any(line.source in joined and line.target in joined for line in self.lines)
-            for number, unit in enumerate(rows):
-                if unit is not None:
-                    y = top - number * step
-                    arc = min(_ACROSS / 2.2, top) * (1 - (y / top) ** 2) if bent and top else 0.0
+            for column, height in zip(by_depth[depth], heights, strict=True):
+                for number, unit in enumerate(self.columns[column]):
+                    y = top - number * self.step
+                    arc = min(_ACROSS / 2.2, half) * (1 - (y / half) ** 2) if bent and half else 0.0
                     found[unit] = (across * _ACROSS + arc, y)
+                top -= height + _HEADING
         return found
+
+    def depths(self) -> dict[tuple[Atom, ...], int]:
+        """Return how many columns lie on the longest way to each: along it, values are made of those before."""
+        flows = [flow(stated.relation) for stated in self.related.stated]
+        live = {name for name, carrier in self.related.carriers.items() if carrier.live}
+        order = dict.fromkeys(
+            [*self.related.inputs, *(name for _, made in flows for name in made if name in live)]
+        )
+        first = {column: self.first(column, order) for column in self.columns}
+        last = len(order)
+        found: dict[tuple[Atom, ...], int] = {}
+        reached: dict[str, int] = {}  # by tensor: columns on the longest way to it, itself included
+        begins: dict[str, list[tuple[Atom, ...]]] = defaultdict(list)
+        for column, tensor in first.items():
+            begins[tensor or ""].append(column)
+        sources: dict[str, list[str]] = defaultdict(list)
+        for taken, made in flows:
+            for name in made:
+                sources[name] += [other for other in taken if other in live]
+        for tensor in order:
+            before = max((reached.get(other, 0) for other in sources[tensor]), default=0)
+            for column in sorted(begins[tensor], key=len):
+                found[column] = before + sum(set(other) < set(column) for other in begins[tensor])
+            reached[tensor] = 1 + max((found[c] for c in begins[tensor]), default=before - 1)
+        return {column: found.get(column, last) for column in self.columns}
+
+    def first(self, column: tuple[Atom, ...], order: Iterable[str]) -> str | None:
+        """Return the first value that has all spaces of a column."""
+        for tensor in order:
+            axes = range(len(self.related.carriers[tensor].shape))
+            own = {
+                self.spaces.space(a)
+                for axis in axes
+                for part in self.spaces.atoms((tensor, axis))
+                for a in part
+            }
+            if own.issuperset(column):
+                return tensor
+        return None
 
     def fills(self) -> dict[tuple[Atom, int], str]:
         """Return the colour of each index that is exchanged with another."""
@@ -247,12 +275,16 @@ class _Neurons:
                     count += 1
         return found
 
+    @property
+    def dot_size(self) -> float:
+        return min(_DOT, 0.85 * self.step)
+
     def attributes(self) -> list[str]:
         theme = self.theme
         return [
             f'  graph [layout=neato, splines=line, outputorder=edgesfirst, bgcolor="{theme.background}", pad=0.3,'
             f' fontname="{FONT}", fontsize=10, fontcolor="{theme.text}"]',
-            "  node [shape=circle, width=0.15, height=0.15, fixedsize=true, penwidth=0.9,"
+            f"  node [shape=circle, width={self.dot_size:.3f}, height={self.dot_size:.3f}, fixedsize=true, penwidth=0.9,"
             f' style=filled, label="", color="{theme.text}", fontname="{FONT}", fontsize=10, fontcolor="{theme.text}"]',
             f'  edge [arrowhead=none, penwidth=0.5, color="{theme.edge}99"]',
         ]
@@ -264,8 +296,10 @@ class _Neurons:
         inside = f'fillcolor="{colour or self.theme.background}"' + (f', color="{colour}"' if colour else "")
         return f'  {name} [pos="{place[0]:.3f},{place[1]:.3f}!", {inside}]'
 
-    def line(self, line: Line, names: dict[Unit, str]) -> str:
+    def line(self, line: Line, names: dict[Unit, str], places: dict[Unit, tuple[float, float]]) -> str:
         look = " [style=dotted, penwidth=1]" if line.same else ""
+        if not line.same and places[line.target][0] < places[line.source][0]:
+            look = f' [color="{self.theme.edge}2a"]'  # back to a stream: it passes all that stands between
         return f"  {names[line.source]} -> {names[line.target]}{look}"
 
     def headings(self, places: dict[Unit, tuple[float, float]]) -> Iterator[str]:
@@ -273,12 +307,21 @@ class _Neurons:
         wires = {self.spaces.space(wire.space): wire for wire in self.group.wires}
         for number, (column, units) in enumerate(self.columns.items()):
             known = [wires[space] for space in column if space in wires]
-            name = " × ".join(wire.name for wire in known) or "positions"
-            acting = " × ".join(wire.group for wire in known if not wire.is_fixed)
-            acting = acting or self.count_orbits(column, len(units))
+            name = " × ".join(self.short(wire.name) for wire in known) or "positions"
+            acting = " × ".join(wire.group for wire in known if wire.group != "1")
+            counted = self.count_orbits(column, len(units))
+            if not acting or (any(wire.is_fixed for wire in known) and not counted.endswith("fixed")):
+                acting = f"{acting}, {counted}" if acting else counted
             x, y = places[next(iter(units))]
             label = f'<{escape(name)}<br/><font color="{self.theme.faint}" point-size="9">{escape(acting)}</font>>'
             yield f'  h{number} [pos="{x:.3f},{y + 0.42:.3f}!", shape=plaintext, style="", fixedsize=false, label={label}]'
+
+    def short(self, name: str) -> str:
+        """Return the last part of a wire's name, with the numbers of copies where several wires end so."""
+        last = name.rpartition(".")[2]
+        alike = sum(wire.name.rpartition(".")[2] == last for wire in self.group.wires)
+        numbers = "".join(re.findall(r"\[\d+\]", name.removesuffix(last)))
+        return f"{numbers} {last}" if alike > 1 and numbers else last
 
     def count_orbits(self, column: tuple[Atom, ...], units: int) -> str:
         """Say how the units of a column fall into orbits, where no plain group acts on them."""

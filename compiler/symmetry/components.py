@@ -60,7 +60,7 @@ class _Flips:
     """The sign flips, shared out among strands; those of GL and O are in their determinants."""
 
     def __init__(self, derivation: Derivation) -> None:
-        system = derivation.without_matrices(derivation.signs)
+        system = derivation.own_signs
         self.common = derivation.joint_rank(system)
         self.counts: dict[frozenset[Atom], int] = {}
         sizes = derivation.spaces.sizes

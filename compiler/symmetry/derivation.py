@@ -176,6 +176,16 @@ class Derivation:
         names: list[Any] = [name for weight in self.weights for name in system.joint_unknowns(weight)]
         return system.joint.rank(names)
 
+    @cached_property
+    def own_scales(self) -> Unknowns:
+        """The scales that are part of no group of matrices."""
+        return self.without_matrices(self.scales)
+
+    @cached_property
+    def own_signs(self) -> Unknowns:
+        """The sign flips that are part of no group of matrices."""
+        return self.without_matrices(self.signs)
+
     def without_matrices(self, system: Unknowns) -> Unknowns:
         """Return a system of scales or signs without those that are part of a group of matrices."""
         system = system.copy()

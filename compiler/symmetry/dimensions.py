@@ -67,7 +67,7 @@ def _by_equations(derivation: Derivation) -> dict[str, int]:
     for strand in derivation.of_group("orthogonal", "centred"):
         acting = strand.size - (derivation.groups[strand.space] == "centred")
         orthogonal += strand.copies * orthogonal_dimension(derivation, strand, acting, pinned)
-    system = derivation.without_matrices(derivation.scales)
+    system = derivation.own_scales
     shift = derivation.shifts.total_rank(shiftable(derivation))
     return {
         "linear": linear,

@@ -84,8 +84,8 @@ def _label(derivation: Derivation, strand: Strand) -> str:
     }
     if group in named:
         return named[group]
-    scale = _scalar_rank(derivation, derivation.scales, strand)
-    sign = _scalar_rank(derivation, derivation.signs, strand)
+    scale = _scalar_rank(derivation, derivation.own_scales, strand)
+    sign = _scalar_rank(derivation, derivation.own_signs, strand)
     scalars = {(1, 1): "R*", (1, 0): "R>0", (0, 1): "Z2"}.get((min(scale, 1), min(sign, 1)))
     if group == "fixed" or size == 1:
         return "1" if scalars is None else scalars if size == 1 else f"{scalars}^{size}"
