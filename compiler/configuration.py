@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnspec.compiler.callables import match_arguments
+from nnspec.compiler.collected import collected
 from nnspec.compiler.derivation import resolve
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Objective, Source
@@ -22,7 +23,7 @@ from nnspec.compiler.values import Given, Layer, Refused, Value, describe, entri
 from nnspec.dsl.catalog import Argument, Catalog, Entry, Problem, validate
 from nnspec.dsl.catalog import describe as describe_argument
 from nnspec.dsl.definitions import Constant, Definition, Module
-from nnspec.dsl.errors.arguments import DuplicateArgument, MissingArgument, WrongArgument
+from nnspec.dsl.errors.arguments import MissingArgument, WrongArgument
 from nnspec.dsl.errors.experiments import (
     MovedArgument,
     NotConfiguration,
@@ -270,7 +271,7 @@ class Configuration:
         """Return a word with its arguments, complete and validated."""
         if entry.family == "rule":
             self.check_moved(entry.name, tuple(argument.name for argument in entry.arguments), written)
-        written, others = self.others(entry, written)
+        written, others = collected(self, entry, written)
         names = tuple(argument.name for argument in entry.arguments)
         given = tuple(Given(name=a.name, value=None, expression=a.value, span=a.span) for a in written)
         matched = match_arguments(entry.name, names, given, span)
@@ -295,21 +296,6 @@ class Configuration:
             value = describe(values[name]) if name in values else "this"
             raise Refused(WrongArgument(place, callee=entry.name, why=why, found=value))
         return choice
-
-    def others(
-        self, entry: Entry, written: tuple[WrittenArgument, ...]
-    ) -> tuple[tuple[WrittenArgument, ...], dict[str, Any]]:
-        """Part arguments that a word names from those that it collects: values, or lists of them, under any name."""
-        if not entry.others:
-            return written, {}
-        known = {argument.name for argument in entry.arguments if argument.name != entry.others}
-        more = [argument for argument in written if argument.name is not None and argument.name not in known]
-        twice = next((a for number, a in enumerate(more) if a.name in [b.name for b in more[:number]]), None)
-        if twice is not None:
-            raise Refused(DuplicateArgument(twice.span, name=str(twice.name)))
-        any_ = Argument(name="", kind="value", listed="either")
-        pairs = tuple((str(argument.name), self.value(argument.value, any_)) for argument in more)
-        return tuple(argument for argument in written if argument not in more), {entry.others: pairs}
 
     def check_moved(self, rule: str, known: tuple[str, ...], written: tuple[WrittenArgument, ...]) -> None:
         """Fields of the experiment given to the rule get a diagnostic that says where they belong."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnspec.compiler.checks.loops import exactly_differentiated, gradient_kind
@@ -33,7 +34,7 @@ Pairs = dict[str, "tuple[Tensor, Tensor]"]  # by parameter: what the rule gives,
 
 
 class Difference(NamedTuple):
-    """How far a direction is from the exact gradient g: cos(d, g) and |d - g| / |g|; None where g is zero.
+    """How far a direction is from the exact gradient g: cos(d, g) and |d - g| / |g|; None where g is zero or not finite.
 
     A rule that gives nothing has the cosine 0 and the error 1.
     """
@@ -66,7 +67,7 @@ def difference(given: Tensor, exact: Tensor) -> Difference:
     """Return how far a direction is from the exact gradient, in double precision."""
     given, exact = given.double().flatten(), exact.double().flatten()
     size, length = _norm(exact), _norm(given)
-    if size == 0:
+    if not size or not isfinite(size) or not isfinite(length):
         return Difference(None, None)
     cosine = float(given @ exact) / (size * length) if length else 0.0
     return Difference(max(-1.0, min(1.0, cosine)), _norm(given - exact) / size)

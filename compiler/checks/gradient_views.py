@@ -10,6 +10,7 @@ from nnspec.compiler.runtime.figures import GREY, OTHERS
 
 _COLOURS = ("#3b78b8", "#d08a2e", "#5f8a4f", "#8b6bb1", "#c8553d", "#4aa3a3", "#a0a0a0")
 _MOST_LINES = 7
+_BESIDE = 3  # lines whose legend still fits inside
 _SETTLED = 1e-4
 _SMALLEST = 1e-17  # of an error on a logarithmic axis
 
@@ -30,9 +31,11 @@ def summary(data: Mapping[str, Any], varied: Varied) -> str:
         text = f"{said}, over {', '.join(varied)}: cosine {_number(min(cosines))} to {_number(max(cosines))}"
         text += f", relative error {min(errors):.2g} to {max(errors):.2g}"
     text += f" ({data['weights']} weights, {data['forward']})."
-    left = max((row.get("residual") or 0.0 for row in rows), default=0.0)
-    if left > _SETTLED:
-        text += f" The states did not settle (residual {left:.2g}), so there is no exact gradient of them: see `stability`."
+    wild = [row for row in rows if (row.get("residual") or 0.0) > _SETTLED]
+    if wild:
+        where = "The" if len(wild) == len(rows) else f"At {len(wild)} of these {len(rows)} the"
+        left = max(row["residual"] for row in wild)
+        text += f" {where} states did not settle (residual {left:.2g}), and have no exact gradient: see `stability`."
     course = [point for point in data.get("course", ()) if point["angle"] is not None]
     if course:
         first, last = course[0], course[-1]
@@ -45,12 +48,12 @@ def tables(data: Mapping[str, Any], varied: Varied) -> tuple[Table, ...]:
     rows = tuple((own["path"], own["cosine"], own["relative_error"]) for own in data["layers"])
     whole = ("all", data["cosine"], data["relative_error"])
     title = f"{data['rule']} against {data['exact']}"
+    settling = any("residual" in row for row in data.get("sweep", ()))
     found = [Table(title=title, columns=("parameter", "cosine", "relative error"), rows=(*rows, whole))]
     if len(data.get("sweep", ())) > 1:
-        columns = (*varied, "cosine", "relative error", "worst layer")
+        columns = (*varied, "cosine", "relative error", "worst layer", *(("residual",) if settling else ()))
         swept = tuple(
-            (*(_cell(row[name]) for name in varied), row["cosine"], row["relative_error"], _worst(row))
-            for row in data["sweep"]
+            (*(_cell(row[name]) for name in varied), *_swept_cells(row, settling)) for row in data["sweep"]
         )
         found[:0] = [Table(title=title, columns=columns, rows=swept)]
         found[1] = found[1].replace(title="By parameter, at the first of these")
@@ -78,6 +81,11 @@ def plots(data: Mapping[str, Any], varied: Varied) -> tuple[Plot, ...]:
             Plot(name="cosine by parameter", draw=lambda axes: _layers(axes, data["layers"]), size=size)
         )
     return tuple(found)
+
+
+def _swept_cells(row: Mapping[str, Any], settling: bool) -> tuple[Cell, ...]:
+    cells = (row["cosine"], row["relative_error"], _worst(row))
+    return (*cells, row.get("residual")) if settling else cells
 
 
 def _number(cosine: float) -> str:
@@ -130,10 +138,14 @@ def _swept(what: str, along: str, lines: list[tuple[str, list[Mapping[str, Any]]
         axes.set_xlabel(along.replace("_", " "))
         axes.set_ylabel(f"{title} to the gradient" if what == "cosine" else title)
         axes.grid(axis="y", color=GREY, alpha=0.18, linewidth=0.6)
-        if len(lines) > 1:
+        if len(lines) > _BESIDE:
+            place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+            axes.legend(fontsize=7, title=others, title_fontsize=7, frameon=False, **place)
+        elif len(lines) > 1:
             axes.legend(fontsize=7, title=others, title_fontsize=7, frameon=False)
 
-    return Plot(name=f"{title} against {along}", draw=draw)
+    size = (6.2, 2.8) if len(lines) > _BESIDE else (4.2, 2.8)
+    return Plot(name=f"{title} against {along}", draw=draw, size=size)
 
 
 def _angles(axes: Any, course: Sequence[Mapping[str, Any]]) -> None:

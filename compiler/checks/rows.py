@@ -20,6 +20,7 @@ def row_of(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[s
     """Return what was measured at one point of the sweep."""
     from nnspec.compiler.checks.asymmetry import asymmetry, with_asymmetry
     from nnspec.compiler.checks.directions import averaged, compared
+    from nnspec.compiler.checks.sweep import written
     from nnspec.compiler.runtime.short_training import initial_weights
 
     assert subject.experiment is not None
@@ -34,7 +35,9 @@ def row_of(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[s
     step = place.plan.steps if trained else 0
     found = list(compared(place.plan, states, options.get("batches", 1), options.get("draws", 1), step))
     indices = [asymmetry(place.plan.graph, state) for _, state in states]
-    row = dict(place.values) | _json(averaged([one.whole for one in found]))
+    row = {name: written(value) for name, value in place.values} | _json(
+        averaged([one.whole for one in found])
+    )
     row["worst_cosine"] = min((o.whole.cosine for o in found if o.whole.cosine is not None), default=None)
     row["layers"] = [
         {"path": path, **_json(averaged([one.layers[path] for one in found]))} for path in found[0].layers

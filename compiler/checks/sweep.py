@@ -79,6 +79,14 @@ def _with(plan: Plan, name: str, value: Any, pass_name: str) -> Plan:
     raise SpecError((error,))
 
 
+def written(value: Any) -> Any:
+    """Return a value as it may stand in JSON, a word as it is written."""
+    if not isinstance(value, Choice):
+        return value
+    arguments = ", ".join(f"{name} = {written(own)}" for name, own in value.arguments)
+    return f"{value.name}({arguments})" if arguments else value.name
+
+
 def _known(plan: Plan) -> Iterator[str]:
     names = [name for choice in _rules(plan.experiment) for name in choice.options]
     names += [name for placed in loops(plan.graph) for name in placed.loop.solver.options]
@@ -97,7 +105,7 @@ def _with_rules(experiment: Experiment, name: str, value: Any) -> Experiment:
             return given
         why, arguments = _given(given, name, value)
         if why is not None:
-            raise SpecError((WrongArgument(None, callee=given.name, why=why, found=str(value)),))
+            raise SpecError((WrongArgument(None, callee=given.name, why=why, found=str(written(value))),))
         return given.replace(arguments=arguments)
 
     def stage(given: Choice) -> Choice:
@@ -116,12 +124,12 @@ def _given(choice: Choice, name: str, value: Any) -> tuple[str | None, tuple[tup
     if choice.definition is None:
         complete, problems = validate(rule_of(choice).entry(), arguments)
         return (problems[0].why if problems else None), tuple(complete.items())
-    parameters = {own.name: own for own in choice.definition.item.parameters}
-    kind = parameters[name].type
-    fits = kind is None or _FITS.get(kind.name, lambda _: True)(value)
-    return (None if fits else f"`{name}` must be of the type `{kind.name if kind else ''}`"), tuple(
-        arguments.items()
-    )
+    kind = next(own.type for own in choice.definition.item.parameters if own.name == name)
+    named = "" if kind is None else kind.name or ""
+    fits = _FITS.get(named, lambda _: True)(value)
+    if isinstance(value, Choice) or isinstance(choice.options[name], Choice):
+        fits = isinstance(value, Choice) and value.family == named
+    return (None if fits else f"`{name}` must be of the type `{named}`"), tuple(arguments.items())
 
 
 def _solved(loop: Loop, name: str, value: Any) -> Loop:

@@ -132,6 +132,7 @@ def test_the_difference_of_vectors_is_that_of_the_plane() -> None:
     assert found.relative_error == pytest.approx(math.hypot(3 * math.cos(0.3) - 1, 3 * math.sin(0.3)))
     assert difference(torch.zeros(2), turned) == (0.0, 1.0)
     assert difference(turned, torch.zeros(2)) == (None, None)
+    assert difference(turned / 0, turned) == (None, None)
 
 
 def test_all_parameters_are_one_vector() -> None:

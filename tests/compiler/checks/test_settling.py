@@ -11,6 +11,7 @@ import torch
 
 from nnspec.compiler.checks.asymmetry import asymmetry, recurrent, with_asymmetry
 from nnspec.compiler.checks.directions import Comparison
+from nnspec.compiler.experiment import Choice
 from nnspec.compiler.passes.analysis import Result, Subject
 from nnspec.compiler.passes.registry import find
 from nnspec.compiler.runtime.plan import Plan, prepare
@@ -159,7 +160,8 @@ def test_an_energy_falls_along_its_flow() -> None:
         "connect [h, o] ->", "connect [h, o] <->"
     )
     plan = exactly(prepare(load(text).experiment().fitted, Path()))
-    (data,) = analysed(plan, "stability", weights="initial").data["loops"]
+    few = {"samples": 1, "starts": 3, "steps": 40}
+    (data,) = analysed(plan, "stability", weights="initial", **few).data["loops"]
     assert data["form"] == "flow" and data["radius"] < 0
     assert data["energy"]["end"] < data["energy"]["start"] and data["energy"]["largest_increase"] < 1e-12
     assert not recurrent(plan.graph)
@@ -232,3 +234,72 @@ network deeper {
             )
         slope = (1 - s**2)[:, None] * weights["inner.rec.weight"]
         assert radius == pytest.approx(np.abs(np.linalg.eigvals(slope)).max(), rel=1e-7)
+
+
+@pytest.fixture(scope="module")
+def recurrent_plan() -> Plan:
+    text = SPEC.format(dynamics=EXACT.format(more=TIGHT)).replace(
+        "learn     = backprop", 'learn     = equilibrium(variant = "asymmetric")'
+    )
+    return exactly(prepare(load(text).experiment().fitted, Path()))
+
+
+def test_equilibrium_propagation_is_the_gradient_where_theory_says(recurrent_plan: Plan) -> None:
+    """Of asymmetric EP the error is of the order beta, centered beta^2; vector-field EP is biased on directed weights."""
+
+    def errors(variant: str, nudging: str, asymmetry: float) -> list[float]:
+        over = (
+            ("variant", variant),
+            ("nudging", word(nudging)),
+            ("asymmetry", asymmetry),
+            ("beta", (0.1, 0.01)),
+        )
+        rows = analysed(recurrent_plan, "gradient_check", over=over).data["sweep"]
+        return [row["relative_error"] for row in rows]
+
+    for amount in (0.0, 1.0):
+        first, second = errors("asymmetric", "one_sided", amount)
+        assert first / second == pytest.approx(10, rel=0.2)
+        first, second = errors("asymmetric", "centered", amount)
+        assert first < 2e-2 and first / second == pytest.approx(100, rel=0.2)
+    assert max(errors("vector_field", "centered", 0.0)) < 2e-2
+    assert min(errors("vector_field", "centered", 1.0)) > 0.2
+
+
+def word(name: str) -> Choice:
+    """A word of the family `nudging`."""
+    return Choice(family="nudging", name=name)
+
+
+def test_words_are_varied_as_they_are_written(recurrent_plan: Plan) -> None:
+    text = """analyze run {
+  gradient_check(nudging = [one_sided, holomorphic(points = 8)])
+}
+"""
+    spec = load(SPEC.format(dynamics=EXACT.format(more="")) + text)
+    (choice,) = spec.checked.analyses[0].passes
+    (data,) = [analysed(recurrent_plan, "gradient_check", over=choice["over"]).data]
+    assert [row["nudging"] for row in data["sweep"]] == ["one_sided", "holomorphic(points = 8)"]
+    assert data["sweep"][0]["relative_error"] > 1e-3 and data["sweep"][1]["relative_error"] < 1e-5
+
+
+def test_an_ordinary_chain_is_checked_as_the_system_that_its_rule_reads() -> None:
+    text = """
+network chain {
+  input  x: real[2]
+  output y: real[2] = x -> dense(5) as fc -> tanh -> dense(4) as fc2 -> tanh -> dense(2) as head
+}
+
+experiment run {
+  network = chain
+  data    = moons(samples = 40)
+  loss    = cross_entropy
+  learn   = equilibrium(beta = 0.01, free_steps = 300, nudged_steps = 300)
+  epochs  = 2
+  batch   = 8
+}
+"""
+    plan = exactly(prepare(load(text).experiment().fitted, Path()))
+    data = analysed(plan, "gradient_check").data
+    assert data["exact"] == "implicit differentiation" and data["forward"].startswith("settled by")
+    assert data["cosine"] > 0.999999 and data["relative_error"] < 1e-3
