@@ -51,6 +51,7 @@ class Elementwise(Relation):
     has, at generic weights, no continuous symmetry beyond these (not so for polynomials, exp and log).
     `centre` c means f(-x) = 2 c - f(x), odd about a constant other than 0. `curve` names functions that theorems
     speak of: "hyperbolic" the hyperbolic tangent, of which others are affine images, "rectifier" the positive part.
+    `is_symmetric`: the terms of a function of several may change places.
     """
 
     terms: tuple[Term, ...]
@@ -61,6 +62,7 @@ class Elementwise(Relation):
     complete: bool = False
     centre: float | None = None
     curve: str = ""
+    is_symmetric: bool = False
 
 
 class Choice(Elementwise):

@@ -76,7 +76,7 @@ class Extreme(Operation):
         terms, out = entrywise_terms(site)
         # The part above 0, and that below it, keep a positive scale.
         degree = 1.0 if len(terms) == 1 and site["bound"] == 0 else None
-        return (Elementwise(terms=terms, output=out, degree=degree),)
+        return (Elementwise(terms=terms, output=out, degree=degree, is_symmetric=True),)
 
 
 class Clamp(Operation):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from math import factorial, lgamma, log, log10
 
+from nnspec.compiler.symmetry.branches import Branches
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.parallel import Parallel
 from nnspec.compiler.symmetry.record import Factor
@@ -40,6 +41,7 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
         if permuted > 1 or bits:
             text = _finite_label(permuted, strand.copies, bits)
             found.append(_factor(permuted, strand.copies, bits, text, called[space]))
+    found += [_of_branches(item) for item in derivation.branches]
     neurons = derivation.neurons
     if neurons is not None and neurons.log10_lower:
         text = f"keeping {'patterns' if neurons.shared else 'masks'}: {neurons.label}"
@@ -54,6 +56,18 @@ def _of_parallel(item: Parallel, flips: _Flips, called: dict[Atom, str]) -> Fact
     bits = sum(flips.of(strand) for strand in item.strands)
     wires = " and ".join(called[strand.space] for strand in item.strands)
     return _factor(item.size, 1, bits, _finite_label(item.size, 1, bits), wires)
+
+
+def _of_branches(item: Branches) -> Factor:
+    count = len(item.tensors)
+    value = item.size * lgamma(count + 1) / log(10)
+    each = f"S_{count}" if item.size == 1 else f"S_{count}^{item.size}"
+    return Factor(
+        group=f"branches that change places: {each}",
+        wire=None,
+        order=item.order if value < EXACT_BELOW else None,
+        log10_order=value,
+    )
 
 
 class _Flips:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.actions import scales, signs
+from nnspec.compiler.symmetry.branches import Branches, alike_branches
 from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
 from nnspec.compiler.symmetry.flips import centred
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
@@ -120,6 +121,11 @@ class Derivation:
     def parallel(self) -> tuple[Parallel, ...]:
         """Sets of strands between the same ends, whose units are one set."""
         return parallel_strands(self)
+
+    @cached_property
+    def branches(self) -> tuple[Branches, ...]:
+        """Sets of branches that may change places."""
+        return alike_branches(self)
 
     @cached_property
     def by_space(self) -> dict[Atom, Strand]:

@@ -147,6 +147,8 @@ def left_out(group: SymmetryGroup) -> tuple[str, ...]:
         found.append(f"{count} kernel directions depend on the weights, and are left as they are")
     if group.derivation.parallel:
         found.append("units of parallel branches stay in their branch")
+    if group.derivation.branches:
+        found.append("branches that may change places stay where they are")
     if group.derivation.graded.signs or group.derivation.graded.scales:
         found.append("signs and scales that grade units are left as they are")
     if group.derivation.masked is not None:

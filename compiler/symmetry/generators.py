@@ -65,6 +65,9 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         for ours, theirs in pairwise(item.places):
             move = Exchange(places=tuple(zip(ours, theirs, strict=True)))
             yield made("permutation", None, lambda t, move=move: move)
+    for item in d.branches:
+        for move in item.swaps():
+            yield made("permutation", None, lambda t, move=move: move)
     for move in _rearrangements(d):
         yield made("permutation", None, lambda t, move=move: move)
     for name, given in (*_single(d, d.signs), *((None, given) for given in d.graded.signs)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.symmetry.amounts import Amounts
+from nnspec.compiler.symmetry.branches import Swap
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.flips import Centred
 from nnspec.compiler.symmetry.forgetting import Forgotten
@@ -281,4 +282,4 @@ def _set_unit(d: Derivation, state: State, atom: Atom, row: Tensor) -> None:
     state[key] = on_atoms(d, state[key], (atom,), write)
 
 
-AnyMove: TypeAlias = "Exchange | Permute | Multiply | Transform | Shift | Add | Rearrange"
+AnyMove: TypeAlias = "Exchange | Swap | Permute | Multiply | Transform | Shift | Add | Rearrange"

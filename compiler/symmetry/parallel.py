@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Contract,
-    Elementwise,
     Fixed,
     Move,
     Normalize,
@@ -81,7 +81,9 @@ class _Branches:
         self.related = related
         self.spaces = spaces
         self.about: dict[str, list[Stated]] = {}
+        self.said: dict[int, set[str]] = {}  # by use, of what its relations speak
         for stated in related.stated:
+            self.said.setdefault(id(stated.use), set()).update(_tensors(stated.relation))
             for tensor in dict.fromkeys(_tensors(stated.relation)):
                 self.about.setdefault(tensor, []).append(stated)
 
@@ -105,7 +107,7 @@ class _Branches:
             seen: dict[str, Counter[object]] = {tensor: Counter() for tensor in places}
             for item in stated:
                 signature = self._signature(item, places, colours)
-                for role, tensor in _roles(item.relation):
+                for role, tensor in roles_of(item.relation):
                     if tensor in places:
                         seen[tensor][role, signature] += 1
             colours = {
@@ -146,25 +148,15 @@ class _Branches:
         # What a map adds at the end of a branch is not its units'.
         bias = relation.bias.tensor if isinstance(relation, Contract) and relation.bias is not None else None
         made = tuple(
-            (role, colours[tensor] if tensor in places else self._end(tensor), _labels(relation, role))
-            for role, tensor in _roles(relation)
+            (role, colours[tensor] if tensor in places else self._end(tensor), labels_of(relation, role))
+            for role, tensor in roles_of(relation)
             if tensor in places or tensor != bias
         )
-        return (type(relation).__name__, self._function(stated), made)
-
-    def _function(self, stated: Stated) -> object:
-        relation = stated.relation
-        match relation:
-            case Elementwise() | Normalize():
-                return (stated.use.primitive.operation, repr(stated.use.primitive.arguments))
-            case Contract():
-                return (relation.powers, relation.uniform, relation.ones)
-            case Sum():
-                return relation.coefficients
-            case Part():
-                return ()
-            case _:
-                return (stated.use.primitive.operation, repr(stated.use.primitive.arguments))
+        said = self.said[id(stated.use)]
+        others = tuple(  # such as the words that are looked up
+            colours.get(name, name) for name in stated.takes if name not in said
+        )
+        return (type(relation).__name__, function_of(stated), made, others)
 
     def _end(self, tensor: str) -> str:
         """Return the name of a tensor at an end of a branch, or of the sum that it goes into with others."""
@@ -192,7 +184,36 @@ class _Branches:
         return 1.0
 
 
-def _roles(relation: Relation) -> list[tuple[object, str]]:
+def function_of(stated: Stated) -> object:
+    """Return what a relation does, apart from the tensors that it does it with and their sizes."""
+    relation = stated.relation
+    match relation:
+        case Contract():
+            known = (relation.powers, relation.uniform, relation.ones)
+            return known if _is_told(relation) else (known, done_by(stated))
+        case Sum():
+            return relation.coefficients if _is_told(relation) else (relation.coefficients, done_by(stated))
+        case Part():
+            return ()
+        case _:
+            return (stated.use.primitive.operation, repr(stated.use.primitive.arguments))
+
+
+def done_by(stated: Stated) -> object:
+    """Return the operation of a use and its arguments, but for sizes of axes, which shapes tell."""
+    primitive = stated.use.primitive
+    sizes = {one.name for one in operation(primitive.operation).arguments if one.kind == "size"}
+    return (primitive.operation, repr([item for item in primitive.arguments if item[0] not in sizes]))
+
+
+def _is_told(relation: Sum | Contract) -> bool:
+    """Whether labels say all that a relation does: each index of its output is one of its terms."""
+    known = {label for term in relation.terms for label in term.labels}
+    labels = {label for term in terms_of(relation) for label in term.labels}
+    return set(relation.output.labels) <= known and not any(label.startswith("#") for label in labels)
+
+
+def roles_of(relation: Relation) -> list[tuple[object, str]]:
     """Return the tensors of a relation with their places in it."""
     found: list[tuple[object, str]] = [(("term", i), t.tensor) for i, t in enumerate(terms_of(relation))]
     match relation:
@@ -211,7 +232,7 @@ def _roles(relation: Relation) -> list[tuple[object, str]]:
 
 
 def _tensors(relation: Relation) -> list[str]:
-    return [tensor for _, tensor in _roles(relation)]
+    return [tensor for _, tensor in roles_of(relation)]
 
 
 def _made(relation: Relation) -> tuple[str, ...]:
@@ -219,7 +240,7 @@ def _made(relation: Relation) -> tuple[str, ...]:
     return (output.tensor,) if isinstance(output, Term) else (str(output),)
 
 
-def _labels(relation: Relation, role: object) -> object:
+def labels_of(relation: Relation, role: object) -> object:
     """Return the labels of a term, numbered as they first appear in the relation."""
     if not isinstance(role, tuple):
         return getattr(relation, "axis", None) or getattr(relation, "axes", None)

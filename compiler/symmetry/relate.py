@@ -63,7 +63,7 @@ class Gain(Node):
 
 
 class Stated(Node):
-    """A relation and the use that states it.
+    """A relation, the use that states it, and the values that this use takes.
 
     With `gain`, the relation is a product with a gain that folds into the maps behind it: the entries before
     and behind it are two index spaces (see `folding`).
@@ -72,6 +72,7 @@ class Stated(Node):
     relation: Relation
     use: Use
     gain: Gain | None = None
+    takes: tuple[str, ...] = ()
 
 
 class Related(Node):
@@ -133,7 +134,8 @@ class _Collector:
 
     def use(self, index: int, use: Use) -> None:
         rule = operation(use.primitive.operation)
-        names = {f"in{i}": self.value(self.same[number]) for i, number in enumerate(use.inputs)}
+        takes = tuple(self.value(self.same[number]) for number in use.inputs)
+        names = {f"in{i}": name for i, name in enumerate(takes)}
         names |= {f"out{i}": self.value(number) for i, number in enumerate(use.outputs)}
         for name, held in use.weights:
             names[name] = self.weight(use, held)
@@ -153,7 +155,7 @@ class _Collector:
         for relation in relations:
             if not isinstance(relation, Middle):
                 named = renamed(relation, names)
-                self.stated.append(Stated(relation=named, use=use))
+                self.stated.append(Stated(relation=named, use=use, takes=takes))
                 self.carry_life(named)
 
     def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:

@@ -95,21 +95,15 @@ OPEN_DIMENSIONS = [
 # Where units of equal branches may be exchanged one by one, or what is only added together.
 OPEN_ORDERS = [
     "batchnorm_affine_false_linear_net",
-    "bilinear_net",
-    "bilinear_no_bias_net",
     "concat_linear_net",
     "conv_one_channel_net",
     "difference_of_branches_net",
     "fork_mean_net",
     "fork_mean_of_dense_net",
-    "max_of_two_net",
     "product_units_net",
     "skip_to_output_net",
     "slice_both_net",
     "split_halves_net",
-    "sum_of_branches_net",
-    "tanh_gate_net",
-    "trilinear_net",
     "two_heads_add_net",
     "einsum_bilinear_net",
 ]
