@@ -3,24 +3,31 @@
 In: nothing. Out: tables in Markdown, one thread, medians of interleaved rounds in one run.
 The first: a free phase of 784-512-10 in 20 Euler steps at batch 128, beside the slope of the energy by autograd in each step
 (Scellier and Bengio 2017 as commonly implemented) and beside the equations by hand, drives of the input hoisted.
-The second: settling 100 seeds of a complete network of 50 units, as one vmap, beside one seed after another.
+The second: a whole step of equilibrium propagation (free, two nudged phases of 10 steps, directions of all weights), beside the
+same with every phase, and the directions, by autograd of the energy as one number.
+The third: settling 100 seeds of a complete network of 50 units, as one vmap, beside one seed after another.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
+from fitted import experiment
 from rounds import seconds, table
 from torch import Tensor
 
 import nnspec
 from nnspec.compiler.emit.load import function, initial_state
 from nnspec.compiler.emit.system import system
+from nnspec.compiler.runtime.learner import Learner
+from nnspec.compiler.runtime.plan import prepare
 
 STEPS, BATCH, DT = 20, 128, 0.5
 LAYERED = """
@@ -34,6 +41,17 @@ network layered {
   connect h <-> o as up
   dynamics leaky(RATE, solve = euler(dt = 0.5, steps = 20)CLIP)
   output y = o
+}
+"""
+TRAINED = """
+experiment e {
+  network   = layered
+  data      = csv("rows.csv", target = "label", test = 0.0)
+  loss      = mean_squared_error
+  learn     = equilibrium(beta = 0.5, free_steps = 20, nudged_steps = 10)
+  optimizer = sgd(lr = 0.1)
+  batch     = none
+  epochs    = 1
 }
 """
 COMPLETE = """
@@ -84,18 +102,13 @@ def free_phase(rate: str, clip: bool, rounds: int) -> list[object]:
                 h, o = (kept(s - DT * slope) for s, slope in zip((h, o), slopes, strict=True))
         return h, o
 
-    def slope(s: Tensor) -> Tensor:
-        if rate == "hard_sigmoid":
-            return ((s >= 0) & (s <= 1)).to(s.dtype)
-        return f(s) * (1 - f(s)) if rate == "sigmoid" else 1 - f(s) ** 2
-
     def by_hand() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             h, o = start
             drive = f(x) @ feed.T + b
             for _ in range(STEPS):
-                new_h = h + DT * (slope(h) * (drive + f(o) @ up) - h)
-                new_o = o + DT * (slope(o) * (f(h) @ up.T + c) - o)
+                new_h = h + DT * (slope_of(rate, h) * (drive + f(o) @ up) - h)
+                new_o = o + DT * (slope_of(rate, o) * (f(h) @ up.T + c) - o)
                 h, o = kept(new_h), kept(new_o)
             return h, o
 
@@ -108,6 +121,74 @@ def free_phase(rate: str, clip: bool, rounds: int) -> list[object]:
     name = f"{rate}, clipped to [0, 1]" if clip else rate
     cells = [f"{mine:.2f} ms", f"{hand:.2f} ms", f"{slow:.2f} ms"]
     return [name, *cells, f"**{slow / mine:.1f}**", f"{hand / mine:.1f}", f"{apart:.0e}"]
+
+
+def slope_of(rate: str, s: Tensor) -> Tensor:
+    """Return the slope of a rate, by hand."""
+    f = RATES[rate]
+    if rate == "hard_sigmoid":
+        return ((s >= 0) & (s <= 1)).to(s.dtype)
+    return f(s) * (1 - f(s)) if rate == "sigmoid" else 1 - f(s) ** 2
+
+
+def learned(rate: str, clip: bool, rounds: int) -> list[object]:
+    """Return the row of one rate: times of a step of equilibrium propagation, and how far the directions are apart."""
+    text = LAYERED.replace("RATE", rate).replace("CLIP", ", clip = [0, 1]" if clip else "")
+    text = text.replace(" = uniform(0, 1)", " = 0.1")
+    with tempfile.TemporaryDirectory() as folder:
+        group, batch = begun(text + TRAINED, Path(folder))
+    f = RATES[rate]
+    (x,), label = batch.inputs, batch.target
+    target = torch.nn.functional.one_hot(label, 10).to(x.dtype)
+    named = dict(group.network.named_parameters())
+    weights = [named[name] for name in ("feed.weight", "up.weight", "h.bias", "o.bias")]
+
+    def energy(h: Tensor, o: Tensor) -> Tensor:
+        feed, up, b, c = weights
+        squares = (h**2).sum() / 2 + (o**2).sum() / 2
+        return squares - (f(h) * (f(x) @ feed.T + b)).sum() - (f(o) * (f(h) @ up.T + c)).sum()
+
+    def cost(o: Tensor) -> Tensor:
+        return ((o - target) ** 2).mean(1).sum()
+
+    def settled(h: Tensor, o: Tensor, beta: float, steps: int) -> tuple[Tensor, Tensor]:
+        for _ in range(steps):
+            h, o = h.detach().requires_grad_(), o.detach().requires_grad_()
+            phi = energy(h, o) + beta * cost(o)
+            slopes = torch.autograd.grad(phi, (h, o))
+            h, o = (s.detach() - DT * slope for s, slope in zip((h, o), slopes, strict=True))
+            h, o = (h.clamp(0, 1), o.clamp(0, 1)) if clip else (h, o)
+        return h, o
+
+    def by_energy() -> tuple[Tensor, ...]:
+        h, o = x.new_full((BATCH, 512), 0.1), x.new_full((BATCH, 10), 0.1)
+        free = settled(h, o, 0.0, STEPS)
+        up, down = (settled(*free, beta, 10) for beta in (0.5, -0.5))
+        return torch.autograd.grad((energy(*up) - energy(*down)) / (2 * 0.5 * BATCH), weights)
+
+    def ours() -> list[Tensor]:
+        group.optimizer.zero_grad(set_to_none=True)
+        group.rule.direction(group, batch, group.learner.streams)
+        return [weight.grad for weight in weights if weight.grad is not None]
+
+    pairs = list(zip(ours(), by_energy(), strict=True))
+    apart = max(float((a - b).norm() / b.norm()) for a, b in pairs)
+    times = seconds({"ours": ours, "energy": by_energy}, rounds)
+    mine, slow = times["ours"] * 1e3, times["energy"] * 1e3
+    name = f"{rate}, clipped to [0, 1]" if clip else rate
+    return [name, f"{mine:.1f} ms", f"{slow:.1f} ms", f"**{slow / mine:.1f}**", f"{apart:.0e}"]
+
+
+def begun(text: str, folder: Path) -> tuple[Any, Any]:
+    """Return what trains the experiment of a text on rows of random numbers, and its batch."""
+    draw = torch.rand(BATCH, 784, generator=torch.Generator().manual_seed(0))
+    rows = [",".join([*(f"{v:.4f}" for v in row), f"c{i % 10}"]) for i, row in enumerate(draw.tolist())]
+    names = ",".join(f"x{i}" for i in range(784))
+    (folder / "rows.csv").write_text("\n".join([f"{names},label", *rows]) + "\n")
+    plan = prepare(experiment(text), folder, "cpu")
+    group = Learner(plan, plan.trials[0]).groups[0]
+    group.network.train()
+    return group, plan.train
 
 
 def many_seeds(count: int, batch: int, rounds: int) -> list[object]:
@@ -148,7 +229,10 @@ def main() -> None:
         free_phase("sigmoid", False, 15),
         free_phase("tanh", False, 15),
     ]
-    print(table((*columns, "apart"), rows))
+    print(table((*columns, "apart"), rows), flush=True)
+    print()
+    columns = ("a step of equilibrium propagation", "ours", "energy and autograd", "times faster", "apart")
+    print(table(columns, [learned("hard_sigmoid", True, 9), learned("sigmoid", False, 9)]))
     print()
     columns = ("100 seeds of complete(50): samples", "at once", "one after another", "times faster", "apart")
     print(table(columns, [many_seeds(100, batch, 5) for batch in (1, 4, 16, 64)]))

@@ -86,6 +86,8 @@ class _Program(Buffers):
         primitive = statement.operation
         rule, site = operation(primitive.operation), site_of(primitive)
         value = "".join(statement.outputs[:1])
+        if value in self.text:
+            return  # made already
         constant = rule.constant(primitive.options)
         if constant is not None:
             self.constants[value] = constant
@@ -243,12 +245,23 @@ class _Program(Buffers):
         ones = self.constants.get(self.resolved(statement.cotangent)) == 1.0
         cotangent = "1.0" if ones else self.name(statement.cotangent)
         given = self.resolved(own.inputs[0])
-        result = self.applied.get(_key(own.operation, given)) if isinstance(own, Apply) else None
+        result = self.result(own.operation, given) if isinstance(own, Apply) else None
         around = Around(cotangent=cotangent, given=self.text.get(given), result=result)
         text = rule.pullback(site, around, weights)
         if text is None:
             raise Unfit
         self.keep(statement, None, text)
+
+    def result(self, primitive: Primitive, given: str) -> str | None:
+        """Return what an operation gives for a value, if the step needs that anyhow: then it is made now."""
+        key = _key(primitive, given)
+        for statement in self.loop.body:
+            if key in self.applied:
+                break
+            inputs = [self.resolved(value) for value in statement.inputs]
+            if isinstance(statement, Apply) and inputs == [given] and _key(statement.operation, given) == key:
+                self.statement(statement)
+        return self.applied.get(key)
 
     def push(self, value: str, state: Carried) -> None:
         """Add what pushes a state from outside to the value that drives it."""

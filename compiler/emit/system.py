@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from nnspec.compiler.emit.captured import Captured, signature
 from nnspec.compiler.emit.load import execute, function, weight_function
 from nnspec.compiler.emit.loops import started
 from nnspec.compiler.emit.static import Clip, static_source
@@ -21,6 +22,8 @@ from nnspec.compiler.rewrites.push import pushed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from nnspec.compiler.emit.captured import Record
 
     States = tuple[Tensor, ...]
     Weights = dict[str, Tensor]
@@ -64,6 +67,7 @@ class System:
         self.before, self.after = self.root.body[:place], self.root.body[place + 1 :]
         self.states = tuple(state.name for state in self.loop.carried)
         self._functions: dict[Any, Any] = {}
+        self.record: Record | None = None  # how a step is recorded; None: as a CUDA graph, on a GPU
         made = {value for s in self.before for value in s.outputs} | {p.value for p in self.root.inputs}
         read = [value for s in self.after for value in s.inputs] + [p.value for p in self.root.outputs]
         self.outer = tuple(v for v in dict.fromkeys((*self.loop.inputs, *read)) if v in made)
@@ -190,7 +194,7 @@ class System:
                 run.advance(looks)
                 if looks and tolerance and float(run.residual) <= tolerance:
                     break
-            return Settled(run.states, run.residual, count, run.totals)
+            return Settled(run.ended(), run.residual, count, run.totals)
 
     def _size(self, dt: float | None, damping: float | None) -> float:
         given = dt if self.loop.form == "flow" else damping
@@ -211,6 +215,25 @@ class System:
             self._functions[key] = text and execute(text, f"{self.graph.name}_step")["stepper"]
         make = self._functions[key]
         return make(given.weights, *given.values, *states) if make else None
+
+    def captured(self, given: Given, states: States, size: float, clip: Clip | None) -> Captured | None:
+        """Return a step that replays what was recorded of it once; None where there is no GPU, or no form in place."""
+        if not self.captures(states):
+            return None
+        key = signature(states, size, clip)
+        if key not in self._functions:
+            possible = self.stepper(given, states, frozenset(), size, clip) is not None
+            self._functions[key] = (
+                Captured(self, given, states, size, clip, self.record) if possible else None
+            )
+        found = self._functions[key]
+        if found is not None:
+            found.begin(given, states)
+        return found
+
+    def captures(self, states: States) -> bool:
+        """Return whether steps of these states are recorded."""
+        return self.record is not None or states[0].is_cuda
 
     # ---------------------------------------------------------------------------------------------- making
 
@@ -292,6 +315,13 @@ class _Run:
         self.residual: Any = torch.full((), torch.inf)  # no step was taken
         self.steppers: dict[frozenset[str], Any] = {}
         self.nothing = (None,) * len(states)
+        self.recorded = own.captured(given, states, size, clip) if push is None else None
+        if self.recorded is not None:
+            self.states = self.recorded.states
+
+    def ended(self) -> States:
+        """Return the states as they are, in memory that nothing else uses."""
+        return self.states if self.recorded is None else tuple(state.clone() for state in self.states)
 
     def advance(self, looks: bool) -> None:
         """Take one step; keep the residual if somebody looks at it."""
@@ -300,13 +330,14 @@ class _Run:
         pushes = self.nothing if self.push is None else tuple(self.push(self.states))
         kinds = frozenset(n for n, p in zip(self.own.states, pushes, strict=True) if p is not None)
         before = tuple(s.clone() for s in self.states) if looks or self.sums is not None else ()
-        if kinds not in self.steppers:
+        if self.recorded is None and kinds not in self.steppers:
             self.steppers[kinds] = self.own.stepper(self.given, self.states, kinds, self.size, self.clip)
-        advance = self.steppers[kinds]
-        if advance is None:
-            self.move(pushes)
-        else:
+        if self.recorded is not None:
+            self.recorded.replay()
+        elif (advance := self.steppers[kinds]) is not None:
             advance(self.size, pushes)
+        else:
+            self.move(pushes)
         if looks:
             moved = [(a - b).abs().max() for a, b in zip(self.states, before, strict=True)]
             self.residual = torch.stack(moved).max() / self.size

@@ -220,7 +220,7 @@ def phantom(
     backward: Solver,
     clip: tuple[float, float] | None = None,
 ) -> tuple[States, Tensor]:
-    """Settle without a record, then take the few steps of `backward`, which alone are differentiated.
+    """Settle without a record; the gradient is that of the few steps of `backward` from there on.
 
     With one step this is Jacobian-free backpropagation (Fung et al., 2022), with several a phantom gradient (Geng et
     al., 2021): the Neumann series of the implicit gradient, cut off.
@@ -228,7 +228,8 @@ def phantom(
     with torch.no_grad():
         states, residual = forward(step, states, clip=clip)
     states = tuple(s.detach() for s in states)
-    return backward(step, states, clip=clip)[0], residual
+    moved = backward(step, states, clip=clip)[0]
+    return tuple(s + (m - m.detach()) for s, m in zip(states, moved, strict=True)), residual
 
 
 def iterate(

@@ -207,3 +207,29 @@ def test_values_of_the_body(systems: Any) -> None:
     found = run.values(given, (h, o))
     torch.testing.assert_close(found["up"], net.up(torch.tanh(h)))
     torch.testing.assert_close(found["drive_h"], net.feed(X) + torch.tanh(o) @ net.up.weight)
+
+
+def test_a_recorded_step_serves_other_weights_inputs_and_states(systems: Any) -> None:
+    """What a GPU replays, with a recording that runs the step itself: memory is the recording's own."""
+    run, _, given = begun(systems.pair(clip=(0.0, 1.0)))
+    recorded: list[Any] = []
+
+    def record(advance: Any) -> Any:
+        recorded.append(advance)
+        return advance
+
+    plain = [run.settle(given, drawn(run, given), steps=9)]
+    other = run.begin({k: 0.5 * w for k, w in given.weights.items()}, 2 * X)
+    plain.append(run.settle(other, run.start(other), steps=4))
+    run.record = record
+    first = run.settle(given, drawn(run, given), steps=9)
+    kept = tuple(s.clone() for s in first.states)
+    second = run.settle(other, run.start(other), steps=4)
+    assert len(recorded) == 1
+    assert all(torch.equal(a, b) for a, b in zip(first.states, kept, strict=True))
+    for mine, theirs in zip((first, second), plain, strict=True):
+        for a, b in zip(mine.states, theirs.states, strict=True):
+            assert torch.equal(a, b)
+        assert torch.equal(mine.residual, theirs.residual)
+    pushed = run.settle(given, drawn(run, given), steps=3, push=pushing)
+    assert len(recorded) == 1 and pushed.steps == 3  # what Python adds to a step is not recorded
