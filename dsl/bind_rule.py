@@ -15,7 +15,7 @@ from nnspec.dsl.bind_expression import ExpressionBinder
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.errors.rules import FeedbackValue, RuleLine, UnknownInRule, WhichPhase
-from nnspec.dsl.rule_words import ENDS, FUNCTIONS, GATHERED, READ, TARGETS
+from nnspec.dsl.rule_words import ENDS, FUNCTIONS, GATHERED, INTO, READ, TARGETS
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
@@ -104,9 +104,9 @@ class RuleBinder:
         end = ENDS.get(line.source)
         if end is None or line.target != end:
             why = f"feedback does not lead from `{line.source}` to `{line.target}`"
-            help_text = "there are `output -> post`, `module -> post` and `drive -> pre`"
+            help_text = "there are `output -> post`, `module -> post`, `drive -> pre` and `post -> pre`"
             self.bag.add(RuleLine(line.span, why=why, label="no such way", help=help_text))
-        if line.via is not None and line.source == "drive":
+        if line.via is not None and line.source in INTO:
             why = "feedback into the sources of a synapse goes through the synapse's own map, with other weights"
             self.bag.add(
                 RuleLine(line.via.span, why=why, label="no layer of its own", help="leave out `via`")
@@ -125,7 +125,7 @@ class RuleBinder:
                 self.value(left, line)
                 self.value(right, line)
             case Name(name="weight"):
-                if line.source != "drive":
+                if line.source not in INTO:
                     why = "feedback from the output has not the shape of a weight"
                     self.bag.add(FeedbackValue(expression.span, why=why, label="of another shape", help=None))
             case Name(name=name) if name in self.parameters:
@@ -160,7 +160,7 @@ class RuleBinder:
             )
             why = f"a rule changes no `{line.target}`"
             self.bag.add(RuleLine(line.span, why=why, label="nothing that a rule changes", help=help_text))
-        elif self.sources.get(line.target, "drive") != "drive":
+        elif self.sources.get(line.target, "drive") not in INTO:
             why = f"`{line.target}` stays as it is drawn: feedback into the sources of a synapse alone is learned"
             label, help_text = (
                 "feedback from the output",

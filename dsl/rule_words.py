@@ -44,6 +44,11 @@ READ: dict[str, Word] = {
         Word(name="module.error", spaces=("module",), doc="dL/d what the synapse's module gives, exact"),
         Word(name="loss", spaces=(), doc="the sample's loss"),
         Word(name="noise", spaces=("post",), doc="what a `forward(noise = s)` added to the drive"),
+        Word(
+            name="post.error",
+            spaces=("post",),
+            doc="dL/d post, through the backward pass; where values relax, post less the value that is there",
+        ),
         Word(name="post.change", spaces=("post",), doc="by how much post changed in this step", step=True),
         Word(name="rest.error", spaces=("rest",), doc="dL/d a parameter that is no synapse's", batched=False),
     )
@@ -61,6 +66,7 @@ FUNCTIONS: dict[str, str] = {
 }
 
 GATHERED = ("sum", "slope")  # of a phase: over its steps, and in its nudge
+INTO = ("drive", "post")  # feedback from here into the sources has the shape of the weight
 TARGETS = ("weight", "bias", "rest")  # what an `update` may change, beside a feedback
-SOURCES = ("output", "module", "drive")  # from where feedback may come ..
-ENDS = {"output": "post", "module": "post", "drive": "pre"}  # .. and where it then leads
+SOURCES = ("output", "module", "drive", "post")  # from where feedback may come ..
+ENDS = {"output": "post", "module": "post", "drive": "pre", "post": "pre"}  # .. and where it then leads

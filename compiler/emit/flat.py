@@ -27,15 +27,19 @@ from nnspec.compiler.ir import (
 from nnspec.compiler.naming import Names, variable
 
 
-def emit_flat(flat: Flat, returned: tuple[int, ...], synapses: tuple[int, ...]) -> str:
-    """Return Python source whose `forward(parameters, synapses, *inputs, training)` gives a tuple of values.
+def emit_flat(
+    flat: Flat, returned: tuple[int, ...], synapses: tuple[int, ...], held: tuple[int, ...] = ()
+) -> str:
+    """Return Python source whose `forward(parameters, synapses, held, *inputs, training)` gives a tuple of values.
 
-    `returned` are values and `synapses` are uses of the flat graph, by number.
+    `returned` are values and `synapses` are uses of the flat graph, by number. Each of the values `held` goes through a
+    function of the list `held` as soon as it is made.
     """
     writer = _Writer(flat, synapses)
+    writer.held = {_value(value): place for place, value in enumerate(held)}
     block = _block(flat, returned)
     body, written = writer.body(block)
-    head = f"def forward(parameters, synapses, {', '.join(body.inputs)}, training):"
+    head = f"def forward(parameters, synapses, held, {', '.join(body.inputs)}, training):"
     code = [
         *writer.maps.lines,
         *writer.functions.lines,
@@ -130,8 +134,9 @@ def _key(path: str) -> str:
 class _Writer(Writer):
     def __init__(self, flat: Flat, synapses: tuple[int, ...]) -> None:
         super().__init__()
-        self.names = Names({*self.names.taken, "parameters", "synapses", "training"})
+        self.names = Names({*self.names.taken, "parameters", "synapses", "held", "training"})
         self.flat = flat
+        self.held: dict[str, int] = {}
         self.places = {_child(use): place for place, use in enumerate(synapses)}
 
     def body(self, block: Block) -> tuple[Body, list[Line]]:
@@ -141,7 +146,7 @@ class _Writer(Writer):
         body = _Body(
             block, _Form(self), self.names.taken, self.maps.function, self.functions.function, self.maps.code
         )
-        body.places = self.places
+        body.places, body.held = self.places, self.held
         written = body.write()
         return body, [*written, *lines(f"return ({''.join(f'{text}, ' for text in body.outputs)})")]
 
@@ -150,6 +155,14 @@ class _Body(Body):
     """A body in which the maps of synapses are called by their places."""
 
     places: dict[str, int]
+    held: dict[str, int]
+
+    def assign(self, index: int, statement: Apply | Call, expression: str) -> None:
+        super().assign(index, statement, expression)
+        for value in statement.outputs:
+            if value in self.held:
+                name = self.variables[value]
+                self.lines += lines(f"{name} = held[{self.held[value]}]({name})")
 
     def call(self, index: int, statement: Call) -> None:
         if statement.child not in self.places:

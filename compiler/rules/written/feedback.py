@@ -22,6 +22,7 @@ from nnspec.compiler.rules.written.scheme import Scheme
 from nnspec.compiler.values import Given, Refused
 from nnspec.dsl.bind_rule import dotted
 from nnspec.dsl.errors.rules import FeedbackValue
+from nnspec.dsl.rule_words import INTO
 from nnspec.dsl.syntax import Binary, CallOf, Expression, Name, Unary
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class FeedbackState:
         """The feedback that stands in the place of transposed weights, if there is one."""
         return next((line.name for line in self.lines.values() if line.source == "drive"), None)
 
+    @property
+    def across(self) -> str | None:
+        """The feedback that stands in the place of whole synapses, activations included, if there is one."""
+        return next((line.name for line in self.lines.values() if line.source == "post"), None)
+
     def learned(self) -> list[Tensor]:
         """Return the tensors of learned feedback, which the optimizer changes."""
         places = range(len(self.scheme.junctions))
@@ -77,7 +83,7 @@ class FeedbackState:
             line = self.lines[name]
             if key in self._fixed:
                 return self._fixed[key]
-            turned = line.source == "drive" and self.scheme.junctions[junction].weight.transposed
+            turned = line.source in INTO and self.scheme.junctions[junction].weight.transposed
             own = weight.transpose(0, 1) if turned else weight
             found = self.kept(line, junction) if line.learned else self._value(line, junction, own)
             kept = self._fixed if not line.learned and is_fixed(line.value) else self._step
@@ -97,7 +103,7 @@ class FeedbackState:
     def send(self, name: str, junction: int, value: Tensor, moment: Moment) -> Tensor:
         """Return a value after it went through feedback: in the shape of the junction's post, or of its pre."""
         line = self.lines[name]
-        if line.source == "drive":
+        if line.source in INTO:
             pre = next(iter(moment.records.values())).read("pre", junction)
             return moment.maps[junction].back(value, self.of(name, junction, moment.weights[junction]), pre)
         way = self.route(line, junction)
@@ -113,7 +119,7 @@ class FeedbackState:
 
     def _place(self, line: FeedbackLine, junction: int) -> str:
         own = self.scheme.junctions[junction]
-        where = own.weight.key if line.source == "drive" else f"{own.path}#{junction}"
+        where = own.weight.key if line.source in INTO else f"{own.path}#{junction}"
         return f"{self.rule}.{line.name}.{where}"
 
     def _value(self, line: FeedbackLine, junction: int, weight: Tensor) -> Tensor:
@@ -121,7 +127,7 @@ class FeedbackState:
         shape = self.route(line, junction).shape
         assert shape is not None
         drawn = _Draws(self, self._place(line, junction), weight.new_empty(shape))
-        found = drawn.value(line.value, weight if line.source == "drive" else None)
+        found = drawn.value(line.value, weight if line.source in INTO else None)
         return found if hasattr(found, "dim") else weight.new_full(shape, float(found))
 
 

@@ -22,12 +22,8 @@ from nnspec.dsl.rule_words import READ
 if TYPE_CHECKING:
     from torch import Tensor
 
-ERRORS = (
-    "drive.error",
-    "post.derivative",
-    "rest.error",
-    "module.error",
-)  # what needs the whole pass recorded
+# What needs the whole pass recorded.
+ERRORS = ("drive.error", "post.error", "post.derivative", "rest.error", "module.error")
 
 
 class Forward:
@@ -64,9 +60,8 @@ class ForwardRecord:
         self.wiring: Wiring = wiring
         self.width = noise
         self.first = first  # running statistics move once a step
-        self.recorded = (
-            bool(set(ERRORS) & set(moment.equations.reads)) or moment.feedback.backward is not None
-        )
+        feedback = moment.feedback
+        self.recorded = bool(set(ERRORS) & set(moment.equations.reads)) or feedback.backward is not None
         self.pre: list[Any] = [None] * len(wiring.synapses)
         self.drive: list[Any] = [None] * len(wiring.synapses)
         self.noise: list[Any] = [None] * len(wiring.synapses)
@@ -82,11 +77,22 @@ class ForwardRecord:
         """Run the network."""
         flat = self.wiring.flat
         returned = (*flat.outputs, *self._posts)
-        function = self._once("function", lambda: _function(self.wiring, returned))
+        held = self.held()
+        name = f"function with {len(held)} held"
+        function = self._once(name, lambda: _function(self.wiring, returned, tuple(held)))
+        self.predicted: dict[int, Tensor] = {}
+        self.arrived: dict[int, Tensor] = {}  # posts as what follows reads them, where errors arrive
         calls = [_Junction(self, place) for place in range(len(self.wiring.synapses))]
-        found = function(self._parameters(), calls, *inputs, training=self.moment.run.network.training)
+        training = self.moment.run.network.training
+        found = function(self._parameters(), calls, list(held.values()), *inputs, training=training)
         self.outputs: list[Any] = list(found[: len(flat.outputs)])
-        self.posts = dict(zip(self._posts, found[len(flat.outputs) :], strict=True))
+        self.posts = dict(zip(self._posts, found[len(flat.outputs) :], strict=True)) | self.predicted
+
+    def held(self) -> dict[int, Callable[[Tensor], Tensor]]:
+        """Return what certain values go through as soon as they are made: with feedback across synapses, posts."""
+        if self.moment.feedback.across is None:
+            return {}
+        return {synapse.post: _Across(self, place) for place, synapse in enumerate(self.wiring.synapses)}
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         memory = self.moment.memory
@@ -123,6 +129,8 @@ class ForwardRecord:
                 return self.noise[junction]
             case "drive.error":
                 return self._errors()[junction]
+            case "post.error":
+                return self._post_error(junction)
             case "post.derivative":
                 return self._derivative(junction)
             case "module.error":
@@ -209,6 +217,19 @@ class ForwardRecord:
             self._known[key] = found * self.moment.batch.rows
         return self._known[key]
 
+    def _post_error(self, junction: int) -> Tensor:
+        """Return dL/d post, by the backward pass."""
+        import torch
+
+        post = self.wiring.synapses[junction].post
+        key = f"post {post}"
+        if key not in self._known:
+            at = self.arrived.get(post, self.posts[post])
+            options: Any = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+            (found,) = torch.autograd.grad(self._loss(), at, **options)
+            self._known[key] = found * self.moment.batch.rows
+        return self._known[key]
+
     def _output_error(self) -> Tensor:
         import torch
 
@@ -256,6 +277,29 @@ class _Junction:
             drive = drive.detach().requires_grad_()
         record.drive[place] = drive
         return drive
+
+
+class _Across:
+    """Cuts the way back at a post: errors go on to the sources of the synapse through feedback."""
+
+    def __init__(self, record: ForwardRecord, place: int) -> None:
+        self.record = record
+        self.place = place
+
+    def __call__(self, post: Tensor) -> Tensor:
+        record, place = self.record, self.place
+        value = record.wiring.synapses[place].post
+        record.predicted[value] = post
+        if not record.recorded:
+            return post
+        moment, pre = record.moment, record.pre[place]
+        if pre.requires_grad:
+            weight = moment.feedback.of(moment.feedback.across or "", place, moment.weights[place])
+            found = _rewiring().apply(pre, post.detach(), moment.maps[place], weight)
+        else:
+            found = post.detach().requires_grad_()
+        record.arrived[value] = found
+        return found
 
 
 def _rewired(own: LinearMap, pre: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
@@ -310,10 +354,10 @@ def _others(wiring: Wiring) -> dict[str, Callable[..., Tensor]]:
     }
 
 
-def _function(wiring: Wiring, returned: tuple[int, ...]) -> Callable[..., Any]:
+def _function(wiring: Wiring, returned: tuple[int, ...], held: tuple[int, ...]) -> Callable[..., Any]:
     from nnspec.compiler.emit.load import execute
 
-    text = emit_flat(wiring.flat, returned, tuple(synapse.use for synapse in wiring.synapses))
+    text = emit_flat(wiring.flat, returned, tuple(synapse.use for synapse in wiring.synapses), held)
     return execute(text, "rule")["forward"]
 
 

@@ -30,7 +30,7 @@ from nnspec.compiler.rules.written.terms import (
 from nnspec.compiler.values import Refused, describe
 from nnspec.dsl.bind_rule import dotted
 from nnspec.dsl.errors.rules import RuleExpression
-from nnspec.dsl.rule_words import FUNCTIONS, GATHERED, READ
+from nnspec.dsl.rule_words import FUNCTIONS, GATHERED, INTO, READ
 from nnspec.dsl.source import Span
 from nnspec.dsl.syntax import (
     Binary,
@@ -227,12 +227,12 @@ class Reader:
         """Return a value after it went through feedback."""
         begins = self.feedback[name]
         found = side(union((value,))[0])
-        expected = {"output": "post", "module": "module", "drive": "post"}[begins]
+        expected = {"output": "post", "module": "module"}.get(begins, "post")
         if found != expected:
-            what = {"output": "the output", "module": "the module", "drive": "the target units"}[begins]
+            what = {"output": "the output", "module": "the module"}.get(begins, "the target units")
             why = f"`{name}` leads from {what}, and this lives {PLACES[found]}"
             raise Refused(RuleExpression(span, why=why, help=f"`{name}({begins}.error)` is what it is for"))
-        spaces = frozenset({"pre" if begins == "drive" else "post"})
+        spaces = frozenset({"pre" if begins in INTO else "post"})
         text = f"{name}({sum_text(value)})"
         return single(Atom(word="sent", text=text, name=name, of=(value,), spaces=spaces, span=span))
 

@@ -22,6 +22,7 @@ from nnspec.dsl.catalog import validate
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.rules import RuleShapes
 from nnspec.dsl.node import Node
+from nnspec.dsl.rule_words import INTO
 from nnspec.dsl.syntax import CallOf, Expression
 
 
@@ -35,7 +36,7 @@ class Route(Node):
 
 def route(line: FeedbackLine, junction: Junction, scheme: Scheme, reader: Reader) -> Route:
     """Return how feedback of a line reaches a junction."""
-    if line.source == "drive":
+    if line.source in INTO:
         return Route(shape=_whole(junction.weight.weight.shape))
     begins = _begins(line, junction, scheme)
     if begins is None:

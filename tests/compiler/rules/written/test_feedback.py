@@ -140,3 +140,38 @@ def test_a_checkpoint_keeps_feedback(begun: Begun) -> None:
         assert torch.equal(tensor, other.feedback[name])
     for mine, theirs in zip(group.parameters, other.groups[0].parameters, strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_targets_come_back_through_learned_inverses(begun: Begun) -> None:
+    group = begun(MLP.format(rule="difference_target_propagation(noise = 0.001)"))
+    own, found = ByHand(group), direction(group)
+    inverse = {
+        layer: group.learner.feedback[f"difference_target_propagation.G.{layer}.weight.learned"]
+        for layer in "abc"
+    }
+    errors = [own.error]
+    for layer in "cb":  # the activation is not on the way back
+        errors.insert(0, errors[0] @ inverse[layer].detach())
+    for layer, pre, error, slope in zip("abc", own.pres, errors, own.slopes, strict=True):
+        torch.testing.assert_close(found[f"{layer}.weight"], (error * slope).T @ pre / own.rows)
+    for layer, pre, post in zip("abc", own.pres, own.posts, strict=True):
+        gradient_ = inverse[layer].grad
+        assert gradient_ is not None
+        wished = post.T @ (pre - post @ inverse[layer].detach()) / own.rows
+        torch.testing.assert_close(gradient_, -wished, rtol=0.05, atol=0.005)  # up to the noise
+
+
+def test_inverses_restore_what_comes_in(begun: Begun) -> None:
+    """The learned inverse of a layer that loses nothing: post G is pre again."""
+    text = MLP.format(rule="difference_target_propagation(noise = 0.05)")
+    group = begun(
+        text.replace("-> tanh -> dense(4) as b -> relu ", "").replace("sgd(lr = 0.1)", "adam(lr = 0.01)")
+    )
+    for _ in range(500):
+        group.rule.step(group, group.learner.plan.train, group.learner.streams)
+    weight = dict(zip(group.names, group.parameters, strict=True))
+    x = group.learner.plan.train.inputs[0]
+    centred = x - x.mean(0)
+    inverse = group.learner.feedback["difference_target_propagation.G.a.weight.learned"].detach()
+    restored = centred @ weight["a.weight"].detach().T @ inverse
+    assert (restored - centred).square().mean() < 0.2 * centred.square().mean()

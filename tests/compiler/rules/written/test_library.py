@@ -123,5 +123,45 @@ def test_every_rule_of_the_library_is_tested() -> None:
         "brsf",
     }
     here |= {"deep", "equilibrium"}  # in ../test_deep.py and ../test_equilibrium.py
-    here |= {"frsf", "node_perturbation", "kolen_pollack", "sparse_dfa", "modular_dfa", "forward_forward"}
+    here |= {
+        "frsf",
+        "node_perturbation",
+        "kolen_pollack",
+        "sparse_dfa",
+        "modular_dfa",
+        "forward_forward",
+        "predictive_coding",
+        "difference_target_propagation",
+    }
     assert {name for name, part in rules().items() if part == "rules"} == here
+
+
+def test_predictive_coding(begun: Begun) -> None:
+    """Values that descend the energy by hand, then the derivative of the energy by the weights."""
+    group = begun(MLP.format(rule="predictive_coding(steps = 7, rate = 0.2)"))
+    own, found = ByHand(group), direction(group)
+    x1, x2 = (post.clone() for post in own.posts[:2])
+    w = own.state
+    label = torch.nn.functional.one_hot(own.label, 2)
+    for _ in range(8):
+        drives = [own.x @ w["a.weight"].T + w["a.bias"], x1 @ w["b.weight"].T + w["b.bias"]]
+        errors = [x1 - torch.tanh(drives[0]), x2 - torch.relu(drives[1])]
+        output = torch.softmax(x2 @ w["c.weight"].T + w["c.bias"], 1) - label
+        last = (errors, drives, x1, x2, output)
+        x1 = x1 - 0.2 * (errors[0] - (errors[1] * (drives[1] > 0)) @ w["b.weight"])
+        x2 = x2 - 0.2 * (errors[1] + output @ w["c.weight"])
+    errors, drives, x1, x2, output = last
+    first = errors[0] * (1 - torch.tanh(drives[0]) ** 2)
+    torch.testing.assert_close(found["a.weight"], -first.T @ own.x / own.rows)
+    torch.testing.assert_close(found["b.weight"], -(errors[1] * (drives[1] > 0)).T @ x1 / own.rows)
+    torch.testing.assert_close(found["c.weight"], output.T @ x2 / own.rows)
+    torch.testing.assert_close(found["a.bias"], -first.mean(0))
+
+
+def test_predictive_coding_is_near_the_gradient(begun: Begun) -> None:
+    """With errors as small as one step in makes them, the direction is the gradient's in the layer that they reach."""
+    found = direction(begun(MLP.format(rule="predictive_coding(steps = 1, rate = 0.01)")))
+    exact = direction(begun(MLP.format(rule="backprop_written")))
+    for layer in "bc":
+        own, wanted = found[f"{layer}.weight"].flatten(), exact[f"{layer}.weight"].flatten()
+        assert torch.cosine_similarity(own, wanted, dim=0) > 0.999
