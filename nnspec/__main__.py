@@ -50,13 +50,14 @@ def _dispatch(given: list[str]) -> int:
 def _run(verb: str, rest: list[str]) -> int:
     if verb in _QUICK:
         gc.disable()
-    from argparse import ArgumentParser
     from importlib import import_module
 
+    from nnspec.commands.parser import Parser
+
     command = import_module(f"nnspec.commands.{verb}")
-    parser = ArgumentParser(prog=f"nnspec {verb}", description=command.__doc__, allow_abbrev=False)
+    parser = Parser(prog=f"nnspec {verb}", description=command.__doc__, allow_abbrev=False)
     command.arguments(parser)
-    return command.run(parser.parse_args(rest))
+    return command.run(parser.parse_intermixed_args(rest))
 
 
 def _overview() -> str:

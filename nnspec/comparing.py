@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
+from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.weights import NoWeightsThere
 from nnspec.exits import UsageError
 
@@ -24,10 +25,14 @@ def add_pair(parser: ArgumentParser, optional: bool = False) -> None:
 
 
 def weights(name: str, graph: Graph) -> dict[str, Tensor]:
-    """Return the weights of that name; UsageError if there are none, RunError if they are another network's."""
+    """Return the weights of that name; UsageError if there are none, or if they are another network's."""
     from nnspec.compiler.symmetry.weights import checked
 
-    return checked(graph, _read(name), name)
+    found = _read(name)
+    try:
+        return checked(graph, found, name)
+    except RunError as refusal:  # no run failed: the command line names weights that do not fit
+        raise UsageError(refusal.error) from None
 
 
 def _read(name: str) -> dict[str, Tensor]:

@@ -50,6 +50,20 @@ class Verdict(Node):
         return found
 
 
+def joined_by_and(claim: Claim) -> Iterator[Claim]:
+    """Yield the parts of a claim that must all hold, each as a claim of its own; the claim itself if it is one part."""
+    waiting = [claim.condition]
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, Binary) and part.operator == "and":
+            waiting = [part.left, part.right, *waiting]
+            continue
+        named = {canonical(place) for place in places(part)}
+        yield claim.replace(
+            condition=part, measured=tuple(name for name in claim.measured if name in named), span=part.span
+        )
+
+
 def is_function(expression: Expression) -> bool:
     """Return whether an expression is a call of a function of claims."""
     function = expression.function if isinstance(expression, CallOf) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.claims.claim import Claim, Verdict
+from nnspec.compiler.claims.claim import Claim, Verdict, joined_by_and
 from nnspec.compiler.claims.judge import judge
 from nnspec.compiler.claims.measures import COSTS, Measures
 from nnspec.compiler.claims.written import Reader
@@ -67,16 +67,18 @@ def check_claims(checked: Checked, given: Mapping[str, Any], chosen: str | None)
 
 
 def check_costs(claims: tuple[Claim, ...], graph: Graph, bag: Bag, may_wait: bool = False) -> None:
-    """Report the claims that do not hold, of those that need neither numpy nor training.
+    """Report the claims that do not hold, of those that need neither numpy nor training, and of parts joined by `and`.
 
     One that cannot be decided may wait where more will be known of the graph.
     """
     measures = Measures(graph)
     for claim in claims:
-        if all(name in COSTS for name in claim.measured):
-            error = judge(claim, measures).error
-            if error is not None and not (may_wait and isinstance(error, UndecidedClaim)):
-                bag.add(error)
+        is_whole = all(name in COSTS for name in claim.measured)
+        for part in (claim,) if is_whole else joined_by_and(claim):
+            if is_whole or (part.measured and all(name in COSTS for name in part.measured)):
+                error = judge(part, measures).error
+                if error is not None and not (may_wait and isinstance(error, UndecidedClaim)):
+                    bag.add(error)
 
 
 def _refuse(bag: Bag, definition: Definition, written: list[Expect], parameter: str) -> None:

@@ -75,7 +75,7 @@ class CannotWrite(Error):
     code = "N0988"
     title = "cannot write"
     message = "`{path}` cannot be written: {why}"
-    explain = """The system refused to write a file; the message is its own."""
+    explain = """The system refused to write a file, or its name or folder is not one that the command writes to; the message says which."""
 
 
 class NothingCalled(Error):

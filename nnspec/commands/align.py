@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec import exits
 from nnspec.commands.options import add_spec, counting, open_network
 from nnspec.comparing import add_pair, weights
+from nnspec.exits import UsageError
 from nnspec.terminal import note, write
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def run(options: Namespace) -> int:
     from nnspec.compiler.symmetry.group import symmetry_group
     from nnspec.tables import print_table
 
+    if options.output is not None:
+        _refuse_output(options.output)
     graph = open_network(options).graph
     ours, theirs = weights(options.first, graph), weights(options.second, graph)
     found = align(symmetry_group(graph), ours, theirs, options.restarts, options.seed)
@@ -52,6 +55,16 @@ def run(options: Namespace) -> int:
     return exits.OK
 
 
+def _refuse_output(path: Path) -> None:
+    """Raise UsageError for a file that is named as something else, or in a folder that is not there."""
+    from nnspec.dsl.errors.command_line import CannotWrite
+
+    if path.suffix != ".safetensors":
+        raise UsageError(CannotWrite(None, path=str(path), why="weights are written as FILE.safetensors"))
+    if not path.parent.is_dir():
+        raise UsageError(CannotWrite(None, path=str(path), why=f"there is no folder `{path.parent}`"))
+
+
 def _data(found: Aligned) -> dict[str, Any]:
     return {
         "before": found.before,
@@ -63,7 +76,7 @@ def _data(found: Aligned) -> dict[str, Any]:
 
 
 def _write(path: Path, found: Aligned, ours: dict[str, Any]) -> None:
-    """Write the weights, each in the precision that it has in A."""
+    """Write the weights, each in the precision that it has in A; folders are not made."""
     from safetensors.torch import save
 
     from nnspec.files import write_bytes

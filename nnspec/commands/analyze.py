@@ -11,6 +11,7 @@ from nnspec import exits
 from nnspec.analysing import Found, analyse, analyse_all, asked_for, judge_claims
 from nnspec.commands.options import add_spec, open_spec, settings
 from nnspec.compiler.experiment import Analysis
+from nnspec.dsl.diagnostics import SpecError
 from nnspec.exits import UsageError
 from nnspec.spec import Spec
 from nnspec.tables import print_result
@@ -43,14 +44,20 @@ def run(options: Namespace) -> int:
     found: list[Found] = []
     refused = failed = False
     if options.analysis is not None:
-        found = analyse(analyses[0], spec, options)
+        try:
+            found = analyse(analyses[0], spec, options)
+        except SpecError as refusal:  # of what the command line asks, not of the spec
+            complain(*refusal.errors)
+            return exits.USAGE
     else:  # what the file itself asks for: a pass that refuses does not stop the others
         for analysis in analyses:
             own, errors = analyse_all(analysis, spec, options)
             complain(*errors)
             found += own
             refused = refused or bool(errors)
-        claimed, failed = judge_claims(spec, {analysis.target for analysis in analyses})
+        name = options.name or options.network
+        asked = None if name is None else {name, *(analysis.target for analysis in analyses)}
+        claimed, failed = judge_claims(spec, asked)
         found += claimed
     if options.output is not None:
         from nnspec.report import write_analyses
@@ -74,7 +81,8 @@ def _analyses(spec: Spec, options: Namespace) -> list[Analysis]:
         return [_verifying(found) if options.verify else found]
     name: str | None = options.name or options.network
     own = [analysis for analysis in spec.checked.analyses if name in (None, analysis.target)]
-    if not own:
+    claims = any(one.claims and name in (None, one.name) for one in spec.checked.claimed)
+    if not own and not claims:
         from nnspec.dsl.errors.command_line import NothingToAnalyse
 
         about = "" if name is None else f" of `{name}`"

@@ -6,7 +6,9 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from nnspec import exits
+from nnspec.analysing import judge_claims
 from nnspec.commands.options import add_spec, open_spec
+from nnspec.tables import print_result
 from nnspec.terminal import write
 from nnspec.training import add_training, print_run, train
 
@@ -22,9 +24,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    result = train(open_spec(options).experiment(options.experiment), options)
+    spec = open_spec(options)
+    experiment = spec.experiment(options.experiment)
+    result = train(experiment, options)
+    claimed, wrong = judge_claims(spec, {experiment.fitted.graph.name})
     if options.json:
         write(json.dumps(result.json(), indent=2) + "\n")
     else:
         print_run(result)
-    return exits.RUN_FAILED if result.problems or result.disappointments else exits.OK
+        for one in claimed:
+            print_result(one.result)
+    return exits.RUN_FAILED if wrong or result.problems or result.disappointments else exits.OK

@@ -75,7 +75,7 @@ def test_the_pass_takes_two_seeds_of_a_run(run: str, capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out) == found
     for options, said in (("seeds = [0, 7]", "no seed 7"), ("seeds = [0]", "are two"), (None, "small")):
         target, name = ("circles_run", f"merge({options})") if options else ("small", "merge")
-        assert main(["analyze", "s.nnspec", target, "--pass", name]) == 1
+        assert main(["analyze", "s.nnspec", target, "--pass", name]) == 2
         assert said in capsys.readouterr().err
 
 
@@ -85,9 +85,9 @@ def test_the_pass_takes_two_seeds_of_a_run(run: str, capsys: Any) -> None:
         (["align", "s.nnspec", "nowhere", "nowhere"], 2, "N0968"),
         (["align", "s.nnspec", "RUN:x", "RUN"], 2, "N0968"),
         (["align", "s.nnspec", "RUN:9", "RUN"], 3, "N08"),
-        (["align", "s.nnspec", "odd.safetensors", "RUN"], 3, "N0963"),
+        (["align", "s.nnspec", "odd.safetensors", "RUN"], 2, "N0963"),
         (["align", "s.nnspec", "text.safetensors", "RUN"], 2, "N0968"),
-        (["merge", "s.nnspec", "nan.safetensors", "RUN"], 3, "N0962"),
+        (["merge", "s.nnspec", "nan.safetensors", "RUN"], 2, "N0962"),
         (["equivalent", "s.nnspec"], 2, "N0990"),
         (["equivalent", "s.nnspec", "RUN"], 2, "N0990"),
     ],
@@ -147,7 +147,7 @@ def test_large_networks_have_no_canonical_form_computed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("large.nnspec").write_text("network n {\n  input x: real[5000]\n  output y = x -> dense(5000)\n}\n")
-    assert main(["analyze", "large.nnspec", "n", "--pass", "canonical"]) == 1
+    assert main(["analyze", "large.nnspec", "n", "--pass", "canonical"]) == 2
     assert "N0969" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_weights_that_are_not_real_are_refused(
     _changed(run, "whole.safetensors", lambda tensor: tensor.to(dtype))
     capsys.readouterr()
     for pair in (["whole.safetensors", run], [run, "whole.safetensors"], ["whole.safetensors"] * 2):
-        assert main([command, "s.nnspec", *pair]) == 3
+        assert main([command, "s.nnspec", *pair]) == 2
         said = " ".join(capsys.readouterr().err.split())
         name = str(dtype).removeprefix("torch.")
         assert "N0963" in said and f"dense.weight {name} for real numbers" in said
@@ -188,7 +188,7 @@ def test_weights_whose_products_overflow_are_refused(run: str, capsys: Any) -> N
     _changed(run, "vast.safetensors", lambda tensor: tensor.double().sign() * 1e200)
     for command in ("align", "equivalent", "merge"):
         capsys.readouterr()
-        assert main([command, "s.nnspec", run, "vast.safetensors"]) == 3
+        assert main([command, "s.nnspec", run, "vast.safetensors"]) == 2
         said = capsys.readouterr().err
         assert "N0962" in said and "`dense.bias` holds 8 entries beyond 1e+100" in said
 
@@ -229,5 +229,26 @@ def test_an_orbit_too_large_to_count_stops_no_other_pass(tmp_path: Path, capsys:
     line = SPEC.count("\n") + 3
     assert "N0965" in said.err and f"s.nnspec:{line}:" in said.err
     assert "114 parameters" in " ".join(said.out.split())  # 8 (2 + 1) + 8 (8 + 1) + 2 (8 + 1)
-    assert main(["analyze", str(path), "small", "--pass", "canonical(enumerate = true)"]) == 1
+    assert main(["analyze", str(path), "small", "--pass", "canonical(enumerate = true)"]) == 2
     assert "N0965" in capsys.readouterr().err
+
+
+def test_options_stand_anywhere_and_a_misspelt_one_is_told_the_nearest(run: str, capsys: Any) -> None:
+    moved = "moved.safetensors"
+    assert main(["align", "s.nnspec", "-o", moved, f"{run}:0", "--network", "small", f"{run}:1"]) == 0
+    capsys.readouterr()
+    assert main(["equivalent", "s.nnspec", "--network", "small", moved, f"{run}:1"]) == 0
+    assert capsys.readouterr().out.startswith("yes: ")
+    with pytest.raises(SystemExit) as refusal:
+        main(["align", "s.nnspec", run, run, "--restart", "3"])
+    assert refusal.value.code == 2
+    assert "did you mean `--restarts`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("x.txt", "FILE.safetensors"), ("no/x.safetensors", "no folder `no`")]
+)
+def test_what_is_aligned_goes_to_no_other_place(run: str, capsys: Any, name: str, said: str) -> None:
+    assert main(["align", "s.nnspec", run, run, "-o", name]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path(name).exists() and not Path("no").exists()

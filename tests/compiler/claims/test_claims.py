@@ -279,3 +279,28 @@ def test_what_check_can_tell_stops_every_command(spec: Any) -> None:
     path = spec("expect parameters == 66", "")
     assert main(["check", path]) == 1
     assert main(["train", path]) == 1
+
+
+def test_train_judges_the_claims_of_its_network_too(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = spec("expect symmetry.order == 7", "")
+    assert main(["train", path]) == 3
+    told = capsys.readouterr()
+    assert "10,321,920" in told.err and "0 of 1 claim holds" in told.out
+    assert main(["train", spec("expect symmetry.order == 10_321_920", "")]) == 0
+
+
+def test_analyze_judges_claims_without_an_analysis_too(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = spec("expect symmetry.order == 7", "")
+    assert main(["analyze", path]) == 3
+    assert "0 of 1 claim holds" in capsys.readouterr().out
+    assert main(["analyze", spec("", "")]) == 2
+
+
+def test_check_tells_a_part_that_it_knows(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Joined by `and`, one false part is enough, whatever the order of the group is; joined by `or` it is not."""
+    path = spec("expect symmetry.order == 7 and parameters == 66", "")
+    assert main(["check", path]) == 1
+    told = capsys.readouterr().err
+    assert "N0671" in told and "67" in told and "10,321,920" not in told
+    assert main(["check", spec("expect symmetry.order == 7 or parameters == 66", "")]) == 0
+    assert main(["check", spec("expect symmetry.order == 7 and parameters == 67", "")]) == 0
