@@ -75,7 +75,9 @@ class CannotWrite(Error):
     code = "N0988"
     title = "cannot write"
     message = "`{path}` cannot be written: {why}"
-    explain = """The system refused to write a file, or its name or folder is not one that the command writes to; the message says which."""
+    explain = (
+        """The system refused to write a file, or its name or folder is not one that the command writes to."""
+    )
 
 
 class NothingCalled(Error):
