@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Group
-from nnspec.compiler.experiment_fields import FIELDS
 from nnspec.compiler.experiment_record import listed
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.system import NotAChain
@@ -70,7 +69,6 @@ def check_equations(definitions: Iterable[Definition], configuration: Configurat
 
 def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
     """Yield what each rule learns under, by stage and `train` block; nothing where a field is missing."""
-    batch = next(argument.default for argument in FIELDS.arguments if argument.name == "batch")
     stages = [stage.options for stage in listed(values.get("stages", ())) if stage.name == "fit"]
     groups: tuple[Group, ...] = values.get("groups", ()) or (Group(),)
     for stage in stages or [{}]:
@@ -85,8 +83,5 @@ def settings(values: Mapping[str, Any], graph: Graph) -> Iterator[Setting]:
                     optimizer=group.optimizer or stage.get("optimizer") or values.get("optimizer"),
                     schedule=group.schedule or stage.get("schedule") or values.get("schedule"),
                     keys=learned_keys(graph) if group.keys is None else group.keys,
-                    batch=stage.get("batch") or values.get("batch", batch),
-                    alone=len(groups) == 1,
-                    data=values.get("data"),
                     precision=values.get("precision", "float32"),
                 )

@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnspec.compiler.rules.backprop import gradient
+from nnspec.compiler.rules.flat import flat_gradient, lay, sizes_of
 from nnspec.compiler.rules.rule import Rule
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.runtime.seeds import stream_seed
-from nnspec.compiler.tensors import tensors
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.errors.learning import TooFewDirections, TooManyDirections
@@ -106,14 +106,6 @@ of the batch on bases of its own, and the direction is the mean of theirs."""
         return torch.stack(losses).mean()
 
 
-def flat_gradient(run: LearningGroup) -> Tensor:
-    """Return the gradients of the group's parameters one after another, without those of pruned entries."""
-    import torch
-
-    found = run.spared([torch.zeros_like(p) if p.grad is None else p.grad for p in run.parameters])
-    return torch.cat([own.flatten() for own in found])
-
-
 def project(run: LearningGroup, vector: Tensor, worker: int) -> list[Tensor]:
     """Return the coordinates of a flat vector on one worker's bases, a tensor a compartment."""
     import torch
@@ -137,17 +129,6 @@ def combine(run: LearningGroup, coordinates: Sequence[list[Tensor]]) -> Tensor:
                 total[start:stop] += own[number][at : at + len(block)] @ block
                 at += len(block)
     return total / len(coordinates)
-
-
-def lay(run: LearningGroup, vector: Tensor) -> None:
-    """Give the group's parameters a flat vector as their gradient."""
-    directions: list[Tensor] = []
-    at = 0
-    for parameter in run.parameters:
-        directions.append(vector[at : at + parameter.numel()].view_as(parameter))
-        at += parameter.numel()
-    for parameter, own in zip(run.parameters, run.spared(directions), strict=True):
-        parameter.grad = own
 
 
 def basis(key: Key, rows: int, width: int, distribution: str, like: Tensor) -> Iterator[Tensor]:
@@ -198,7 +179,9 @@ def _blocks(run: LearningGroup, worker: int, number: int, width: int, like: Tens
     dim = int(run.options["dim"])
     rows = dim * (number + 1) // parts - dim * number // parts
     trial = run.learner.trials[0]
-    seed = stream_seed(trial.seed, f"restart {trial.restart}")
+    seed = stream_seed(
+        trial.seed, f"restart {trial.restart}{run.group.name}"
+    )  # blocks have bases of their own
     step = run.learner.step if run.options["redraw"] == "step" else 0
     return basis(Key(seed, step, worker, number), rows, width, run.options["distribution"], like)
 
@@ -208,16 +191,6 @@ def _shares(batch: Batch, workers: int) -> list[Batch]:
         return [batch]
     cuts = [batch.rows * worker // workers for worker in range(workers + 1)]
     return [batch.between(start, stop) for start, stop in pairwise(cuts)]
-
-
-def sizes_of(setting: Setting) -> list[int] | None:
-    """Return how many numbers each tensor holds; None where one of them is known only with the data."""
-    found: dict[str, int] = {}
-    for key, tensor in tensors(setting.graph):
-        if not all(isinstance(size, int) for size in tensor.shape):
-            return None
-        found[key] = math.prod(size for size in tensor.shape if isinstance(size, int))
-    return [found[key] for key in setting.keys]
 
 
 RULES = (RandomSubspace(),)

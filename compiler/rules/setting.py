@@ -19,7 +19,4 @@ class Setting(Node):
     optimizer: Choice | None  # None: the default
     schedule: Choice | None
     keys: tuple[str, ...]
-    batch: int | None  # None: the whole training part
-    alone: bool = True  # no other `train` block learns beside it
-    data: Choice | None = None
     precision: str = "float32"

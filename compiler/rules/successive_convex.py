@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.rules.backprop import gradient
+from nnspec.compiler.rules.flat import flat_gradient, lay, sizes_of
 from nnspec.compiler.rules.needs import same_every_time, samples_apart
-from nnspec.compiler.rules.random_subspace import flat_gradient, lay, sizes_of
 from nnspec.compiler.rules.rule import Rule
 from nnspec.compiler.rules.setting import Setting
 from nnspec.dsl.catalog import Argument

@@ -11,6 +11,7 @@ from torch import Tensor
 from nnspec.compiler.pipeline import check
 from nnspec.compiler.rules import random_subspace as subspace
 from nnspec.compiler.rules.backprop import gradient
+from nnspec.compiler.rules.flat import flat_gradient, lay
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
@@ -60,7 +61,7 @@ def test_the_mean_direction_is_the_gradient_scaled(
         group.learner.step = step
         total += directed(group) / count
     gradient(group, group.learner.plan.train)
-    wanted = subspace.flat_gradient(group)
+    wanted = flat_gradient(group)
     pieces = torch.cat([torch.full((size,), 6 / len(sizes) / size) for size in sizes]) * wanted
     assert float((total - pieces).norm() / pieces.norm()) < 0.15
     scale = torch.dot(total, pieces) / pieces.dot(pieces)
@@ -122,9 +123,9 @@ def test_two_workers_that_exchange_coordinates_agree_bit_by_bit(begun: Begun) ->
             own.learner.step = step
             share = batch.between(0, 15) if number == 0 else batch.between(15, 31)
             gradient(own, share)
-            sent.append(subspace.project(own, subspace.flat_gradient(own), number))
+            sent.append(subspace.project(own, flat_gradient(own), number))
         for own in workers:
-            subspace.lay(own, subspace.combine(own, sent))
+            lay(own, subspace.combine(own, sent))
             own.optimizer.step()
         together.learner.step = step
         together.rule.step(together, batch, together.learner.streams)
