@@ -30,6 +30,9 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
         if group in ("linear", "orthogonal", "centred"):
             text = f"components of {label(derivation, strand)}"
             found.append(_factor(0, 1, strand.copies, text, called[space]))
+            if derivation.turns_ones(strand):
+                text = "sign of the vector of ones"
+                found.append(_factor(0, 1, strand.copies, text, called[space]))
             continue
         if space in joined:
             continue

@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.relations import Normalize
 from nnspec.compiler.symmetry.actions import scales, signs
 from nnspec.compiler.symmetry.branches import Branches, alike_branches
 from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
@@ -140,6 +141,27 @@ class Derivation:
     def of_group(self, *groups: str) -> list[Strand]:
         """Return the used strands on which these kinds of group act."""
         return [self.by_space[space] for space in self.used if self.groups[space] in groups]
+
+    def turns_ones(self, strand: Strand) -> bool:
+        """Whether the vector of ones of a centred strand may change its sign, and not by small steps.
+
+        A norm that subtracts the mean does not see it; one of root mean squares on the same strand keeps its size.
+        """
+        return self.groups[strand.space] == "centred" and any(
+            isinstance(stated.relation, Normalize)
+            and stated.relation.group == "orthogonal"
+            and self._is_along(strand, stated.relation)
+            for stated in self.related.stated
+        )
+
+    def _is_along(self, strand: Strand, norm: Normalize) -> bool:
+        spaces = {
+            self.spaces.space(atom)
+            for axis in norm.axes
+            for segment in self.spaces.atoms((norm.input, axis))
+            for atom in segment
+        }
+        return bool(spaces.intersection(strand.spaces))
 
     def strand_rank(self, system: Unknowns, strand: Strand) -> int:
         """Return how many independent actions single entries of a strand, in single copies, have on the weights."""

@@ -61,6 +61,8 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             family = "linear" if d.groups[wire.space] in ("linear", "complex") else "orthogonal"
             yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
+            if d.turns_ones(d.by_space[wire.space]):
+                yield made("sign", wire.name, _mirrored_ones(wire))
     for item in d.parallel:
         for ours, theirs in pairwise(item.places):
             move = Exchange(places=tuple(zip(ours, theirs, strict=True)))
@@ -118,6 +120,18 @@ def _matrices(d: Derivation, strand: Strand, seed: int) -> Callable[[float], Tra
             x = keep @ x @ keep
         linear_algebra: Any = torch.linalg
         return Transform(space=strand.space, matrix=linear_algebra.matrix_exp(t * x))
+
+    return move
+
+
+def _mirrored_ones(wire: Wire) -> Callable[[float], Transform]:
+    """The reflection along the vector of ones, at t = 1."""
+
+    def move(t: float) -> Transform:
+        import torch
+
+        matrix = torch.eye(wire.size, dtype=torch.float64)
+        return Transform(space=wire.space, matrix=matrix - 2.0 / wire.size if round(t) % 2 else matrix)
 
     return move
 

@@ -17,6 +17,7 @@ import nnspec.compiler.symmetry
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.operations.registry import operations
 from nnspec.compiler.symmetry.group import symmetry_group
+from nnspec.compiler.symmetry.guards import verify_group
 
 Build = Callable[..., Graph]
 
@@ -232,3 +233,17 @@ def _strings(path: Path) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_the_vector_of_ones_changes_sign_between_two_norms(build: Build, size: int) -> None:
+    """One norm subtracts the mean, one keeps lengths: O(1) x O(n - 1) has 4 components. The first alone has a shift."""
+    heads = ("(h -> layernorm(affine = false) -> dense(3))", "(h -> rmsnorm(affine = false) -> dense(3))")
+    spec = (
+        "network n {{\n  input x: real[3]\n  h = x -> dense({0})\n  output y = {1} -> gelu -> dense(2)\n}}\n"
+    )
+    both, one = (build(spec.format(size, body)) for body in (" + ".join(heads), heads[0]))
+    assert symmetry_group(both).order == 4 * factorial(3)
+    assert symmetry_group(one).order == 2 * factorial(3)
+    for graph in (both, one):
+        verify_group(graph, symmetry_group(graph))

@@ -162,6 +162,8 @@ def signed(group: SymmetryGroup) -> int:
     total = 1
     sizes = {wire.name: wire.size for wire in group.wires}
     for factor in group.factors:
+        if factor.group == "sign of the vector of ones":
+            continue  # a reflection, which permutes no numbers
         found = re.match(r"components of (GL|O)\((\d+)\)(?:\^(\d+))?", factor.group)
         if found is None:
             assert factor.order is not None
