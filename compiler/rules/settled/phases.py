@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nnspec.compiler.experiment import Choice
+from nnspec.compiler.ir import Connection, Port, walked
 from nnspec.compiler.rules.settled.nudging import Point, is_complex, nudging
 from nnspec.dsl.node import Node
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Loss: TypeAlias = Callable[
         [tuple[Tensor, ...]], Tensor
     ]  # of the network's outputs: the sum over the batch
+    Slope: TypeAlias = Callable[[States], tuple[Tensor | None, ...]]
     Sums: TypeAlias = Callable[[States, States], tuple[Tensor, ...]]
 
 
@@ -68,12 +70,18 @@ class Settling:
     """The phases of one batch."""
 
     def __init__(
-        self, system: Any, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], loss: Loss
+        self,
+        system: Any,
+        weights: Mapping[str, Tensor],
+        inputs: tuple[Tensor, ...],
+        loss: Loss,
+        slope: Slope | None = None,
     ) -> None:
         self.system = system
         self.weights = weights
         self.inputs = inputs
         self.loss = loss
+        self.slope = slope  # dC/ds in closed form, where it is known
         self.given = system.begin(weights, *inputs)
         self._continued: Any = None
         self._outside: dict[str, Tensor] = {}
@@ -134,6 +142,20 @@ class Settling:
             (self._outside[value],) = _before(self.system, value)(self.weights, *self.inputs)
         return self._outside[value]
 
+    def is_outside(self, value: str) -> bool:
+        """Return whether a value is made before the loop."""
+        return value not in _made_inside(self.system)
+
+    def can_send(self, connection: Connection) -> bool:
+        """Return whether what enters a connection is a function of the states alone, or comes from outside."""
+        return self.is_outside(connection.taken) or _sender(self.system, connection.taken) is not None
+
+    def sent(self, taken: str, states: States) -> Tensor:
+        """Return what enters a connection at some states."""
+        run = _sender(self.system, taken)
+        assert run is not None
+        return run(self.weights, *states)
+
     def _pushes(self, phase: Settle, given: Any, strength: complex) -> Callable[[States], Any] | None:
         """Return what is added to the drives: the nudge, and what the phase's `push` says."""
         parts: list[Callable[[States], Any]] = []
@@ -151,6 +173,8 @@ class Settling:
 
         Of complex states it is the derivative of the loss continued to complex numbers.
         """
+        if self.slope is not None:
+            return self.slope(states)
         import torch
 
         with torch.enable_grad():
@@ -168,6 +192,38 @@ def _before(system: Any, value: str) -> Callable[..., tuple[Tensor, ...]]:
     def computed(weights: Any, *inputs: Any) -> tuple[Tensor, ...]:
         found = run(weights, *inputs)
         return found if isinstance(found, tuple) else (found,)
+
+    return computed
+
+
+@lru_cache(maxsize=64)
+def _made_inside(system: Any) -> frozenset[str]:
+    inside = (value for statement in walked(system.loop.body) for value in statement.outputs)
+    return frozenset((*inside, *(state.before for state in system.loop.carried)))
+
+
+@lru_cache(maxsize=64)
+def _sender(system: Any, taken: str) -> Callable[..., Tensor] | None:
+    """Return what enters a connection as a function of the states; None if it reads more than them."""
+    loop = system.loop
+    makers = {value: statement for statement in walked(loop.body) for value in statement.outputs}
+    befores = {state.before for state in loop.carried}
+    needed, wanted = set[str](), [taken]
+    while wanted:
+        value = wanted.pop()
+        if value in befores or value in needed:
+            continue
+        if value not in makers:
+            return None
+        needed.add(value)
+        wanted.extend(makers[value].inputs)
+    body = tuple(s for s in walked(loop.body) if needed & set(s.outputs))
+    ports = tuple(Port(name=state.before, value=state.before) for state in loop.carried)
+    run = system.made("sent", body, ports, (taken,))
+
+    def computed(weights: Any, *states: Any) -> Tensor:
+        found = run(weights, *states)
+        return found[0] if isinstance(found, tuple) else found
 
     return computed
 

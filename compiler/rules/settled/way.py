@@ -7,8 +7,8 @@ state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Choice
@@ -16,6 +16,7 @@ from nnspec.compiler.ir import Graph, Loop
 from nnspec.compiler.rules.settled.nudging import named, nudging
 from nnspec.compiler.rules.settled.phases import Settle, Settling
 from nnspec.compiler.rules.settled.pushes import Push
+from nnspec.compiler.rules.settled.steps import Steps, are_alone
 from nnspec.compiler.runtime import losses, objectives
 from nnspec.compiler.runtime.continued import continued
 from nnspec.dsl.syntax import Conditional, Expression
@@ -23,7 +24,7 @@ from nnspec.dsl.syntax import Conditional, Expression
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.rules.settled.phases import Loss, States
+    from nnspec.compiler.rules.settled.phases import Loss, Slope, States
     from nnspec.compiler.rules.written.equations import PhaseLine
     from nnspec.compiler.rules.written.phase import Moment, Record
 
@@ -58,19 +59,26 @@ class Settles:
         if phase.nudging is not None and nudging(phase.nudging).draws:
             drawn = torch.rand((), generator=moment.streams.generator("nudge"))
             sign = 1.0 if float(drawn) < 0.5 else -1.0
-        by_step = each is not None and phase.nudging is None
-
-        def told(old: States, new: States) -> tuple[Tensor, ...]:
-            assert each is not None
-            each(SystemRecord(moment, settling, new, old), 1.0)
-            return ()
-
+        steps = None
+        if each is not None and phase.nudging is None:
+            steps = _steps(moment, settling, line.name, each)
         with torch.no_grad():
-            found = settling.run(phase, sign, told if by_step else None)
-            if each is not None and not by_step:
+            found = settling.run(phase, sign, None if steps is None else steps.take)
+            if steps is not None:
+                steps.finish()
+            elif each is not None:
                 for sample in found.samples:
                     each(SystemRecord(moment, settling, sample.states), sample.coefficient)
         return SystemRecord(moment, settling, found.states, residual=found.residual)
+
+
+def _steps(moment: Moment, settling: Settling, phase: str, each: Callable[[Record, complex], None]) -> Steps:
+    """Return what gathers the steps of a phase."""
+
+    def told(states: States, earlier: States, count: int) -> None:
+        each(SystemRecord(moment, settling, states, earlier, times=count), 1.0)
+
+    return Steps(told, are_alone(moment.equations, phase, settling))
 
 
 def read_phase(line: PhaseLine, reader: Any) -> Settle:
@@ -114,12 +122,14 @@ class SystemRecord:
         states: States,
         earlier: States | None = None,
         residual: Tensor | None = None,
+        times: int = 1,
     ) -> None:
         self.moment = moment
         self.settling = settling
         self.states = dict(zip(settling.system.states, states, strict=True))
         self.earlier = None if earlier is None else dict(zip(settling.system.states, earlier, strict=True))
         self.residual = residual
+        self.times = times  # how many steps are laid end to end along the batch
         self._values: dict[str, Tensor] | None = None
         self._known: dict[str, Any] = {}
 
@@ -138,7 +148,8 @@ class SystemRecord:
                 return later - before
             case "pre.change":  # of the way back of a connection
                 assert self.earlier is not None
-                before = SystemRecord(self.moment, self.settling, tuple(self.earlier.values()))
+                earlier = tuple(self.earlier.values())
+                before = SystemRecord(self.moment, self.settling, earlier, times=self.times)
                 return self._sent(junction) - before.read("pre", junction)
             case "drive":
                 values = self._all()
@@ -164,12 +175,14 @@ class SystemRecord:
         own = self.moment.scheme.junctions[junction]
         if not own.has_weight:
             return self.states[own.path]
-        taken = next(c.taken for c in self._loop.connections if c.child == own.path)
-        state = next((s.name for s in self._loop.carried if s.before == taken), None)
-        if state is not None:
-            return self.states[state]
-        inside = {value for statement in self._loop.body for value in statement.outputs}
-        return self._all()[taken] if taken in inside else self.settling.outside(taken)
+        connection = next(c for c in self._loop.connections if c.child == own.path)
+        taken = connection.taken
+        if self.settling.is_outside(taken):
+            value = self.settling.outside(taken)
+            return value if self.times == 1 else value.repeat(self.times, *[1] * (value.dim() - 1))
+        if self.settling.can_send(connection):
+            return self.settling.sent(taken, tuple(self.states.values()))
+        return self._all()[taken]
 
     def _all(self) -> dict[str, Tensor]:
         """Return every value of the loop's body at these states."""
@@ -239,7 +252,32 @@ def _begun(moment: Moment) -> Settling:
     found = _system(moment.run.learner.plan.sources.graph)
     with torch.no_grad():
         weights = found.weights(moment.run.learner.state)
-        return Settling(found, weights, moment.batch.inputs, _summed(moment))
+        return Settling(found, weights, moment.batch.inputs, _summed(moment), _squared(moment, found))
+
+
+def _squared(moment: Moment, system: Any) -> Slope | None:
+    """Return the slope of a squared error of states that are the output themselves: 2 (s - y) over their number."""
+    aim, place = moment.run.aim, read_directly(system)
+    if place is None or not isinstance(aim, Choice) or aim.name != "mean_squared_error":
+        return None
+    kind = system.loop.carried[place].declared
+    count = math.prod(int(str(size)) for size in kind.shape)
+    rows, shape = moment.batch.rows, tuple(int(str(size)) for size in kind.shape)
+    real = next(w for w in moment.weights if w.is_floating_point())
+    wanted = losses.like(moment.batch.target, real.new_zeros(rows, *shape)) * (2 / count)
+
+    def slope(states: States) -> tuple[Tensor | None, ...]:
+        own = states[place] * (2 / count) - wanted
+        return tuple(own if index == place else None for index in range(len(states)))
+
+    return slope
+
+
+def read_directly(system: Any) -> int | None:
+    """Return the place of the state that is the one output of a system as it settles; None if there is none such."""
+    outputs = [port.value for port in system.root.outputs]
+    results = [state.result for state in system.loop.carried]
+    return results.index(outputs[0]) if len(outputs) == 1 and outputs[0] in results else None
 
 
 def _summed(moment: Moment) -> Loss:
@@ -261,12 +299,17 @@ def _as_given(values: tuple[Tensor, ...]) -> Any:
     return values if len(values) > 1 else next(iter(values))
 
 
+_SYSTEMS: dict[int, Any] = {}  # by the identity of their graphs, which they hold
+_MOST_SYSTEMS = 16
+
+
 def _system(graph: Graph) -> Any:
-    return _made(id(graph), graph)
+    """Return what runs a system, made once: to hash a graph for each step would take longer than the step."""
+    found = _SYSTEMS.get(id(graph))
+    if found is None or found.source is not graph:
+        from nnspec.compiler.emit.system import system
 
-
-@lru_cache(maxsize=16)
-def _made(identity: int, graph: Graph) -> Any:
-    from nnspec.compiler.emit.system import system
-
-    return system(graph)
+        if len(_SYSTEMS) >= _MOST_SYSTEMS:
+            _SYSTEMS.clear()
+        found = _SYSTEMS[id(graph)] = system(graph)
+    return found
