@@ -31,6 +31,7 @@ def catalog() -> Catalog:
         selection,
         stages,
         stops,
+        thinning,
         ways,
     )
     from nnspec.compiler.runtime.data import corruption
@@ -41,7 +42,20 @@ def catalog() -> Catalog:
         if rule.written:
             found.add(rule.entry())
     found.add(FOLLOW)
-    words = (data, corruption, loads, losses, metrics, optimizers, schedules, selection, stages, stops, ways)
+    words = (
+        data,
+        corruption,
+        loads,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+        selection,
+        stages,
+        stops,
+        thinning,
+        ways,
+    )
     for module in (
         constraints,
         distributions,

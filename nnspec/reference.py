@@ -33,6 +33,7 @@ FAMILIES = {
     "metric": "Metrics",
     "stop": "Early stopping",
     "stage": "Stages",
+    "pruning": "Pruning while learning",
     "select": "Among restarts",
     "shared": "Shared instances",
     "weights": "Weights from files",

@@ -22,6 +22,7 @@ from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan
 from nnspec.compiler.runtime.progress import Progress
 from nnspec.compiler.runtime.streams import Streams
+from nnspec.compiler.runtime.thinning import Thinner
 from nnspec.compiler.runtime.trials import Trial
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from nnspec.compiler.experiment import Judged
     from nnspec.compiler.flat import Held
+    from nnspec.compiler.runtime.divergence import Blown
 
 __all__ = ["Batch", "Learner"]
 
@@ -51,9 +53,11 @@ class Learner(Phased):
         self.penalties = Penalties(plan.graph)
         self.layer_penalties = LayerPenalties(plan.graph, self.network)
         self.notes = Notes()
+        self.blown: list[Blown] | None = None  # where a diverged training is replayed: states that blew up
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)
+        self.thinner = Thinner(plan.graph)
         self.progress = Progress(plan.graph, plan.steps)
         self.learned = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         self.mixed = experiment.precision == "bfloat16"
@@ -81,6 +85,16 @@ class Learner(Phased):
         """The groups of the phase."""
         return self.groups
 
+    def thin(self) -> None:
+        choice = self.phase.thinning
+        if choice is None or self.phase_step % choice["every"]:
+            return
+        gone = self.thinner.thin(choice, self.learned, self.state, self.streams.generator("prune"))
+        if not choice["regrow"]:
+            before = self.masks
+            self.masks = before | {k: v | before[k] if k in before else v for k, v in gone.items()}
+        self.notes.add("sparsity", self.thinner.sparsity(self.learned, self.state))
+
     # ------------------------------------------------------------------------------------------ an epoch
 
     def epoch(self) -> Tensor:
@@ -103,6 +117,13 @@ class Learner(Phased):
             yield from (part.take(index) for index in order.split(size)[:count])
 
     # ------------------------------------------------------------------------------------------ measuring
+
+    def is_finite(self) -> bool:
+        """Return whether all that is learned is."""
+        import torch
+
+        found = [parameter.isfinite().all() for parameter in self.learned.values()]
+        return not found or bool(torch.stack(found).all())
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return the state, in a list of one."""

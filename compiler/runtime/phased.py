@@ -79,6 +79,7 @@ class Phased:
         losses = [group.learn(batch, self.phase_step) for group in due]
         self.step += 1
         self.phase_step += 1
+        self.thin()
         if self.masks:
             masks.lay(self.learned, self.masks)
         if self.followers.pairs:
@@ -89,6 +90,9 @@ class Phased:
             return torch.stack(losses).mean(0)
         with torch.no_grad():
             return self.taught[0].mean_loss(batch)
+
+    def thin(self) -> None:
+        """Prune after a step, where the phase says so."""
 
     def where(self) -> dict[str, Any]:
         """Return which networks these are, and how far they have come."""

@@ -51,6 +51,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
         len(plan.trials) > 1
         and all(rule_of(chosen(g.rule)).stacks(chosen(g.rule).options) for g in groups)
         and experiment.stop is None
+        and all(phase.thinning is None for phase in plan.phases)
         and experiment.save == "last"
         and experiment.precision != "bfloat16"
         and all(optimizers.elementwise(chosen(group.optimizer)) for group in groups)

@@ -42,6 +42,7 @@ optimizer begins anew, and the schedule spans this stage alone."""
         Argument(name="schedule", kind="schedule", default=None, doc="another schedule"),
         Argument(name="learn", kind="rule", default=None, doc="another learning rule"),
         Argument(name="batch", kind="int", default=None, at_least=1, doc="rows in a batch"),
+        Argument(name="prune", kind="pruning", default=None, doc="what is pruned after each step"),
     )
     example = "stages = [fit(epochs = 20), fit(epochs = 5, lr = 0.0003)]"
 
@@ -119,6 +120,7 @@ class Phase(Node):
     epochs: int
     steps: int  # in all; the last epoch may be cut short; 0: nothing is trained after `before`
     steps_per_epoch: int
+    thinning: Choice | None = None  # what is pruned after each step
 
 
 def phases(experiment: Experiment, rows: int) -> tuple[Phase, ...]:
@@ -166,6 +168,7 @@ def _phase(
         epochs=math.ceil(steps / steps_per_epoch),
         steps=steps,
         steps_per_epoch=steps_per_epoch,
+        thinning=options.get("prune"),
     )
 
 

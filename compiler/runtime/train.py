@@ -30,6 +30,7 @@ from nnspec.compiler.runtime.training import Training
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import Error, RunError
 from nnspec.dsl.errors.runs import LossNotFinite
+from nnspec.dsl.errors.settling import StatesBlewUp
 
 OnProgress = Callable[[Progress], None]
 
@@ -129,7 +130,9 @@ class _Trainer:
         span, path = self.plan.experiment.span, str(self.folder.path)
         kept = ((trial, self.results[trial.name]) for trial in selected(self.plan.experiment, self.results))
         return tuple(
-            LossNotFinite(span, seed=trial.seed, path=path, **own["problem"])
+            (StatesBlewUp if "state" in own["problem"] else LossNotFinite)(
+                span, seed=trial.seed, path=path, **own["problem"]
+            )
             for trial, own in kept
             if own.get("problem")
         )

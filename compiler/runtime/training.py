@@ -196,6 +196,7 @@ class Training:
 
         together = torch.cat(losses)
         if bool(together.isfinite().all()):
+            self._check_weights(len(together))
             return
         sound = together.isfinite().cpu()
         for index, trial in enumerate(self.learner.trials):
@@ -203,15 +204,20 @@ class Training:
                 step = int((~sound[:, index]).nonzero()[0])
                 self._diverge(index, step, str(float(together[step, index])))
 
+    def _check_weights(self, steps: int) -> None:
+        """Note a training whose losses were finite and whose weights are not: the next loss cannot be."""
+        if isinstance(self.learner, Learner) and not self.learner.is_finite():
+            self._diverge(0, steps, "nan")
+
     def _diverge(self, index: int, step: int, value: str) -> None:
         """Stop a trial at a step after the last sound snapshot, counted from 0."""
         trial = self.learner.trials[index]
         own = alone(self.sound, index) if isinstance(self.learner, Stack) else self.sound
         first = own.data["step"]
-        where = locate(self.plan, trial, own, step + 1)
+        place = locate(self.plan, trial, own, step + 1)
         phase = self.plan.phases[own.data["phase"]]
         epoch = own.data["epoch"] + step // phase.steps_per_epoch + 1
-        self.diverged[trial] = {"epoch": epoch, "step": first + step + 1, "value": value, "where": where}
+        self.diverged[trial] = {"epoch": epoch, "step": first + step + 1, "value": value, **place.facts}
         if isinstance(self.learner, Stack):
             self.record.folder.save(own)
 
@@ -232,7 +238,8 @@ class Training:
             with self.unsettled.watching():
                 ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
             result = self._result(trial, scores, ways, tables[index])
-            self.record.results[trial.name] = result | {"weights": self.constraints.pictures(index)}
+            pictures = [] if trial in self.diverged else self.constraints.pictures(index)
+            self.record.results[trial.name] = result | {"weights": pictures}
 
     def _result(
         self, trial: Trial, scores: Scores, ways: dict[str, Scores], tables: tuple[Any, Any]

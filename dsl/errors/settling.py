@@ -52,25 +52,15 @@ back it never reaches the units before them: their nudged and free states are th
 learn. The asymmetric rule sends deviations back along the edges themselves."""
 
 
-class NotSettled(Error):
-    code = "N0730"
-    title = "states that do not settle"
-    severity = "warning"
-    message = "seed {seed}: after {steps} steps of `{phase}` states still change by {residual:.1e} a step (epoch {epoch})"
-    label = "{cause}"
-    help = "{help}"
-    explain = """Equilibrium propagation compares states that have settled. If the free phase has not, what it finds
-contains its drift. A residual that stays is a spectral radius near or above 1 of the change of states from step to step:
-damp the steps, shrink the weights, or take more steps. Weights that grow in training can bring it about; centered nudging
-subtracts what is common to both sides."""
-
-
 class StatesBlewUp(Error):
     code = "N0731"
     title = "states that blow up"
     message = "seed {seed}: the states of `{state}` were no longer finite in `{phase}`, in epoch {epoch}, step {step}"
     label = "stopped here"
-    help = "{help}"
+    help = (
+        "bound them with `clip`, or take a smaller `dt` or `damping`, nudge or learning rate; "
+        "the weights before are in {path}"
+    )
     explain = """Nothing bounds the states of a flow but its leak: where that is too small, or the step `dt` too large, they
 grow without end. `clip = [0, 1]` bounds them; a smaller `dt`, a smaller learning rate or smaller weights keep them. The run is
 kept with the weights of the last epoch that was sound."""
@@ -88,14 +78,3 @@ class NudgeTooSmall(Error):
     explain = """A rule that compares states settled under a nudge with others divides their difference by the nudge. The
 states are known to rounding and to the tolerance of the solver, so the relative error of the slope is about that over
 the nudge. In float32 between 0.05 and 0.2, centered, is a good choice; holomorphic nudging allows large ones."""
-
-
-class UnstableNudge(Error):
-    code = "N0733"
-    title = "a nudge too large for an undamped map"
-    severity = "warning"
-    message = "a nudge of {beta:g} on units of slope up to {slope:g} makes undamped steps swing"
-    label = "the nudged phase may not settle"
-    help = "damp the steps: `damping = {damping:.2g}`, or take a smaller nudge"
-    explain = """The nudge -beta dC/ds pulls states to their targets. A map that takes the full step overshoots once beta times
-the slope of the units reaches 1, and swings with growing width beyond."""

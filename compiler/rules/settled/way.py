@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Graph, Loop
 from nnspec.compiler.rules.settled.nudging import named, nudging
-from nnspec.compiler.rules.settled.phases import Settle, Settling
+from nnspec.compiler.rules.settled.phases import Phase, Settle, Settling
 from nnspec.compiler.rules.settled.pushes import Push
 from nnspec.compiler.rules.settled.steps import Steps, are_alone
 from nnspec.compiler.runtime import losses, objectives
 from nnspec.compiler.runtime.continued import continued
+from nnspec.compiler.runtime.divergence import Blown
 from nnspec.dsl.syntax import Conditional, Expression
 
 if TYPE_CHECKING:
@@ -69,7 +70,20 @@ class Settles:
             elif each is not None:
                 for sample in found.samples:
                     each(SystemRecord(moment, settling, sample.states), sample.coefficient)
+        blown = moment.run.learner.blown
+        if blown is not None:
+            blown += [Blown(name, line.name) for name in _not_finite(settling, found)]
         return SystemRecord(moment, settling, found.states, residual=found.residual)
+
+
+def _not_finite(settling: Settling, phase: Phase) -> list[str]:
+    """Return the states that are not finite in a sample of a phase."""
+    return [
+        name
+        for sample in phase.samples
+        for name, state in zip(settling.system.states, sample.states, strict=True)
+        if not bool(state.isfinite().all())
+    ]
 
 
 def _steps(moment: Moment, settling: Settling, phase: str, each: Callable[[Record, complex], None]) -> Steps:
