@@ -48,7 +48,11 @@ def causes(
     owed = max(0, expected - known.shape[1])  # of the group, and still to be found
     left = max(0, found.nullity - expected)
     counted = dict.fromkeys(CAUSES, 0)
-    for cause, entries in (*_kernels(units, bool(owed)), *_suspects(units), *_kernels(units, not owed)):
+    for cause, entries in (
+        *_kernels(units, chart, bool(owed)),
+        *_suspects(units),
+        *_kernels(units, chart, not owed),
+    ):
         before = known.shape[1]
         known = extended(known, [_null_on(found, entries)], chart.count)
         new = known.shape[1] - before
@@ -95,9 +99,12 @@ def _suspects(units: tuple[Units, ...]) -> Iterator[tuple[str, tuple[int, ...]]]
             yield "always-on unit", (*_entries(u, on), *u.behind)
 
 
-def _kernels(units: tuple[Units, ...], wanted: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _kernels(units: tuple[Units, ...], chart: Chart, wanted: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield what makes a linear wire, part of which its readers may not see, and units that nothing reads."""
     for u in units if wanted else ():
-        yield "kernel of a read-out", tuple(dict.fromkeys(chain.from_iterable(u.made)))
+        seen = [u.is_linear or not bool(chart.point[list(read)].any()) for read in u.read]
+        made = chain.from_iterable(own for own, is_so in zip(u.made, seen, strict=True) if is_so)
+        yield "kernel of a read-out", tuple(dict.fromkeys(made))
 
 
 def _entries(u: Units, group: tuple[int, ...]) -> tuple[int, ...]:

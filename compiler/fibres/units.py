@@ -41,6 +41,7 @@ class Units(Node):
     read: tuple[tuple[int, ...], ...]
     behind: tuple[int, ...]
     functions: bool  # an elementwise function acts on it; without, it has no kinds
+    is_linear: bool  # nothing but linear maps and norms see it, so that it may have a kernel
 
     def count(self, kind: str) -> int:
         return self.kinds.count(kind)
@@ -79,6 +80,7 @@ def _units(group: SymmetryGroup, chart: Chart, wire: Wire, found: list[Tensor]) 
         read=read,
         behind=_behind(group, chart, wire),
         functions=bool(known),
+        is_linear=group.derivation.by_space[wire.space].kind.name != "monomial",
     )
 
 

@@ -95,6 +95,17 @@ def test_windows_along_named_axes_and_norms_that_keep_statistics_are_counted(bui
     assert [point["nullity"] for point in data["points"]] == [10, 10, 10]
 
 
+def test_functions_that_are_steps_have_no_kernel(build: Build) -> None:
+    """Nothing moves with the weights before a step, of which eight scales are declared; no read-out is the cause."""
+    text = "activation step {\n  x => where(x > 0, 1, -1)\n}\n" + net(
+        "output y = x -> dense(8) -> step -> dense(3)"
+    )
+    (first, *_) = measure(build(text)).data["points"]
+    assert (first["nullity"], first["hidden"]) == (40, 40 - 8) and "kernel of a read-out" not in first[
+        "causes"
+    ]
+
+
 def test_twice_the_same_unit_and_one_that_nothing_reads(build: Build) -> None:
     graph = build(TANH)
     state = double(initial_state(graph, 0))
