@@ -184,11 +184,21 @@ class Values:
         left = self._target(post, like)
         if scale != 1.0:
             left = left * scale
+        recorded = self._recorded(pre, left.expand(like.shape))
+        if recorded is not None:
+            return recorded
         right = self.product(Term(coefficient=1.0, factors=pre)) if pre else None
         if self.map.matrix and not (post and pre):
             return self._broadcast(left.expand(like.shape), right, source)
         right = source.new_ones(()) if right is None else right
         return self.map.outer(left.expand(like.shape), right.expand(source.shape), self.weight)
+
+    def _recorded(self, pre: Factors, left: Tensor) -> Tensor | None:
+        """Return the outer product with a pass's own pre where the pass has kept what it needs for that."""
+        if len(pre) != 1 or pre[0][1] != 1.0 or pre[0][0].word != "read":
+            return None
+        outer = getattr(self._record(pre[0][0]), "outer", None)
+        return None if outer is None else outer(self.junction, left)
 
     def _broadcast(self, left: Tensor, right: Tensor | None, source: Tensor) -> Tensor:
         """Return an outer product one side of which is the same for all its units."""

@@ -65,6 +65,7 @@ class ForwardRecord:
         self.pre: list[Any] = [None] * len(wiring.synapses)
         self.drive: list[Any] = [None] * len(wiring.synapses)
         self.noise: list[Any] = [None] * len(wiring.synapses)
+        self.given: list[Any] = [None] * len(wiring.synapses)  # by the map alone, and its weight as a leaf
         self.rest: dict[str, Tensor] = {}
         junctions = moment.scheme.junctions
         ends = [
@@ -145,6 +146,15 @@ class ForwardRecord:
                 return self._losses()
             case _:
                 raise TypeError(f"a forward pass has no {word}")
+
+    def outer(self, junction: int, post: Tensor) -> Tensor | None:
+        """Return post times this pass's own pre, as `LinearMap.outer`, from what the pass recorded; None if nothing."""
+        if self.given[junction] is None:
+            return None
+        import torch
+
+        drive, leaf = self.given[junction]
+        return torch.autograd.grad(drive, leaf, post, retain_graph=True)[0]
 
     def mean_loss(self) -> Tensor:
         """Return the mean loss of the batch, detached."""
@@ -265,10 +275,13 @@ class _Junction:
         weight, bias, own = moment.weights[place], moment.biases[place], moment.maps[place]
         record.pre[place] = pre
         name = moment.feedback.backward
-        if name is None:
-            drive = own.forward(pre, weight, bias)
-        else:
-            drive = _rewired(own, pre, weight, bias, moment.feedback.of(name, place, weight))
+        if record.recorded and not own.matrix:  # its derivative by the weight then needs no second pass
+            weight = weight.detach().requires_grad_()
+        drive = own.forward(pre if name is None else pre.detach(), weight, bias)
+        if record.recorded and not own.matrix:
+            record.given[place] = drive, weight
+        if name is not None and pre.requires_grad:
+            drive = _rewiring().apply(pre, drive, own, moment.feedback.of(name, place, weight))
         if record.width:
             noise = moment.streams.normal("noise", drive) * record.width
             record.noise[place] = noise
@@ -300,12 +313,6 @@ class _Across:
             found = post.detach().requires_grad_()
         record.arrived[value] = found
         return found
-
-
-def _rewired(own: LinearMap, pre: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
-    """Return the drive, whose error goes back to the sources through other weights."""
-    drive = own.forward(pre.detach(), weight, bias)
-    return _rewiring().apply(pre, drive, own, feedback) if pre.requires_grad else drive
 
 
 @lru_cache(maxsize=1)

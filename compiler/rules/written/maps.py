@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.emit.body import site_of
 from nnspec.compiler.ir import Block, Call, Child, Graph, Port, Primitive, Tensor, Weight, state_key
+from nnspec.compiler.operations.operation import Around
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.scheme import Junction
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class LinearMap:
         own = junction.map or (alone(junction.primitive) if junction.has_weight else None)
         self._call: Callable[..., torch.Tensor] = _nothing if own is None else function(own)
         self._weight, self._bias = junction.names
+        self._transposed = None if junction.map is not None or own is None else _back(junction)
 
     def forward(self, pre: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return the drive; without a bias, the map alone."""
@@ -66,6 +70,8 @@ class LinearMap:
         """Return what arrives at the sources of what is at the targets; `pre` gives the shape."""
         if self.matrix:
             return post @ weight
+        if self._transposed is not None:
+            return self._transposed(post, weight)
         import torch
 
         with torch.enable_grad():
@@ -92,6 +98,19 @@ def through(layer: Primitive, value: torch.Tensor, weight: torch.Tensor) -> torc
     from nnspec.compiler.emit.load import function
 
     return function(alone(layer))({state_key(_CHILD, layer.weights[0].name): weight}, value)
+
+
+def _back(junction: Junction) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    """Return the transposed map where the operation states it; None to leave it to differentiation."""
+    import torch
+    from torch.nn import functional
+
+    primitive = junction.primitive
+    text = operation(primitive.operation).pullback(
+        site_of(primitive), Around(cotangent="post"), {junction.names[0]: "weight"}
+    )
+    known: dict[str, Any] = {"torch": torch, "F": functional}
+    return None if text is None else eval(f"lambda post, weight: {text}", known)
 
 
 def _nothing(*given: Any) -> Any:

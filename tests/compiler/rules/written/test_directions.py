@@ -78,7 +78,7 @@ def test_feedback_alignment(begun: Begun) -> None:
     group = begun(MLP.format(rule="fa"))
     own, found = ByHand(group), direction(group)
     kept = group.learner.feedback
-    feedback = {layer: kept[f"fa.B.{layer}.weight.1"] for layer in "abc"}
+    feedback = {layer: kept[f"fa.B.{layer}.weight.1"] for layer in "bc"}  # nothing goes back into the input
     errors = [own.error]
     for layer, slope in (("c", own.slopes[1]), ("b", own.slopes[0])):
         errors.insert(0, (errors[0] @ feedback[layer]) * slope)
