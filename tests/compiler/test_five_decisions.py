@@ -2,7 +2,8 @@
 
 1. Checking after elaboration shows both places. 2. Instances and weights: one state dict, one emission, one
 count. 3. Three kinds of rule (see tests/compiler/symmetry and tests/compiler/rewrites). 4. Rules see synapses
-(tests/compiler/test_synapses.py). 5. The emission table (tests/compiler/emit/test_targets.py).
+(tests/compiler/test_synapses.py), and backprop as an equation has cosine 1 with autograd on a binary residual conv
+net (tests/compiler/rules/written/test_directions.py). 5. The emission table (tests/compiler/emit/test_targets.py).
 """
 
 from __future__ import annotations

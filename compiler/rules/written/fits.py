@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Objective
-from nnspec.compiler.ir import Graph, blocks
+from nnspec.compiler.ir import Graph, Loop, blocks
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.settled import fit as settled
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
@@ -60,11 +60,11 @@ def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
     wrong = list(mistakes(rule, setting.choice.options))
     if not wrong:
         own = rule.equations(setting.choice.options)
-        missing = list(settled.refusals(setting, own))
+        wrong = list(_loops(own, setting.graph))
+        missing = [] if wrong else list(settled.refusals(setting, own))
         yield from missing
-        if any(error.severity == "error" for error in missing):
-            return
-        wrong = list(_effects(own, setting.graph)) or list(_Fit(own, setting).errors())
+        if not wrong and not any(error.severity == "error" for error in missing):
+            wrong = list(_effects(own, setting.graph)) or list(_Fit(own, setting).errors())
     for error in wrong:
         yield _placed(error, setting)
 
@@ -118,6 +118,16 @@ def _read(own: Equations, phase: str) -> Iterator[Atom]:
                     inside = not atom.phase and term.steps
                     if (atom.phase or inside or "") == phase:
                         yield atom
+
+
+def _loops(own: Equations, graph: Graph) -> Iterator[Error]:
+    """States that settle, in a network that a phase would run through once."""
+    once = next((line for line in own.phases if line.way != "settle"), None)
+    loops = [s for block in blocks(graph.root) for s in block.body if isinstance(s, Loop)]
+    if once is not None and loops:
+        why = f"`{own.name}` runs the network through once, and `{graph.name}` has states that settle"
+        help_text = "`equilibrium` and `deep` are rules for states; `backprop` differentiates what settled"
+        yield PhaseWord(once.span or own.span, _at(loops[0].span, "these settle"), why=why, help=help_text)
 
 
 def _effects(own: Equations, graph: Graph) -> Iterator[Error]:
