@@ -19,6 +19,7 @@ from rounds import seconds, table
 import nnspec
 from nnspec.compiler.checks.directions import Comparison, averaged, gives_direction, measured
 from nnspec.compiler.checks.loops import forward_kind
+from nnspec.compiler.experiment import Choice
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import Plan, prepare
 from nnspec.compiler.runtime.streams import kept_generators
@@ -89,12 +90,14 @@ def step_of(plan: Plan) -> Callable[[], object]:
 
 
 def _rules(plan: Plan) -> str:
-    """Return the rules of an experiment, each with what it teaches if that is not everything."""
-    groups = plan.experiment.groups
-    named = [(group.rule or plan.experiment.rule, group.name) for group in groups] or [
-        (plan.experiment.rule, "")
-    ]
-    return ", ".join(f"`{rule.name}`" + (f" of `{name}`" if name else "") for rule, name in named)
+    """Return the rules of an experiment as written, each with what it teaches if that is not everything."""
+    own = plan.experiment
+    named = [(group.rule or own.rule, group.name) for group in own.groups] or [(own.rule, "")]
+    return ", ".join(f"`{_text(rule)}`" + (f" of `{name}`" if name else "") for rule, name in named)
+
+
+def _text(rule: Choice) -> str:
+    return rule.name if rule.span is None else rule.span.text
 
 
 def _said(value: float | None) -> str:

@@ -106,7 +106,8 @@ def exponent(motion: Motion, start: Tensor, steps: int, seed: int) -> Tensor:
     """Return the largest finite-time Lyapunov exponent of each row: per step of a map, per unit of time of a flow.
 
     The mean logarithm of how much each step stretches a tangent, which turns to the most stretched direction on the
-    way (Benettin et al., 1980). A tenth of the steps goes by before it is measured.
+    way (Benettin et al., 1980). A tenth of the steps goes by before it is measured. -inf where a step forgets every
+    direction, as where all units are held.
     """
     import torch
 
@@ -119,9 +120,9 @@ def exponent(motion: Motion, start: Tensor, steps: int, seed: int) -> Tensor:
         states, tangent = moved
         size = _lengths(tangent)
         if step >= steps // 10:
-            total += size[:, 0].clamp(min=1e-300).log()
+            total += size[:, 0].log()
             counted += 1
-        tangent = torch.where(size > 0, tangent / size.clamp(min=1e-300), tangent)
+        tangent = tangent / size.clamp(min=1e-300)
     return total / (counted * (motion.stride if motion.form == "flow" else 1.0))
 
 

@@ -23,6 +23,8 @@ def jacobian(motion: Motion, states: Tensor) -> Tensor:
     with torch.enable_grad():
         given = states.detach().requires_grad_()
         moved = motion.function(given)
+        if not moved.requires_grad:
+            return torch.zeros(*states.shape, states.shape[1], dtype=states.dtype)
         for unit in range(states.shape[1]):
             slopes: Any = torch.autograd.grad(
                 moved[:, unit].sum(), given, retain_graph=True, allow_unused=True
@@ -40,7 +42,7 @@ class Discs(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    """What the Jacobian of one sample says, of the units that may move."""
+    """What the Jacobian of one sample says, of the units that may move; where none may, radii are -inf."""
 
     values: Tensor  # eigenvalues, complex
     rows: Discs
@@ -50,7 +52,9 @@ class Spectrum(NamedTuple):
     contraction: (
         float  # the largest singular value of a map, of a flow the largest eigenvalue of (J + J') / 2
     )
-    asymmetry: float  # |J - J'| / |J + J'|: 0 of what follows the slope of an energy
+    asymmetry: (
+        float | None
+    )  # |J - J'| / |J + J'|: 0 of what follows the slope of an energy; None of a single unit
 
 
 def spectrum(matrix: Tensor, form: str, stride: float) -> Spectrum:
@@ -73,7 +77,7 @@ def spectrum(matrix: Tensor, form: str, stride: float) -> Spectrum:
         radius=radius,
         step_radius=_largest(steps.abs()),
         contraction=contraction,
-        asymmetry=_ratio(matrix - matrix.mT, matrix + matrix.mT),
+        asymmetry=_ratio(matrix - matrix.mT, matrix + matrix.mT) if len(matrix) > 1 else None,
     )
 
 
@@ -86,7 +90,7 @@ def discs(matrix: Tensor, form: str) -> Discs:
 
 
 def _largest(values: Tensor) -> float:
-    return float(values.max()) if values.numel() else 0.0
+    return float(values.max()) if values.numel() else float("-inf")
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

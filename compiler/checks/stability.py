@@ -122,6 +122,7 @@ def largest_stride(values: Tensor, form: str) -> float | None:
 def numbers(found: Stability) -> dict[str, Any]:
     """Return what was found as JSON: of several samples the worst, and lists by sample."""
     worst, motion = found.worst, found.motion
+    uneven = [one.asymmetry for one in found.spectra if one.asymmetry is not None]
     residuals = found.path.residuals.amax(1)
     return {
         "form": motion.form,
@@ -133,15 +134,16 @@ def numbers(found: Stability) -> dict[str, Any]:
         "residuals": [_finite(float(value)) for value in residuals],
         "equilibrium": bool(found.left.max() < found.tolerance),
         "equilibrium_residual": _finite(float(found.left.max())),
-        "radius": worst.radius if motion.form == "map" else max(one.radius for one in found.spectra),
-        "radii": [one.radius for one in found.spectra],
-        "step_radius": worst.step_radius,
+        "radius": _finite(max(one.radius for one in found.spectra)),
+        "radii": [_finite(one.radius) for one in found.spectra],
+        "step_radius": _finite(worst.step_radius),
         "stable": bool(found.left.max() < found.tolerance)
         and all(one.step_radius < 1 for one in found.spectra),
         "largest_stride": largest_stride(worst.values, motion.form),
-        "contraction": max(one.contraction for one in found.spectra),
+        "held": [found.found.shape[1] - len(one.values) for one in found.spectra],
+        "contraction": _finite(max(one.contraction for one in found.spectra)),
         "contraction_anywhere": found.stretch,
-        "jacobian_asymmetry": max(one.asymmetry for one in found.spectra),
+        "jacobian_asymmetry": max(uneven) if len(uneven) == len(found.spectra) else None,
         "gershgorin": {
             name: {
                 "failing": max(int((~getattr(one, name).safe).sum()) for one in found.spectra),
@@ -149,7 +151,7 @@ def numbers(found: Stability) -> dict[str, Any]:
             }
             for name in ("rows", "columns")
         },
-        "lyapunov": found.exponent,
+        "lyapunov": _finite(found.exponent),
         "energy": _energy(found),
         "equilibria": [
             {

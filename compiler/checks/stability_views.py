@@ -32,6 +32,19 @@ def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
     if not data["equilibrium"]:
         yield "No equilibrium was found, by Newton's method either: these states go round, or drift."
         return
+    yield _at_rest(data)
+    if data["jacobian_asymmetry"] is not None and data["jacobian_asymmetry"] < _EVEN:
+        yield "Its Jacobian is symmetric: it follows the slope of an energy."
+    counts = [own["count"] for own in data["equilibria"]]
+    if counts and max(counts) > 1:
+        yield f"Random starts end at up to {max(counts)} different equilibria of one input."
+    if data["settled"] < data["samples"]:
+        yield _advice(data)
+
+
+def _at_rest(data: Mapping[str, Any]) -> str:
+    if data["radius"] is None:
+        return "At the equilibrium every unit is held at a bound of `clip`, and none may move."
     what = "spectral radius" if data["form"] == "map" else "largest real part of an eigenvalue"
     bound = 1 if data["form"] == "map" else 0
     proof = " and ".join(name for name in ("rows", "columns") if data["gershgorin"][name]["proves"])
@@ -41,20 +54,18 @@ def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
         else "; Gershgorin's discs prove nothing here"
     )
     stays = f"below {bound}" if data["radius"] < bound else f"not below {bound}"
-    yield f"At the equilibrium the {what} is {data['radius']:.4g}, {stays}{proves}."
-    if data["jacobian_asymmetry"] < _EVEN:
-        yield "Its Jacobian is symmetric: it follows the slope of an energy."
-    counts = [own["count"] for own in data["equilibria"]]
-    if counts and max(counts) > 1:
-        yield f"Random starts end at up to {max(counts)} different equilibria of one input."
-    if data["settled"] < data["samples"]:
-        yield _advice(data)
+    held = (
+        f" of the units that clips leave free (up to {max(data['held'])} are held)"
+        if any(data["held"])
+        else ""
+    )
+    return f"At the equilibrium the {what}{held} is {data['radius']:.4g}, {stays}{proves}."
 
 
 def _advice(data: Mapping[str, Any]) -> str:
     word = "damping" if data["form"] == "map" else "dt"
     most = data["largest_stride"]
-    if data["step_radius"] < 1:
+    if data["step_radius"] is None or data["step_radius"] < 1:
         return "Its steps come closer to it: let it take more of them."
     if most is not None:
         return f"Steps overshoot: `{word}` below {most:.3g} would come closer to this equilibrium."

@@ -115,3 +115,15 @@ def test_units_at_a_bound_have_no_part_in_the_spectrum() -> None:
     )
     assert data["settled"] == 2 and data["units"] == 2
     assert data["eigenvalues"] == [[pytest.approx(-2), 0]] and data["radius"] == pytest.approx(-2)
+
+
+def test_where_every_unit_is_held_there_is_no_spectrum() -> None:
+    data = found(torch.ones_like, 2, form="flow", clip=(0.0, 1.0), stride=0.1)
+    assert data["settled"] == 2 and data["held"] == [2, 2]
+    assert (data["radius"], data["eigenvalues"], data["lyapunov"], data["jacobian_asymmetry"]) == (
+        None,
+        [],
+        None,
+        None,
+    )
+    assert "every unit is held" in summary(data)
