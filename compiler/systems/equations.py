@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.evaluate_expression import ExpressionEvaluator
 from nnspec.compiler.ir import Primitive
 from nnspec.compiler.operators import apply_named, apply_operator
+from nnspec.compiler.systems.functions import check_slope
 from nnspec.compiler.systems.lines import Lines
 from nnspec.compiler.systems.parts import End, Route, State
 from nnspec.compiler.values import Given, Layer, Refused, Value, describe, source_text
@@ -195,6 +196,7 @@ class Equations(ExpressionEvaluator):
             )
         if not isinstance(made, Value):
             raise Refused
+        check_slope(self.builder, body, source_text(expression))
         cotangent = self.full(value, 1.0, expression.span)
         return self.lines.pulled("derivative", body, (value,), made, cotangent, expression.span)[0]
 

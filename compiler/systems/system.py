@@ -15,6 +15,7 @@ from nnspec.compiler.ir import Carried, Connection, Loop, Statement, Word
 from nnspec.compiler.parameters import bind_parameters
 from nnspec.compiler.systems.connecting import connected
 from nnspec.compiler.systems.equations import Equations
+from nnspec.compiler.systems.functions import check_functions
 from nnspec.compiler.systems.parts import Route, State
 from nnspec.compiler.values import UNKNOWN, Refused, Value, describe, entries
 from nnspec.dsl.bind import duplicate
@@ -137,9 +138,11 @@ class System:
         assert isinstance(item, DynamicsDefinition)
         for state in states:
             state.before = self.builder.value(f"{state.name}_before")
+        there = len(self.builder.children)
         with self.builder.nested() as body:
             equations = Equations(evaluator, definition, item, parameters, self.routes)
             after, energy = equations.evaluate(states)
+        check_functions(self.builder, self.builder.children[there:], body, set(self.states))
         if energy is not None:
             self.check_two_sided(definition)
         for route in self.routes:

@@ -210,3 +210,15 @@ def test_states_begin_as_said(build: Callable[..., Graph]) -> None:
     assert torch.equal(h, torch.full((5, 4), 0.25))
     assert bool(((o >= 0.1) & (o <= 0.2)).all())
     assert len(set(o.flatten().tolist())) == 10
+
+
+def test_a_function_may_learn_numbers_of_its_own_at_each_state(build: Callable[..., Graph]) -> None:
+    text = "activation bent(learn slope: real = 0.25) { x => where(x > 0, x, slope * x) }\n" + COMPLETE
+    run = Run(build(text.replace("DYNAMICS", "rate(bent)")), 3)
+    slopes = {name: value for name, value in run.w.items() if name.endswith("slope")}
+    assert len(slopes) == 2
+    earlier = torch.ones(6, 6).tril(-1)
+    drive = run.x @ run.w["feed.weight"].T + cat(run.states, "h", "o") @ (run.w["rec.weight"] * earlier).T
+    h, o = drive[:, :4] + run.w["h.bias"], drive[:, 4:] + run.w["o.bias"]
+    first, second = slopes.values()
+    run.check(h=torch.where(h > 0, h, first * h), o=torch.where(o > 0, o, second * o))
