@@ -3,18 +3,21 @@
 In: the relations of a network. Two terms of a relation that does not tell them apart are made by branches of one
 shape if their relations match, tensor by tensor, down to what both read; then the weights of one branch may be those of
 the other. Where everything in the branches is done index by index along one axis, that holds for every index by itself.
+The terms of a difference change places if what is behind takes the sign.
 Sums of branches without a function between are left out: what only adds up is connected by shifts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from math import factorial
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract, Elementwise, Move, Normalize, Planes, Relation, Softmax, Sum
+from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.parallel import done_by, labels_of, roles_of
 from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
 from nnspec.dsl.node import Node
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnspec.compiler.symmetry.derivation import Derivation
+    from nnspec.compiler.symmetry.elements import Direction
 
 
 class Branches(Node):
@@ -34,6 +38,7 @@ class Branches(Node):
     tensors: tuple[tuple[str, ...], ...]
     axes: tuple[int, ...] | None
     size: int  # indices that are exchanged apart
+    behind: Direction | None = None  # flips of single indices that an exchange asks for
 
     @property
     def order(self) -> int:
@@ -44,7 +49,7 @@ class Branches(Node):
         for other in self.tensors[1:]:
             for index in range(1 if self.axes is None else self.size):
                 pairs = tuple(zip(self.tensors[0], other, strict=True))
-                yield Swap(pairs=pairs, axes=self.axes, index=index)
+                yield Swap(pairs=pairs, axes=self.axes, index=index, behind=self.behind)
 
 
 class Swap(Node):
@@ -53,8 +58,9 @@ class Swap(Node):
     pairs: tuple[tuple[str, str], ...]
     axes: tuple[int, ...] | None
     index: int
+    behind: Direction | None = None
 
-    def apply(self, d: object, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def apply(self, d: Derivation, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         changed = dict(state)
         for place, pair in enumerate(self.pairs):
             one, other = (state_key(name, "") for name in pair)
@@ -65,7 +71,13 @@ class Swap(Node):
             axis = self.axes[place]
             changed[one].select(axis, self.index).copy_(state[other].select(axis, self.index))
             changed[other].select(axis, self.index).copy_(state[one].select(axis, self.index))
-        return changed
+        if self.behind is None:
+            return changed
+        from nnspec.compiler.symmetry.elements import unit
+        from nnspec.compiler.symmetry.moves import Multiply
+
+        given = unit(d, self.behind, (self.index,))
+        return Multiply(given=given, sign=True, is_centred=True).apply(d, changed)
 
     def inverse(self) -> Swap:
         return self
@@ -88,6 +100,7 @@ class _Reader:
                 self.made[made] = stated
             for tensor in dict.fromkeys(name for _, name in roles_of(stated.relation)):
                 self.about.setdefault(tensor, []).append(stated)
+        self.along = 0  # the axis of the last branches that were found by index
         self.parallel = {strand.space for item in d.parallel for strand in item.strands}
 
     def run(self) -> Iterator[Branches]:
@@ -95,6 +108,7 @@ class _Reader:
         for stated in reversed(self.related.stated):
             if id(stated) in inner:
                 continue
+            yield from self.difference(stated)
             leaves = self.leaves(stated, inner)
             while len(leaves) > 1:
                 first, *rest = leaves
@@ -102,6 +116,42 @@ class _Reader:
                 if alike:
                     yield from self.branches(stated, first, dict(alike))
                 leaves = [name for name in rest if name not in dict(alike)]
+
+    def difference(self, stated: Stated) -> Iterator[Branches]:
+        """Yield the two terms of a difference, if its indices may change sign by themselves."""
+        relation = stated.relation
+        if not isinstance(relation, Sum) or len(relation.terms) != 2 or sum(relation.coefficients):
+            return
+        terms = [term.tensor for term in relation.terms]
+        if any(
+            t.labels != relation.output.labels or not self.related.carriers[t.tensor].live
+            for t in relation.terms
+        ):
+            return
+        found = self.match(terms[0], terms[1], terms) if terms[0] != terms[1] else None
+        for item in () if found is None else self.branches(stated, terms[0], {terms[1]: found}):
+            axis = None if item.axes is None else self.along
+            flips = None if axis is None else self._flips(stated, found or {}, relation.output.tensor, axis)
+            if flips is not None:
+                yield item.replace(behind=flips)
+
+    def _flips(self, stated: Stated, found: Mapping[str, str], out: str, axis: int) -> Direction | None:
+        """Return flips of what stands behind a relation, at single indices of its output, the branches being still."""
+        from nnspec.compiler.symmetry.elements import Direction
+
+        spaces = copy(self.d.spaces)
+        spaces.related = self.related.replace(stated=tuple(s for s in self.related.stated if s is not stated))
+        system = signs(spaces)
+        for name in (*found, *found.values()):
+            system.still(name)
+        atoms = spaces.wide_atoms((out, axis))
+        if len(atoms) != 1 or len(spaces.atoms((out, axis))) != 1:
+            return None
+        space = spaces.space(atoms[0])
+        for solution in system.vector(atoms[0]).basis():
+            if solution.get(atoms[0]):
+                return Direction(solution=solution, spaces=(space,))
+        return None
 
     def leaves(self, stated: Stated, inner: set[int]) -> list[str]:
         """Return the values that a relation takes and does not tell apart, with those of equal relations before it."""
@@ -211,6 +261,7 @@ class _Reader:
             if not isinstance(size, int) or size == 1 or self._is_turned(first, axis):
                 continue
             if self._by_index(first, axis, found, places):
+                self.along = axis
                 yield Branches(tensors=tensors, axes=tuple(places[name] for name in stored), size=size)
                 return
         touched = {

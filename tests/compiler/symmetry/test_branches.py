@@ -27,6 +27,17 @@ SLID = "conv1d(2, kernel = 3, padding = {0}, dilation = {0})"
 # name: (body, inputs, sets of branches: how many, exchanged at how many indices by themselves)
 FOUND: dict[str, tuple[str, str, list[tuple[int, int]]]] = {
     "a sum": (f"output y = {UNIT} + {UNIT} -> dense(2)", "input x: real[3]", [(2, 3)]),
+    "a difference": (f"output y = {UNIT} - {UNIT} -> dense(2)", "input x: real[3]", [(2, 3)]),
+    "a difference behind which signs are seen": (
+        f"output y = {UNIT} - {UNIT} -> gelu -> dense(2)",
+        "input x: real[3]",
+        [],
+    ),
+    "a difference of odd functions": (
+        "output y = (x -> dense(3) -> tanh) - (x -> dense(3) -> tanh) -> tanh -> dense(2)",
+        "input x: real[3]",
+        [(2, 3)],
+    ),
     "a product of three": (f"output y = {UNIT} * {UNIT} * {UNIT} -> dense(2)", "input x: real[3]", [(3, 3)]),
     "a maximum": (
         "output y = maximum(x -> dense(3), x -> dense(3)) -> dense(2)",
@@ -108,14 +119,15 @@ def test_branches_that_change_places(build: Build, name: str) -> None:
 
 def test_an_exchange_moves_one_index_alone(build: Build) -> None:
     graph = build(spec(FOUND["a sum"][0]))
-    (item,) = symmetry_group(graph).derivation.branches
+    group = symmetry_group(graph)
+    (item,) = group.derivation.branches
     state = {
         "dense.weight": torch.randn(3, 3),
         "dense.bias": torch.randn(3),
         "dense_2.weight": torch.randn(3, 3),
         "dense_2.bias": torch.randn(3),
     }
-    moved = list(item.swaps())[1].apply(None, state)
+    moved = list(item.swaps())[1].apply(group.derivation, state)
     assert torch.equal(moved["dense.weight"][1], state["dense_2.weight"][1])
     assert torch.equal(moved["dense_2.bias"][1], state["dense.bias"][1])
     assert torch.equal(moved["dense.weight"][[0, 2]], state["dense.weight"][[0, 2]])

@@ -97,7 +97,6 @@ OPEN_ORDERS = [
     "batchnorm_affine_false_linear_net",
     "concat_linear_net",
     "conv_one_channel_net",
-    "difference_of_branches_net",
     "fork_mean_net",
     "fork_mean_of_dense_net",
     "product_units_net",
