@@ -13,8 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.emit.load import State, module
+from nnspec.compiler.emit.torch import emit
 from nnspec.compiler.ir import Graph
+from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.dimensions import substitute, symbols
+from nnspec.dsl.errors.equilibrium import SlopeNotExported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +30,8 @@ def exported(graph: Graph, batch: int = 2, state: State | None = None) -> Any:
     """
     import torch
 
+    if "torch.func.vjp(" in emit(graph, "export"):
+        raise RunError(SlopeNotExported(None, name=graph.name))
     net = module(graph, "export").eval()
     if state is not None:
         net.load_state_dict(state)

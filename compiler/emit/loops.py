@@ -14,11 +14,13 @@ from nnspec.compiler.ir import (
     Call,
     Carried,
     Code,
+    Graph,
     Loop,
     Port,
     Primitive,
     Statement,
     Word,
+    blocks,
     walked,
 )
 from nnspec.compiler.naming import variable
@@ -42,6 +44,15 @@ def loop_codes(loop: Loop, differentiates_implicitly: bool) -> list[Code]:
     if loop.form == "flow" and not flow:
         found.append("shifted")
     return [Code(file=FILE, name=name) for name in found]
+
+
+def alike_in_both_forms(graph: Graph) -> bool:
+    """Return whether a network's loops give one gradient as a module and as a pure function.
+
+    Not where an implicit gradient is solved by more than the loop's own steps, of which a function takes as many.
+    """
+    loops = (s for block in blocks(graph.root) for s in walked(block.body) if isinstance(s, Loop))
+    return all(loop.gradient.name != "ift" or loop.solver.name in ("fixed_point", "euler") for loop in loops)
 
 
 def write_loop(body: Body, index: int, loop: Loop) -> None:

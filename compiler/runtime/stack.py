@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.emit.loops import alike_in_both_forms
 from nnspec.compiler.experiment import Group
 from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime import masks, optimizers
@@ -60,6 +61,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
         and not draws(plan.graph)
         and not has_effects(plan.graph.root)
         and not batch_coupled(plan.graph)
+        and alike_in_both_forms(plan.graph)
     )
 
 

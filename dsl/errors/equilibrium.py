@@ -1,4 +1,4 @@
-"""Errors of equilibrium layers (N0440 to N0449)."""
+"""Errors of layers and networks that settle, beside those of systems (N0440 to N0449)."""
 
 from __future__ import annotations
 
@@ -34,3 +34,13 @@ class EquilibriumEffect(Error):
     help = "put the `update` or `penalty` into the layer around it, behind the settled value"
     explain = """How often the layer inside an equilibrium runs is the solver's business, and its value at the fixed point is
 what counts. What a layer does beside giving its value would happen once a step."""
+
+
+class SlopeNotExported(Error):
+    code = "N0449"
+    title = "states that follow a slope cannot be exported"
+    message = "`{name}` cannot be exported: its states follow the slope of a function, which autograd takes at every step"
+    help = "write the dynamics out, as `leaky` does for the energy of `hopfield`; `--emit torch` writes any network"
+    explain = """An exported program is the forward pass alone, as torch's exporter traces it, and that traces no autograd.
+The way back of `dense`, `conv2d` and functions such as `tanh` is written out and exports; that of an energy, of pooling and of
+activations written in the language is taken by autograd."""

@@ -98,6 +98,7 @@ def anderson(
     The weights a, which add up to 1, minimise |sum a_i g_i|^2 + ridge sum a_i^2 |g_i|^2, g_i = f(s_i) - s_i: the ridge
     shrinks with the residuals, for one of fixed size stops the acceleration where they are smaller than it.
     """
+    tolerance = looked_at(tolerance)
     x = flat(states)
     g = flat(within(step(*states), clip)) - x
     xs, gs = [x], [g]
@@ -135,6 +136,7 @@ def broyden(
     The inverse of d(f(s) - s)/ds begins as -I and changes by one product of vectors a step; after `memory` of them it
     begins anew.
     """
+    tolerance = looked_at(tolerance)
     x = flat(states)
     g = flat(within(step(*states), clip)) - x
     left: list[Tensor] = []
@@ -194,7 +196,8 @@ def implicit(
             found = shifted(back, gradients, 1.0)
             return shifted(found, u, -1.0) if flow else found
 
-        return tuple(size * u for u in backward(pulled, gradients, of="gradients of states")[0])
+        zeros = tuple(torch.zeros_like(g) for g in gradients)  # after k steps, k terms of the Neumann series
+        return tuple(size * u for u in backward(pulled, zeros, of="gradients of states")[0])
 
     return Settled.apply(adjoint, states, *values), residual
 
@@ -242,14 +245,18 @@ def iterate(
     of: str,
 ) -> tuple[States, Tensor]:
     """Take steps of one size; the residual is the largest change in the last one, by its size."""
-    if torch.compiler.is_compiling():
-        tolerance = 0.0  # how many steps there are must be known
+    tolerance = looked_at(tolerance)
     before = states
     for count in range(1, steps + 1):
         before, states = states, advance(states)
         if tolerance and count % every == 0 and float(largest_change(before, states)) <= tolerance * size:
             break
     return states, warned(largest_change(before, states) / size, steps, tolerance, of)
+
+
+def looked_at(tolerance: float) -> float:
+    """Return the tolerance; 0 while a program is made, for then the number of steps must be known."""
+    return 0.0 if torch.compiler.is_compiling() else tolerance
 
 
 class Unsettled(RuntimeWarning):
@@ -298,5 +305,5 @@ def flat(states: States) -> Tensor:
 
 def unflat(x: Tensor, like: States) -> States:
     """Return the states of which `flat` made this."""
-    parts = x.split([s[0].numel() for s in like], 1)
+    parts = x.split([s.shape[1:].numel() for s in like], 1)
     return tuple(part.reshape(s.shape) for part, s in zip(parts, like, strict=True))

@@ -207,3 +207,23 @@ def test_what_only_hands_on_a_value_is_left_out() -> None:
     found = run.values(given, states)
     assert {c.given for c in graph.root.body[0].connections} <= found.keys() | names
     assert run.incoming(given, states)[0].shape == states[0].shape
+
+
+@pytest.mark.parametrize("solve", ["fixed_point(damping = 0.5)", "anderson", "broyden"])
+def test_settling_networks_are_exported(solve: str) -> None:
+    from nnspec.compiler.emit.export import exported
+
+    graph = network(COMPLETE.replace("fixed_point(steps = 80, damping = 0.5, tolerance = 0)", solve))
+    net = module(graph).eval()
+    torch.nn.init.normal_(net.rec.weight, 0.0, 0.2)
+    x = torch.rand(5, 4)
+    found = exported(graph, state=net.state_dict()).module()(x)
+    torch.testing.assert_close(found, net(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_energy_is_not_exported() -> None:
+    from nnspec.compiler.emit.export import exported
+    from nnspec.dsl.diagnostics import RunError
+
+    with pytest.raises(RunError, match="follow the slope of a function"):
+        exported(network(LAYERED, "hopfield" + FLOW.format(rate="tanh")))

@@ -52,3 +52,37 @@ def test_what_settles_is_not_mentioned(tmp_path: Path) -> None:
 def test_other_warnings_are_shown() -> None:
     with pytest.warns(RuntimeWarning, match="something else"), Unsettled().watching():
         warnings.warn("something else", RuntimeWarning, stacklevel=1)
+
+
+SEEDS = """
+network deq {
+  input  x: real[2]
+  z = x -> dense(6) -> equilibrium((z, x) => tanh((z -> dense(6, bias = false)) + x), shape = [6]WORDS)
+  output y: real[1] = z -> dense(1)
+  initialize every dense.weight: normal(std = 0.3)
+}
+experiment e {
+  network   = deq
+  data      = xor(samples = 32, test = 0.0)
+  loss      = binary_cross_entropy
+  learn     = backprop
+  optimizer = adam(lr = 0.01)
+  batch     = 8
+  epochs    = 4
+  seeds     = 0..2
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "together"),
+    [("", True), (", solve = anderson", False), (", solve = broyden, gradient = phantom(3)", True)],
+)
+def test_seeds_at_once_are_seeds_alone(tmp_path: Path, words: str, together: bool) -> None:
+    from nnspec.compiler.emit.loops import alike_in_both_forms
+
+    text = SEEDS.replace("WORDS", words)
+    assert alike_in_both_forms(nnspec.load(text).network().graph) is together
+    company = nnspec.load(text).experiment().train(out=tmp_path)
+    alone = nnspec.load(text.replace("0..2", "1")).experiment().train(out=tmp_path)
+    assert company.seeds[1].metrics["loss"] == pytest.approx(alone.seeds[0].metrics["loss"], rel=1e-5)
