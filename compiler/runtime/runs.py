@@ -269,7 +269,9 @@ def find_run(out: Path, plan: Plan) -> Path:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
-        return {"word": value.name} | {name: _plain(item) for name, item in sorted(value.arguments)}
+        plain = {"word": value.name} | {name: _plain(item) for name, item in sorted(value.arguments)}
+        own = value.definition  # of a rule of the language, whose equations change the numbers
+        return plain if own is None else plain | {"equations": own.item.span.text}
     if isinstance(value, Objective):
         graph = None if value.graph is None else _without_places(graph_data(value.graph))
         content = json.dumps([graph, _plain(value.metric)], sort_keys=True)  # `let` values count too

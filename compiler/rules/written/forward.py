@@ -118,7 +118,11 @@ class ForwardRecord:
     # ------------------------------------------------------------------------------------------------ reading
 
     def read(self, word: str, junction: int) -> Tensor:
-        """Return a word at a junction."""
+        """Return a word at a junction, in the number type of the weights: mixed precision ends with the pass."""
+        return self.value(word, junction).to(self.moment.weights[junction].dtype)
+
+    def value(self, word: str, junction: int) -> Tensor:
+        """Return a word as the pass has it."""
         match word:
             case "pre":
                 return self.pre[junction].detach()
@@ -154,7 +158,7 @@ class ForwardRecord:
         import torch
 
         drive, leaf = self.given[junction]
-        return torch.autograd.grad(drive, leaf, post, retain_graph=True)[0]
+        return torch.autograd.grad(drive, leaf, post.to(drive.dtype), retain_graph=True)[0]
 
     def mean_loss(self) -> Tensor:
         """Return the mean loss of the batch, detached."""
@@ -331,7 +335,8 @@ def _rewiring() -> Any:
         @staticmethod
         def backward(ctx: Any, *errors: Any) -> Any:
             pre, feedback = ctx.saved_tensors
-            return ctx.own.back(errors[0], feedback, pre), None, None, None
+            found = ctx.own.back(errors[0].to(feedback.dtype), feedback, pre.to(feedback.dtype))
+            return found.to(pre.dtype), None, None, None
 
     return Rewired
 

@@ -88,10 +88,10 @@ class RelaxedRecord(ForwardRecord):
         """Return the mean loss of the forward pass, before anything moved."""
         return self._mean
 
-    def read(self, word: str, junction: int) -> Tensor:
-        """Return a word at a junction."""
+    def value(self, word: str, junction: int) -> Tensor:
+        """Return a word as the pass has it."""
         if word != "post.error":
-            return super().read(word, junction)
+            return super().value(word, junction)
         post = self.wiring.synapses[junction].post
         if post not in self.values:
             return self._output_error()

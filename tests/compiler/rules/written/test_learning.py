@@ -10,7 +10,8 @@ import torch
 from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.pipeline import check
 from nnspec.compiler.runtime.learner import Learner
-from nnspec.compiler.runtime.plan import prepare
+from nnspec.compiler.runtime.plan import Plan, prepare
+from nnspec.compiler.runtime.runs import identity
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.load import load_source
 from nnspec.dsl.source import Source
@@ -100,3 +101,59 @@ def test_other_ways_back_learn_digits(rule: str) -> None:
     for _ in range(5):
         learner.epoch()
     assert learner.scores()["test"][0]["accuracy"] > 0.90
+
+
+RUN = """
+use "rules.nnspec"
+network n {
+  input x: real[2]
+  output y: real[2] = x -> dense(8) as a -> tanh -> dense(2) as b
+}
+experiment e {
+  network = n
+  data = moons(samples = 60)
+  loss = cross_entropy
+  learn = own
+  optimizer = sgd(lr = 0.1)
+  stages = [fit(epochs = 1), prune(density = 0.5, select = a.weight), fit(epochs = 1)]
+  precision = "PRECISION"
+}
+"""
+OWN = """
+rule own(decay: real = 0.1) {
+  feedback B: output -> post = normal(std = 0.1)
+  error = B(output.error) * post.derivative
+  update weight -= error * pre + decay * weight
+}
+"""
+
+
+def planned(folder: Path, rule: str, precision: str = "float32") -> Plan:
+    (folder / "rules.nnspec").write_text(rule, encoding="utf-8")
+    (folder / "main.nnspec").write_text(RUN.replace("PRECISION", precision), encoding="utf-8")
+    bag = Bag()
+    source = load_source(folder / "main.nnspec", bag)
+    assert source is not None
+    found = check(source, bag).experiments
+    assert not bag.failed, [repr(error) for error in bag]
+    return prepare(found[-1], folder, "cpu")
+
+
+def test_runs_are_named_by_the_equations_of_a_used_file_too(tmp_path: Path) -> None:
+    first = identity(planned(tmp_path, OWN))
+    assert first == identity(planned(tmp_path, OWN))
+    assert first != identity(planned(tmp_path, OWN.replace("* pre +", "* pre -")))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_feedback_lasts_through_stages_in_every_precision(tmp_path: Path, precision: str) -> None:
+    plan = planned(tmp_path, OWN, precision)
+    learner = Learner(plan, plan.trials[0])
+    learner.epoch()
+    before = {name: tensor.clone() for name, tensor in learner.feedback.items()}
+    learner.enter(1)
+    learner.epoch()
+    assert before and before.keys() == learner.feedback.keys()
+    assert all(torch.equal(tensor, learner.feedback[name]) for name, tensor in before.items())
+    pruned = learner.state["a.weight"] == 0
+    assert int(pruned.sum()) == 8
