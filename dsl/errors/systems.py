@@ -130,7 +130,7 @@ class WrongSolver(Error):
     label = "here"
     help = "{help}"
     explain = """Dynamics `s = ..` are a map, whose fixed point is found by `fixed_point`, `anderson` or `broyden`. Dynamics
-`s' = ..` and `energy = ..` are a flow, followed by `euler` or `rk4`."""
+`s' = ..` and `energy = ..` are a flow, followed by `euler` or `rk4`, or solved for a rate of zero by the others."""
 
 
 class StateType(Error):
