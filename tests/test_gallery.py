@@ -77,6 +77,8 @@ PROMISED = {
     "convex_steps": 0.4,
     "in_four_blocks": 0.4,
     "backprop_on_digits": 0.93,
+    "difference_target_on_digits": 0.92,
+    "predictive_coding_on_digits": 0.92,
     "equilibrium_on_digits": 0.92,
     "asymmetric_on_digits": 0.93,
     "vector_field_on_digits": 0.92,
