@@ -8,7 +8,8 @@ the fibre. See `compiler/fibres/genni.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,20 @@ if TYPE_CHECKING:
 _POINT_LIMIT = 200_000  # of a grid
 _LISTED = 10_000  # grid points that stand in the data
 _SHOWN = 40  # students in a table
+_WORTH_THREADS = 200  # parameters
+
+
+@contextmanager
+def _threads(graph: Graph) -> Generator[None]:
+    """Let a small network be searched in one thread: several would wait for each other most of the time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if cost_table(graph).parameters < _WORTH_THREADS else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Genni(Pass):
@@ -94,7 +109,8 @@ class Genni(Pass):
         graph, removed = before_output(subject.graph)
         state = subject.states[0] if subject.states else None
         try:
-            found = find_equivalents(graph, group_of(graph), state, given)
+            with _threads(graph):
+                found = find_equivalents(graph, group_of(graph), state, given)
         except DeadTeacherFound as dead:
             error = DeadTeacher(
                 graph.root.span, network=graph.name, variance=dead.variance, square=dead.square
