@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from nnspec.compiler.experiment import Objective
 from nnspec.compiler.flat import flatten
+from nnspec.compiler.ir import Graph, Loop, blocks
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.setting import Setting
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.learning import DrawsInBetween, RowsSeeEachOther
+from nnspec.dsl.source import Span
 
 
 def losses_apart(setting: Setting) -> Iterator[Error]:
@@ -36,12 +38,20 @@ def samples_apart(setting: Setting) -> Iterator[Error]:
 
 def same_every_time(setting: Setting, help: str | None = None) -> Iterator[Error]:
     """Yield an error if a forward in training draws random numbers."""
-    for use in flatten(setting.graph).uses:
+    for word, where in _draws(setting.graph):
+        related = () if where is None else (Related(span=where, label="draws at each forward"),)
+        help = help or f"leave `{word}` out, or learn by `backprop`"
+        yield DrawsInBetween(setting.choice.span, related, rule=setting.choice.name, word=word, help=help)
+        return
+
+
+def _draws(graph: Graph) -> Iterator[tuple[str, Span | None]]:
+    """Yield the operations that draw, and the distributions in which states begin."""
+    for use in flatten(graph).uses:
         if operation(use.primitive.operation).draws:
-            where = use.primitive.span
-            related = () if where is None else (Related(span=where, label="draws at each forward"),)
-            span, name = setting.choice.span, setting.choice.name
-            word = use.primitive.operation
-            help = help or f"leave `{word}` out, or learn by `backprop`"
-            yield DrawsInBetween(span, related, rule=name, word=word, help=help)
-            return
+            yield use.primitive.operation, use.primitive.span
+    for block in blocks(graph.root):
+        for statement in block.body:
+            for state in statement.carried if isinstance(statement, Loop) else ():
+                if state.start is not None and state.start.name != "constant":
+                    yield state.start.name, state.span

@@ -191,3 +191,41 @@ def test_what_is_refused(facts: dict[str, str], codes: list[str]) -> None:
     bag = Bag()
     check(Source("test.nnspec", text(**facts)), bag)
     assert [error.code for error in bag] == codes
+
+
+SETTLED = """
+use library.dynamics
+network n {{ input x: real[4]
+  state h: real[6] = {start}
+  connect x -> h as feed
+  connect h -> h as rec except self
+  dynamics rate(tanh, solve = fixed_point(steps = 300, damping = 0.5, tolerance = 1e-8))
+  output y: real[3] = h -> dense(3) }}
+"""
+
+
+def settled(start: str) -> str:
+    return SETTLED.format(start=start) + "experiment e" + text().partition("experiment e")[2]
+
+
+def test_outputs_may_be_what_states_settle_to(begun: Begun) -> None:
+    group = begun(settled("0.1"))
+    batch = group.learner.plan.train.between(0, 20)
+    at = flat(group.parameters)
+    pieces, shapes = [p.numel() for p in group.parameters], [p.shape for p in group.parameters]
+
+    def loss(w: Tensor) -> Tensor:
+        own = {n: v.view(s) for n, v, s in zip(group.names, w.split(pieces), shapes, strict=True)}
+        return loss_of(group, functional_call(group.network, own, batch.inputs), batch)
+
+    start = at.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(start), start)
+    found = minimum(group, batch)
+    assert float(slope @ (found - at)) < 0  # a direction of descent
+    assert float(loss(at + 0.1 * (found - at)).detach()) < float(loss(at).detach())
+
+
+def test_states_that_begin_anywhere_are_refused() -> None:
+    bag = Bag()
+    check(Source("test.nnspec", settled("uniform(0, 0.1)")), bag)
+    assert [error.code for error in bag] == ["N0746"]
