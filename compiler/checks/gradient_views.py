@@ -31,11 +31,14 @@ def summary(data: Mapping[str, Any], varied: Varied) -> str:
         text = f"{said}, over {', '.join(varied)}: cosine {_number(min(cosines))} to {_number(max(cosines))}"
         text += f", relative error {min(errors):.2g} to {max(errors):.2g}"
     text += f" ({data['weights']} weights, {data['forward']})."
-    wild = [row for row in rows if (row.get("residual") or 0.0) > _SETTLED]
+    left = [row["residual"] for row in rows if "residual" in row]
+    wild = [value for value in left if value is None or value > _SETTLED]
     if wild:
         where = "The" if len(wild) == len(rows) else f"At {len(wild)} of these {len(rows)} the"
-        left = max(row["residual"] for row in wild)
-        text += f" {where} states did not settle (residual {left:.2g}), and have no exact gradient: see `stability`."
+        far = "without bound" if None in wild else f"{max(value for value in wild if value is not None):.2g}"
+        text += (
+            f" {where} states did not settle (residual {far}), and have no exact gradient: see `stability`."
+        )
     course = [point for point in data.get("course", ()) if point["angle"] is not None]
     if course:
         first, last = course[0], course[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import acos, degrees
+from math import acos, degrees, isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.passes.analysis import Subject
@@ -44,7 +44,7 @@ def row_of(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[s
     ]
     residuals = [one.residual for one in found if one.residual is not None]
     if residuals:
-        row["residual"] = max(residuals)
+        row["residual"] = max(residuals) if all(map(isfinite, residuals)) else None
     if None not in indices:
         row["asymmetry_of_weights"] = sum(i for i in indices if i is not None) / len(indices)
     return row
