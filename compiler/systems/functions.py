@@ -18,10 +18,9 @@ def check_functions(builder: BlockBuilder, made: list[Child], body: list[Line], 
     """Refuse layers inside an equation, and random numbers: what joins units are connections."""
     for child in made:
         instance = child.instances[0]
-        if isinstance(instance, Block):
-            is_function = instance.function
-        else:
-            is_function = operation(instance.operation).tracks
+        is_function = (
+            instance.function if isinstance(instance, Block) else operation(instance.operation).tracks
+        )
         if not is_function and child.name not in states:
             help_text = "what joins units is a connection: `connect a -> b via ..`"
             text = child.name if child.span is None else " ".join(child.span.text.split())
