@@ -83,6 +83,7 @@ PROMISED = {
     "asymmetric_on_digits": 0.93,
     "vector_field_on_digits": 0.92,
     "deep_on_digits": 0.85,
+    "contrastive_on_digits": 0.93,
     "weight_perturbation_on_digits": 0.7,
     "random_subspace_on_digits": 0.93,
     "adversarial_on_digits": 0.93,

@@ -223,3 +223,15 @@ def test_the_network_that_is_trained_and_judged_is_the_system(folder: Path) -> N
     assert set(group.names) == {f"{layer}.{t}" for layer in ("a", "b", "head") for t in ("weight", "bias")}
     graph = group.learner.plan.graph
     assert [type(statement).__name__ for statement in graph.root.body] == ["Loop", "Call"]
+
+
+def test_contrastive_hebbian_is_a_nudge_of_finite_strength(folder: Path) -> None:
+    """dw = y+ x+ - y x is `strength` times what a one-sided nudge of that strength estimates."""
+    contrastive, batch = begun(
+        folder, "chain", "contrastive_hebbian(strength = 0.3, free_steps = 60, clamped_steps = 60)"
+    )
+    own = directions(contrastive, batch)
+    group, batch = begun(folder, "chain", equilibrium("symmetric", nudging="one_sided", beta=0.3))
+    for name, wanted in directions(group, batch).items():
+        factor = 1.0 if name.startswith("head") else 0.3
+        torch.testing.assert_close(own[name], factor * wanted, rtol=1e-9, atol=1e-12)

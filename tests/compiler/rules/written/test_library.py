@@ -122,7 +122,7 @@ def test_every_rule_of_the_library_is_tested() -> None:
         "usf",
         "brsf",
     }
-    here |= {"deep", "equilibrium"}  # in ../test_deep.py and ../test_equilibrium.py
+    here |= {"deep", "equilibrium", "contrastive_hebbian"}  # in ../test_deep.py and ../test_equilibrium.py
     here |= {
         "frsf",
         "node_perturbation",
