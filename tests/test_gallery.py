@@ -61,6 +61,7 @@ PROMISED = {
     "small_world_digits": 0.9,
     "symmetric_layers": 0.93,
     "vector_field_digits": 0.4,
+    "noise_images": 0.0,  # labels of noise
     "noisy_digits": 0.95,
     "remembered_digits": 0.95,
     "unscaled_wine": 0.9,

@@ -26,6 +26,7 @@ from nnspec.compiler.ir import (
     Pullback,
     Statement,
     Type,
+    Word,
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract, Elementwise, Move, Sum
@@ -74,8 +75,8 @@ def is_system(graph: Graph) -> bool:
     return any(isinstance(statement, Loop) for statement in graph.root.body)
 
 
-def as_system(graph: Graph, back: bool) -> Graph:
-    """Return a typed graph read as a system; one that is a system already is returned as it is.
+def as_system(graph: Graph, back: bool, solver: Word | None = None) -> Graph:
+    """Return a typed graph read as a system, settled by `solver`; one that is a system already is returned as it is.
 
     Raises NotAChain where it cannot be read so.
     """
@@ -83,7 +84,7 @@ def as_system(graph: Graph, back: bool) -> Graph:
         return graph
     found = chain(graph.root)
     root = graph.root
-    loop, types = _loop(found, dict(root.types), back)
+    loop, types = _loop(found, dict(root.types), back, solver or default_word("fixed_point"))
     body: tuple[Statement, ...] = (*found.before, loop, *found.after)
     made = {value for statement in body for value in statement.outputs}
     named = tuple(value for value in root.named if value in made)
@@ -207,7 +208,9 @@ def _shown(statement: Statement) -> str:
 # ----------------------------------------------------------------------------------------------- rewriting
 
 
-def _loop(found: Chain, types: dict[str, Type], back: bool) -> tuple[Loop, tuple[tuple[str, Type], ...]]:
+def _loop(
+    found: Chain, types: dict[str, Type], back: bool, solver: Word
+) -> tuple[Loop, tuple[tuple[str, Type], ...]]:
     body: list[Statement] = []
     carried: list[Carried] = []
     for number, layer in enumerate(found.layers):
@@ -225,7 +228,7 @@ def _loop(found: Chain, types: dict[str, Type], back: bool) -> tuple[Loop, tuple
         form="map",
         carried=tuple(carried),
         body=tuple(body),
-        solver=default_word("fixed_point"),
+        solver=solver,
         gradient=default_word("ift"),
         connections=tuple(_connections(found, back)),
         span=found.layers[0].maps[0].span,

@@ -78,3 +78,12 @@ class NudgeTooSmall(Error):
     explain = """A rule that compares states settled under a nudge with others divides their difference by the nudge. The
 states are known to rounding and to the tolerance of the solver, so the relative error of the slope is about that over
 the nudge. In float32 between 0.05 and 0.2, centered, is a good choice; holomorphic nudging allows large ones."""
+
+
+class NoNudge(Error):
+    code = "N0730"
+    title = "a nudge of zero"
+    message = "`{rule}` takes a slope by the nudge of `{phase}`, and the nudge is 0"
+    label = "nothing is nudged"
+    help = "take a nudge such as `beta = 0.1`"
+    explain = """The slope by the nudge is a difference of states over the difference of nudges. Without a nudge both are zero."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, Word
 from nnspec.compiler.rewrites.system import as_system, is_system
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.settled.hearing import unheard
@@ -22,10 +22,12 @@ from nnspec.compiler.rules.settled.way import read_phase
 from nnspec.compiler.rules.written.equations import Equations
 from nnspec.compiler.rules.written.terms import Term, atoms
 from nnspec.compiler.runtime.continued import has_continuation
+from nnspec.compiler.solvers import default_word
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.settling import (
     DirectedWeights,
     KinkedActivation,
+    NoNudge,
     NotASystem,
     NoTeachingSignal,
     NudgeTooSmall,
@@ -35,6 +37,7 @@ _ASYMMETRIC = "learn by the asymmetric rule, which fits any graph"
 # What a number of a kind is known to, and the least nudge that leaves four digits of a difference.
 _ROUNDING = {"float64": 2.2e-16, "float32": 1.2e-7, "bfloat16": 1.2e-7}
 _DIGITS = 1e-4
+_SETTLED = 1e-3  # residual below which a chain counts as settled that takes as many steps as the rule says
 
 
 def settling(equations: Equations) -> tuple[Settle, ...]:
@@ -51,16 +54,30 @@ def network(graph: Graph, equations: Equations) -> Graph:
     phases = settling(equations)
     if not phases or is_system(graph):
         return graph
-    return as_system(graph, back=all(phase.push is None for phase in phases))
+    return as_system(graph, all(phase.push is None for phase in phases), _solver(phases[0]))
+
+
+def _solver(phase: Settle) -> Word:
+    """Return how a chain settles, in the phases of a rule and where it is judged: as the first phase says."""
+    word = default_word("fixed_point")
+    if phase.steps is None and phase.damping is None:
+        return word
+    options = word.options | {"tolerance": _SETTLED}
+    options |= {"steps": phase.steps or options["steps"], "damping": phase.damping or options["damping"]}
+    return word.replace(arguments=tuple(sorted(options.items())))
 
 
 def refusals(setting: Setting, equations: Equations) -> Iterator[Error]:
     """Yield what a system lacks that the rule needs, and what is hardly meant."""
+    graph, span = setting.graph, setting.choice.span
     phases = settling(equations)
+    for phase in phases:
+        if phase.nudging is not None and not phase.nudge:
+            yield NoNudge(span, rule=equations.name, phase=phase.name)
+            return
     nudged = [phase for phase in phases if phase.nudge]
     if not nudged:
         return
-    graph, span = setting.graph, setting.choice.span
     if not is_system(graph):
         why = "the experiment's own rule decides how it is read; name this rule there"
         yield NotASystem(span, rule=equations.name, network=graph.name, why=why)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.ir import Connection, Port, walked
 from nnspec.compiler.rules.settled.nudging import Point, is_complex, nudging
+from nnspec.compiler.rules.settled.rates import sending
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ class Settling:
         if value not in self._outside:
             (self._outside[value],) = _before(self.system, value)(self.weights, *self.inputs)
         return self._outside[value]
+
+    def rate(self, state: Tensor) -> Tensor:
+        """Return what a unit in this state sends along its connections: the state itself, or a function of it."""
+        run = sending(self.system)
+        return state if run is None else run(self.weights, state)
 
     def is_outside(self, value: str) -> bool:
         """Return whether a value is made before the loop."""

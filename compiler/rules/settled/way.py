@@ -155,10 +155,12 @@ class SystemRecord:
             case "pre":
                 return self._sent(junction)
             case "post":
-                return self._at_targets(self.states, junction)
+                return self._at_targets(self._rates(self.states), junction)
             case "post.change":
                 assert self.earlier is not None
-                later, before = (self._at_targets(s, junction) for s in (self.states, self.earlier))
+                later, before = (
+                    self._at_targets(self._rates(states), junction) for states in (self.states, self.earlier)
+                )
                 return later - before
             case "pre.change":  # of the way back of a connection
                 assert self.earlier is not None
@@ -179,6 +181,10 @@ class SystemRecord:
                 return self._losses()
             case _:
                 raise TypeError(f"a settled system has no {word}")
+
+    def _rates(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what units send, which is what `post` means of them: the states themselves, or functions of these."""
+        return {name: self.settling.rate(state) for name, state in states.items()}
 
     @property
     def _loop(self) -> Loop:
