@@ -147,6 +147,9 @@ def left_out(group: SymmetryGroup) -> tuple[str, ...]:
         found.append(f"{count} kernel directions depend on the weights, and are left as they are")
     if group.derivation.parallel:
         found.append("units of parallel branches stay in their branch")
+    for carrier in group.derivation.related.carriers.values():
+        if carrier.action is not None and carrier.action.is_lifted:
+            found.append(f"`{carrier.name}` is made of other numbers, and these have no canonical form")
     if group.derivation.branches:
         found.append("branches that may change places stay where they are")
     if group.derivation.graded.signs or group.derivation.graded.scales:
