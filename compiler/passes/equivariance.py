@@ -95,6 +95,7 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
     """Yield a random element of each family: those of GL as rotations and as stretches."""
     import torch
 
+    from nnspec.compiler.symmetry.branches import Swap
     from nnspec.compiler.symmetry.elements import Element, random_element
     from nnspec.compiler.symmetry.moves import Add, Exchange, Multiply, Permute, Shift
     from nnspec.compiler.symmetry.neurons import Rearrange
@@ -103,8 +104,9 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
     sorted_: dict[str, list[Any]] = {
         name: [] for name in ("permutations", "signs", "rotations", "stretches", "scales", "shifts")
     }
-    for move in random_element(group, seed).moves:
-        if isinstance(move, Permute | Rearrange | Exchange):
+    exchanged = (swap for own in group.derivation.branches for swap in own.swaps())
+    for move in (*random_element(group, seed).moves, *exchanged):
+        if isinstance(move, Permute | Rearrange | Exchange | Swap):
             sorted_["permutations"].append(move)
         elif isinstance(move, Multiply):
             sorted_["signs" if move.sign else "scales"].append(move)

@@ -92,6 +92,21 @@ def test_feedback_made_of_the_signs_of_weights_moves_with_the_units() -> None:
     assert kept == {"permutations", "signs"}
 
 
+def test_branches_that_change_places_are_permutations() -> None:
+    text = """network two {
+  input  x: real[2]
+  output y: real[2] = (x -> dense(2) as left) * (x -> dense(2) as right)
+}
+""" + SPEC[SPEC.index("experiment") :].format(rule="backprop", optimizer="sgd(lr = 0.1)").replace(
+        "small", "two"
+    )
+    plan = prepare(load(text).experiment().fitted, Path())
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    data = find("equivariance").run(subject, {"steps": 2, "seed": 0}).data
+    kept = {one["family"] for one in data["families"] if one["commutes"]}
+    assert "permutations" in kept
+
+
 def test_a_network_alone_has_no_steps() -> None:
     graph = load(SPEC.format(activation="relu", optimizer="sgd(lr = 0.1)", rule="backprop")).network().graph
     with pytest.raises(SpecError) as refusal:
