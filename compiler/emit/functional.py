@@ -7,7 +7,8 @@ Assumes a typed graph. Imports no torch.
 
 from __future__ import annotations
 
-from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.body import Body
+from nnspec.compiler.emit.form import Form
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, docstring, imports, indent, lines

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.body import Body
+from nnspec.compiler.emit.form import Form
 from nnspec.compiler.emit.nesting import nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines
 from nnspec.compiler.ir import Block, Code, WeightMap

@@ -106,7 +106,8 @@ def write_function(
         several = True
     kind = f"tuple[{', '.join(['Tensor'] * len(outputs))}]" if several else "Tensor"
     arguments = ", ".join(f"{given}: Tensor" for given in inner.inputs)
-    body.lines += [*lines("", f"def {name}({arguments}) -> {kind}:"), *indent(written), *lines("")]
+    gap = lines("") if body.lines else []
+    body.lines += [*gap, *lines(f"def {name}({arguments}) -> {kind}:"), *indent(written), *lines("")]
     return name
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nnspec.compiler.emit.body import Body, Form
+from nnspec.compiler.emit.body import Body
 from nnspec.compiler.emit.code import definitions
+from nnspec.compiler.emit.form import Form
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.nesting import WIDEST, nested
 from nnspec.compiler.emit.text import Line, docstring, indent, lines

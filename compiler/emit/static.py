@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nnspec.compiler.emit.body import site_of
 from nnspec.compiler.emit.buffers import Buffers, Part, Unfit
+from nnspec.compiler.emit.form import site_of
 from nnspec.compiler.emit.text import imports
 from nnspec.compiler.ir import Apply, Block, Call, Carried, Loop, Primitive, Pullback, Statement, state_key
 from nnspec.compiler.naming import EMITTED_WORDS, Names, variable

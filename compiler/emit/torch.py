@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nnspec.compiler.emit.body import Body, Form, is_plain, site_of
+from nnspec.compiler.emit.body import Body
+from nnspec.compiler.emit.form import Form, is_plain, site_of
 from nnspec.compiler.emit.functions import Functions
 from nnspec.compiler.emit.initial import filling, owned
 from nnspec.compiler.emit.maps import Maps

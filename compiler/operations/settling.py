@@ -34,7 +34,7 @@ class Bias(Operation):
 
     def module(self, site: Site) -> str:
         sizes = ", ".join(str(size) for size in site["shape"])
-        return f"nn.ParameterDict({{'bias': nn.Parameter(torch.zeros({sizes}))}})"
+        return f'nn.ParameterDict({{"bias": nn.Parameter(torch.empty({sizes}))}})'
 
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         return weights["bias"]

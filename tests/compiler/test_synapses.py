@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnspec.compiler.emit.body import site_of
+from nnspec.compiler.emit.form import site_of
 from nnspec.compiler.emit.load import initial_state, map_function, module
 from nnspec.compiler.flat import Held, Use
 from nnspec.compiler.ir import Graph, state_key

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.emit.body import site_of
+from nnspec.compiler.emit.form import site_of
 from nnspec.compiler.ir import Block, Call, Child, Graph, Port, Primitive, Tensor, Weight, state_key
 from nnspec.compiler.operations.operation import Around
 from nnspec.compiler.operations.registry import operation

@@ -141,7 +141,7 @@ def test_a_complete_network_by_hand() -> None:
     ],
 )
 def test_ways_back_are_those_of_autograd(layer: str, shape: tuple[int, ...]) -> None:
-    from nnspec.compiler.emit.body import site_of
+    from nnspec.compiler.emit.form import site_of
     from nnspec.compiler.ir import Call
     from nnspec.compiler.operations.operation import Around
     from nnspec.compiler.operations.registry import operation

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnspec.compiler.emit.body import site_of
+from nnspec.compiler.emit.form import site_of
 from nnspec.compiler.emit.load import initial_state
 from nnspec.compiler.ir import Apply, Call, Graph, Loop, Primitive, Pullback, Statement, instances
 from nnspec.compiler.operations.registry import operation
