@@ -38,12 +38,13 @@ def run(options: Namespace) -> int:
     codes = {error.code: error for error in all_errors()}
     code = codes.get(options.word.upper())
     entries = catalog().anywhere(options.word)
-    if code is None and not entries and options.word in rules():
-        write(_rule(options.word))
-        return exits.OK
-    if code is None and not entries:
-        raise UsageError(_nothing(options.word, codes))
     texts = [_error(code)] if code is not None else [_entry(entry) for entry in entries]
+    if options.word in rules():
+        texts.append(_rule(options.word))
+    elif options.word in defined():
+        texts.append(_library(f"library.{options.word}"))
+    if not texts:
+        raise UsageError(_nothing(options.word, codes))
     write("\n".join(texts))
     return exits.OK
 
@@ -53,7 +54,7 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
     from nnspec.dsl.suggest import nearest
 
     words = catalog()
-    known = [*(name for family in words.families() for name in words.names(family)), *rules()]
+    known = [*(name for family in words.families() for name in words.names(family)), *rules(), *defined()]
     near = None if word in _LANGUAGE else nearest(word, [*known, *codes])
     if near is not None:
         advice = f"did you mean `{near}`?"
