@@ -19,7 +19,9 @@ from nnspec.reference import signature, value_text
 from nnspec.terminal import write
 
 _WIDTH = 88
-_LANGUAGE = frozenset((*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every", "except", "gradient"))
+_LANGUAGE = frozenset(
+    (*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every", "except", "gradient", "settle", "forward")
+)
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -90,8 +92,14 @@ def _library(word: str) -> str:
     return f"{name} (library.{part})\n\n{_source(part, name)}\n\nuse it by:  use library.{part}\n"
 
 
+def _names(part: str) -> str:
+    """Return what a part of the library defines, in its order; two parts may define one name."""
+    items = (getattr(item, "name", None) for item in _parsed(part).items)
+    return ", ".join(name for name in items if name is not None)
+
+
 def _part(part: str) -> str:
-    names = ", ".join(name for name, own in defined().items() if own == part)
+    names = _names(part)
     about = _parsed(part).doc or ""
     return f"library.{part}:\n{_paragraph(about, '  ', '  ')}\n{_paragraph(names, '  ', '  ')}\n"
 
@@ -139,6 +147,6 @@ def _index() -> str:
         lines += [f"{family}:", _paragraph(", ".join(words.names(family)), "  ", "  "), ""]
     codes = ", ".join(sorted(error.code for error in all_errors()))
     for part in parts():
-        names = ", ".join(name for name, own in defined().items() if own == part)
+        names = _names(part)
         lines += [f"library.{part}:", _paragraph(names, "  ", "  "), ""]
     return "\n".join([*lines, "error codes:", _paragraph(codes, "  ", "  "), ""])
