@@ -149,6 +149,8 @@ def _check(term: Term, line: Update) -> None:
             continue
         if place == "both" and not (atom.word == "running" and atom.spaces <= {"post", "edge"}):
             raise Refused(_not_separable(term, atom, line))
+        if place == "own" and atom.batched:
+            raise Refused(_not_separable(term, atom, line))
         if (place == "module" and atom.word != "sent") or (place == "rest") != (line.target == "rest"):
             why = f"`{atom.text}` does not live at a synapse"
             raise Refused(RuleExpression(atom.span or line.value.span, why=why, help=None))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.phase import Moment, Record
 from nnspec.compiler.rules.written.reading import kind, site
-from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, is_even, side
+from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, is_even, side, union
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,30 @@ class Values:
         if known is not None:
             return known
         total: Any = None
-        for term in value:
-            found = self.product(term)
+        for found in self._aligned([((term,), self.product(term)) for term in value]):
             total = found if total is None else total + found
         return total
+
+    def _aligned(self, found: list[tuple[Sum, Any]]) -> list[Any]:
+        """Return values so that one number a sample meets those that have one a unit."""
+        known = [(*union((of,)), value) for of, value in found]
+        axes = max(
+            (
+                value.dim() + (not batched)
+                for spaces, batched, value in known
+                if spaces and hasattr(value, "dim")
+            ),
+            default=0,
+        )
+        return [
+            value.reshape(-1, *[1] * (axes - 1))
+            if batched and not spaces and axes > 1 and hasattr(value, "dim") and value.dim() == 1
+            else value
+            for spaces, batched, value in known
+        ]
+
+    def _values(self, of: tuple[Sum, ...]) -> list[Any]:
+        return self._aligned([(value, self.sum(value)) for value in of])
 
     def product(self, term: Term) -> Any:
         """Return a term that lives on one side."""
@@ -94,14 +114,15 @@ class Values:
             case "sent":
                 return self.moment.feedback.send(atom.name, self.junction, self.sum(atom.of[0]), self.moment)
             case "compare":
-                left, right = (self.sum(value) for value in atom.of)
+                left, right = self._values(atom.of)
                 return getattr(_tensor(left, right), _COMPARISONS[atom.name])(right)
             case "power":
-                left, right = (self.sum(value) for value in atom.of)
+                left, right = self._values(atom.of)
                 return left**right
             case "call":
                 kinds = tuple(map(kind, atom.of))
-                return entrywise(atom.name, kinds)(*map(self._argument, atom.of, kinds))
+                given = zip(atom.of, map(self._argument, atom.of, kinds), strict=True)
+                return entrywise(atom.name, kinds)(*self._aligned(list(given)))
             case _:
                 raise TypeError(f"no value for {atom.word}")
 
@@ -250,7 +271,10 @@ class Values:
 
     def _dense(self, term: Term) -> Tensor:
         """Evaluate a term for every sample and pair of units: (batch, targets, sources)."""
-        return Pairs(self).product(term).mean(0)
+        import torch
+
+        found = torch.as_tensor(Pairs(self).product(term), dtype=self.weight.dtype, device=self.weight.device)
+        return found.expand(self.moment.batch.rows, *self.weight.shape).mean(0)
 
     def bias_change(self, value: Sum) -> Tensor | None:
         """Return the wished change of the bias, averaged over the batch."""

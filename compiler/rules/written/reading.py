@@ -174,7 +174,7 @@ class Reader:
             case "*":
                 found = multiply(left, right)
             case "/":
-                below = power(right, -1.0)
+                below = self.power(right, -1.0, span)
                 inverse = (
                     single(self.made("power", "^", (right, number(-1.0)), span)) if below is None else below
                 )
@@ -193,8 +193,19 @@ class Reader:
 
     def raised(self, base: Sum, exponent: Sum, span: Span) -> Sum:
         value = constant(exponent)
-        found = None if value is None else power(base, value)
+        found = None if value is None else self.power(base, value, span)
         return single(self.made("power", "^", (base, exponent), span)) if found is None else found
+
+    def power(self, base: Sum, exponent: float, span: Span) -> Sum | None:
+        """Return base^exponent as a product of powers, None where it is none; Refused where it is no number."""
+        known = constant(base)
+        try:
+            real = known is None or isinstance(known**exponent, float)
+        except ArithmeticError:
+            real = False
+        if not real:
+            raise Refused(RuleExpression(span, why=f"{known:g}^{exponent:g} is no number", help=None))
+        return power(base, exponent)
 
     def made(self, word: str, name: str, of: tuple[Sum, ...], span: Span) -> Atom:
         """Return an atom that is computed entry by entry from others."""
@@ -242,6 +253,8 @@ class Reader:
         place, span = side(spaces), expression.span
         text = f"{name}({sum_text(value)})"
         kept: frozenset[str] = spaces
+        if constant(value) is not None and name in ("average", "dense"):
+            return value
         match name:
             case "sum" | "mean" if place in ("post", "pre"):
                 kept = frozenset()
@@ -251,7 +264,7 @@ class Reader:
                 kept = frozenset({"post"})
             case "outgoing" if place == "post":
                 kept = frozenset({"pre"})
-            case "running" if place == "post" or spaces <= {"post", "edge"}:
+            case "running" if place == "post" or spaces == {"post", "edge"}:
                 kept = spaces
             case "dense":
                 kept = frozenset({"post", "pre"})

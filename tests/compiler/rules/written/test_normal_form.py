@@ -40,6 +40,9 @@ CASES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "pre / (1 + pre ^ 2) / (2 + post ^ 2)": lambda x, y, d, w: x / (1 + x**2) / (2 + y**2),
     "dense(tanh(post * pre))": lambda x, y, d, w: torch.tanh(y * x),
     "2 * dense(abs(post - pre * weight)) * post": lambda x, y, d, w: 2 * (y - x * w).abs() * y,
+    "where(sum(post) > average(post), post, 1) * pre": lambda x, y, d, w: (
+        torch.where(y.sum(1, keepdim=True) > y.mean(0), y, 1.0) * x
+    ),
     "loss * post * pre": lambda x, y, d, w: None,  # with the losses: below
 }
 
@@ -123,6 +126,7 @@ def test_no_tensor_of_samples_times_synapses(begun: Begun, equation: str, separa
         ("post * pre + sqrt(pre ^ 2 + post ^ 2)", "sqrt(pre^2 + post^2)"),
         ("tanh(weight * pre)", "tanh(weight * pre)"),
         ("1 / (post + pre)", "(post + pre) ^ (-1)"),
+        ("(weight > loss) * pre", "(weight) > (loss)"),
     ],
 )
 def test_a_term_that_does_not_separate_is_refused_and_shown(equation: str, term: str) -> None:
