@@ -264,7 +264,7 @@ class Reader:
                 kept = frozenset({"post"})
             case "outgoing" if place == "post":
                 kept = frozenset({"pre"})
-            case "running" if place == "post" or spaces == {"post", "edge"}:
+            case "running" if place == "post" or spaces == frozenset({"post", "edge"}):
                 kept = spaces
             case "dense":
                 kept = frozenset({"post", "pre"})
