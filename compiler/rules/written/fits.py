@@ -162,7 +162,8 @@ class _Fit:
             value = self.own.update(target)
             for junction in () if wrong else junctions:
                 yield from self.behind(junction, value)
-                yield from self.output(junction, value)
+                if target == "weight" or junction not in self.weights:  # said once a synapse
+                    yield from self.output(junction, value)
                 yield from self.matrix(junction, value)
                 yield from self.feedback(junction, value)
 
