@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.values import Refused
 from nnspec.dsl.diagnostics import Error
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def allowed(
-    evaluator: Evaluator, name: str, span: Span | None, error: type[Error], texts: dict[str, str], like: str
+    evaluator: Evaluator, name: str, span: Span | None, error: type[Error], texts: dict[str, Any], like: str
 ) -> Path:
     """Return the path of a file that may be read; Refused with the error, whose text takes `why` and `help`.
 
