@@ -259,14 +259,6 @@ def looked_at(tolerance: float) -> float:
     return 0.0 if torch.compiler.is_compiling() else tolerance
 
 
-class Unsettled(RuntimeWarning):
-    """Settling ended above its tolerance, with this residual."""
-
-    def __init__(self, message: str, residual: float) -> None:
-        super().__init__(message)
-        self.residual = residual
-
-
 def warned(residual: Tensor, steps: int, tolerance: float, of: str) -> Tensor:
     """Return the residual; warn if it is above the tolerance, once a process for each place."""
     if tolerance and not float(residual) <= tolerance:
@@ -274,7 +266,9 @@ def warned(residual: Tensor, steps: int, tolerance: float, of: str) -> Tensor:
             f"{of} not settled to {tolerance:g} after {steps} steps: "
             "try more steps, a smaller step (damping, dt) or another solver"
         )
-        warnings.warn(Unsettled(text, float(residual)), stacklevel=2)
+        warning: Any = RuntimeWarning(text)
+        warning.residual = float(residual)  # for a loop that counts them
+        warnings.warn(warning, stacklevel=2)
     return residual
 
 
