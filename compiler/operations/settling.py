@@ -53,6 +53,7 @@ class Full(Operation):
         Argument(name="value", kind="real", doc="the number"),
     )
     written = False
+    is_holomorphic = True  # a constant
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         given = site.inputs[0]

@@ -19,8 +19,9 @@ from nnspec.reference import signature, value_text
 from nnspec.terminal import write
 
 _WIDTH = 88
+_OF_RULES = frozenset(("phase", "feedback", "update", "settle", "forward", "relax"))
 _LANGUAGE = frozenset(
-    (*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every", "except", "gradient", "settle", "forward")
+    (*ITEMS, *STATEMENTS, "repeat", "as", "if", "else", "every", "except", "gradient", *_OF_RULES)
 )
 
 
@@ -43,8 +44,8 @@ def run(options: Namespace) -> int:
     texts = [_error(code)] if code is not None else [_entry(entry) for entry in entries]
     if options.word in rules():
         texts.append(_rule(options.word))
-    elif options.word in defined():
-        texts.append(_library(f"library.{options.word}"))
+    homes = [part for part in _homes(options.word) if part != rules().get(options.word)]
+    texts += [_library(f"library.{part}.{options.word}") for part in homes]
     if not texts:
         raise UsageError(_nothing(options.word, codes))
     write("\n".join(texts))
@@ -61,7 +62,8 @@ def _nothing(word: str, codes: dict[str, type[Error]]) -> Error:
     if near is not None:
         advice = f"did you mean `{near}`?"
     elif word in _LANGUAGE:
-        advice = f"`{word}` belongs to the language itself: docs/language.md describes it"
+        under = ', under "Learning rules"' if word in _OF_RULES else ""
+        advice = f"`{word}` belongs to the language itself: docs/language.md describes it{under}"
     else:
         advice = "`nnspec explain` alone lists every word"
     return NothingCalled(None, name=word, advice=advice)
@@ -84,12 +86,22 @@ def _library(word: str) -> str:
         return "\n".join(_part(part) for part in parts())
     if word == f"library.{name}" and name in parts():
         return _part(name)
-    part = defined().get(name)
+    homes = _homes(name)
+    part = next((part for part in homes if word == f"library.{part}.{name}"), defined().get(name))
     if part is None or word not in (f"library.{name}", f"library.{part}.{name}"):
         near = nearest(name, [*parts(), *defined()])
         advice = f"did you mean `library.{near}`?" if near else "`nnspec explain library` lists what there is"
         raise UsageError(NothingCalled(None, name=word, advice=advice))
     return f"{name} (library.{part})\n\n{_source(part, name)}\n\nuse it by:  use library.{part}\n"
+
+
+def _homes(name: str) -> list[str]:
+    """Return the parts of the library that define a name."""
+    if name not in defined():
+        return []
+    return [
+        part for part in parts() if any(getattr(item, "name", None) == name for item in _parsed(part).items)
+    ]
 
 
 def _names(part: str) -> str:

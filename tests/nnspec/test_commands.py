@@ -277,6 +277,13 @@ def test_explain(capsys: Any) -> None:
     assert "did you mean `dense`?" in capsys.readouterr().err
     assert main(["explain", "network"]) == 2
     assert "docs/language.md" in capsys.readouterr().err
+    assert main(["explain", "settle"]) == 2
+    assert "Learning rules" in capsys.readouterr().err
+    assert main(["explain", "deep"]) == 0  # a rule, and a dynamics
+    out = capsys.readouterr().out
+    assert "learn = deep" in out and "use library.dynamics" in out
+    assert main(["explain", "library.dynamics.deep"]) == 0
+    assert "outgoing(1)" in capsys.readouterr().out
     assert main(["explain", "zzzzzzz"]) == 2
     assert "lists every word" in capsys.readouterr().err
     assert main(["explain"]) == 0

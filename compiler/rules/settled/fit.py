@@ -14,7 +14,7 @@ from nnspec.compiler.ir import Graph, Word
 from nnspec.compiler.rewrites.system import as_system, is_system
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.settled.hearing import unheard
-from nnspec.compiler.rules.settled.holomorphic import kink
+from nnspec.compiler.rules.settled.holomorphic import Kink, kink
 from nnspec.compiler.rules.settled.nudging import is_complex
 from nnspec.compiler.rules.settled.phases import Settle
 from nnspec.compiler.rules.settled.scheme import loop_of
@@ -151,6 +151,11 @@ def _without_signal(equations: Equations, graph: Graph, span: Any) -> Iterator[E
     names = ", ".join(f"`{name}`" for name in silent)
     yield NoTeachingSignal(
         span,
+        related=tuple(
+            Related(span=state.span, label="hears nothing of the loss")
+            for state in loop_of(graph).carried
+            if state.name in silent and state.span is not None
+        ),
         rule=equations.name,
         states=names,
         what="it" if len(silent) == 1 else "them",
@@ -162,7 +167,13 @@ def _kinked(equations: Equations, setting: Setting) -> Iterator[Error]:
     found = kink(setting.graph)
     help_text = "use a smooth function such as tanh or sigmoid, or another way of nudging: `centered`"
     if found is None and not has_continuation(setting.loss):
-        found = f"`{setting.loss.name}` is not continued to complex outputs"
+        found = Kink(f"`{setting.loss.name}` is not continued to complex outputs", None)
         help_text = "use `mean_squared_error` or `cross_entropy`, or another way of nudging: `centered`"
     if found is not None:
-        yield KinkedActivation(setting.choice.span, rule=equations.name, why=found, help=help_text)
+        yield KinkedActivation(
+            setting.choice.span,
+            related=() if found.span is None else (Related(span=found.span, label="here, in the network"),),
+            rule=equations.name,
+            why=found.why,
+            help=help_text,
+        )

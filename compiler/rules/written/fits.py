@@ -172,13 +172,24 @@ class _Fit:
         if not self.own.update("rest"):
             for key in self.setting.keys:
                 if key not in self.scheme.keys:
-                    why = "is no such weight"
-                    help_text = "add `update rest -= rest.error` to the rule, freeze it, or teach it in a `train` block"
-                    yield self.no_junction(key, why, help_text)
+                    yield self.no_junction(key, *self._left_out())
                     return
             if not self.weights and not self.biases and self.setting.keys:
                 why = "is nothing that it changes"
                 yield self.no_junction(self.setting.keys[0], why, "choose a rule that updates it")
+
+    def _left_out(self) -> tuple[str, str]:
+        """Return why a parameter is at no junction, and what helps."""
+        phase = next((line.name for line in self.own.phases if line.way == "settle"), None)
+        word = "rest.error" if phase is None else f"{phase}.rest.error"
+        help_text = f"add `update rest -= {word}` to the rule, freeze it, or teach it in a `train` block"
+        if phase is None:
+            return "is no such weight", help_text
+        why = (
+            "stands outside of what settles: it leads to no units with a state"
+            " (the last linear map of a chain, without an activation behind it, is a readout)"
+        )
+        return why, help_text
 
     def no_junction(self, key: str, why: str, help_text: str) -> Error:
         return NoJunction(

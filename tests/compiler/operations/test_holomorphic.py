@@ -15,7 +15,8 @@ NAMES = sorted(name for name, rule in operations().items() if rule.is_holomorphi
 @pytest.mark.parametrize("name", NAMES)
 def test_its_slope_is_the_same_in_every_direction(name: str) -> None:
     rule = operations()[name]
-    site = Site(arguments={}, inputs=(Type(axes=(), dtype="complex"),), outputs=())
+    given = {"single": False, "value": 0.7}  # of `full`
+    site = Site(arguments=given, inputs=(Type(axes=(), dtype="complex"),), outputs=())
     text = rule.call(site, ("z",), {})
     z = torch.complex(torch.linspace(0.2, 1.4, 7), torch.linspace(-0.9, 0.8, 7)).to(torch.complex128)
 

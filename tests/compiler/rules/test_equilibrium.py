@@ -212,6 +212,14 @@ def test_eight_points_on_a_circle_leave_no_bias(folder: Path, network: str, loss
     assert worst(directions(group, batch), gradients(group, batch)) < 1e-5
 
 
+def test_slopes_inside_the_equation_are_taken_at_complex_states(folder: Path) -> None:
+    rule = equilibrium(
+        "symmetric", beta=0.1, nudging="holomorphic(points = 8)", free_steps=120, nudged_steps=120
+    )
+    group, batch = begun(folder, "leaking", rule, "cross_entropy")
+    assert worst(directions(group, batch), gradients(group, batch)) < 1e-5
+
+
 def test_a_random_sign_is_one_of_two_one_sided_nudges(folder: Path) -> None:
     group, batch = begun(folder, "chain", equilibrium("symmetric", nudging="random_sign", beta=0.1))
     draws = [directions(group, batch)["a.weight"] for _ in range(12)]
