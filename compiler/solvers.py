@@ -29,7 +29,13 @@ _DAMPING = Argument(
     above=0.0,
     at_most=1.0,
 )
-_DT = Argument(name="dt", kind="real", doc="the size of a step", default=0.1, above=0.0)
+_LEAST_BACK = (
+    50  # steps of a backward iteration, where nothing is said: it begins at zero and not near its end
+)
+
+
+def _dt(default: float) -> Argument:
+    return Argument(name="dt", kind="real", doc="the size of a step", default=default, above=0.0)
 
 
 def _entry(name: str, family: str, doc: str, *arguments: Argument, example: str) -> Entry:
@@ -73,18 +79,18 @@ least squares behind it is regularised by `ridge` times the size of the residual
             "euler",
             SOLVER,
             "Explicit Euler steps along the flow: s becomes s + dt s'.",
-            _DT,
-            _steps(100),
-            _tolerance(0.0),
+            _dt(0.2),
+            _steps(250),
+            _tolerance(1e-6),
             example="dynamics leaky(hard_sigmoid, solve = euler(dt = 0.5, steps = 20), clip = [0, 1])",
         ),
         _entry(
             "rk4",
             SOLVER,
             "Runge-Kutta steps of fourth order along the flow, four slopes a step.",
-            _DT,
-            _steps(50),
-            _tolerance(0.0),
+            _dt(0.5),
+            _steps(100),
+            _tolerance(1e-6),
             example="dynamics leaky(tanh, solve = rk4(dt = 0.2))",
         ),
         _entry(
@@ -92,8 +98,22 @@ least squares behind it is regularised by `ridge` times the size of the residual
             GRADIENT,
             """By the implicit function theorem: the exact gradient of the settled states, found by solving one
 linear fixed-point equation; the steps that led there are not kept.""",
-            _steps(50, "how many steps of the backward iteration at most"),
-            _tolerance(1e-6),
+            Argument(
+                name="steps",
+                kind="int",
+                doc=f"how many steps of the backward iteration at most; none for the solver's, {_LEAST_BACK} at least",
+                default=None,
+                nullable=True,
+                at_least=1,
+            ),
+            Argument(
+                name="tolerance",
+                kind="real",
+                doc="stop when the residual is below this share of what comes in; 0 takes every step; none for the solver's",
+                default=None,
+                nullable=True,
+                at_least=0.0,
+            ),
             example="dynamics rate(tanh, gradient = ift)",
         ),
         _entry(
@@ -115,6 +135,16 @@ linear fixed-point equation; the steps that led there are not kept.""",
 def evaluations(solver: Word) -> int:
     """Return how often a solver evaluates the equation of a sample at most."""
     return solver.options["steps"] * (4 if solver.name == "rk4" else 1)
+
+
+def following(gradient: Word, solver: Word) -> Word:
+    """Return a gradient with what it leaves open taken from the solver.
+
+    The backward iteration is the linear one of the same slopes and steps: it needs about as many of them.
+    """
+    own = {"steps": max(_LEAST_BACK, solver.options["steps"]), "tolerance": solver.options["tolerance"]}
+    arguments = tuple((name, own[name] if value is None else value) for name, value in gradient.arguments)
+    return gradient.replace(arguments=arguments)
 
 
 def default_word(name: str) -> Word:

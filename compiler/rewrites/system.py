@@ -30,7 +30,7 @@ from nnspec.compiler.ir import (
 )
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Contract, Elementwise, Move, Sum
-from nnspec.compiler.solvers import default_word
+from nnspec.compiler.solvers import default_word, following
 from nnspec.compiler.synapses import is_elementwise, linear_weight, relations
 from nnspec.compiler.verify import verify
 from nnspec.dsl.node import Node
@@ -229,11 +229,17 @@ def _loop(
         carried=tuple(carried),
         body=tuple(body),
         solver=solver,
-        gradient=default_word("ift"),
+        gradient=_exact(solver),
         connections=tuple(_connections(found, back)),
         span=found.layers[0].maps[0].span,
     )
     return loop, tuple(types.items())
+
+
+def _exact(solver: Word) -> Word:
+    """Return the implicit gradient, with the solver's steps; the solver's tolerance may be loose, as a rule's phases are."""
+    tight = solver.options | {"tolerance": default_word("fixed_point").options["tolerance"]}
+    return following(default_word("ift"), solver.replace(arguments=tuple(tight.items())))
 
 
 def _carried(layer: Layer, driven: str, types: dict[str, Type]) -> Carried:

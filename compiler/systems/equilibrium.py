@@ -24,7 +24,7 @@ def equilibrium(
 ) -> tuple[Value, ...]:
     """Return the settled value of a layer."""
     solver = _word(expansion, arguments["solve"], "fixed_point")
-    gradient = _word(expansion, arguments["gradient"], "ift")
+    gradient = solvers.following(_word(expansion, arguments["gradient"], "ift"), solver)
     body = _body(expansion, arguments["f"], len(inputs))
     declared = _declared(expansion, body, arguments["shape"])
     made = _looped(body, declared, solver, gradient)

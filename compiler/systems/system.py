@@ -191,7 +191,9 @@ class System:
                 )
             )
         clip = _clip(evaluator, reserved["clip"]) if "clip" in reserved else None
-        return _Options(form=form, solver=chosen, gradient=words["gradient"], clip=clip)
+        return _Options(
+            form=form, solver=chosen, gradient=solvers.following(words["gradient"], chosen), clip=clip
+        )
 
     def check(self) -> None:
         """Refuse a body whose states nothing settles."""

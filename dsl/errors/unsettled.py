@@ -33,7 +33,11 @@ class GradientsUnsettled(Error):
         "the worst residual is {residual} of the gradient"
     )
     label = "this experiment"
-    help = "give it more steps or a larger tolerance, `gradient = ift(steps = 100, tolerance = 1e-4)`, or take `phantom(5)`"
+    help = (
+        "give it more steps than these or a larger tolerance, `gradient = ift(steps = .., tolerance = 1e-4)`; of a flow, "
+        "time is steps times `dt`, so that a larger `dt` helps as much; or take `phantom(5)`"
+    )
     explain = """The implicit gradient is the solution of a linear equation, found by the loop's own solver; its residual is
 a share of the gradient that comes in. It settles as fast as the states do, so that a loop that needs many steps needs many
-here too. `ift(steps, tolerance)` says how many, `phantom(k)` takes the first k terms and asks for nothing."""
+here too: where nothing is said, as many as the solver has, 50 at least, to the solver's tolerance. `ift(steps, tolerance)`
+says how many, `phantom(k)` takes the first k terms and asks for nothing."""

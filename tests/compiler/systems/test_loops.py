@@ -58,6 +58,7 @@ def test_a_map_carries_its_states(build: Callable[..., Graph]) -> None:
     assert start.options == {"low": 0, "high": 0.1}
     assert loop.solver.name == "fixed_point"
     assert loop.gradient.name == "ift"
+    assert loop.gradient.options == {"steps": 50, "tolerance": 1e-6}
     assert loop.inputs == ("x",)
     assert loop.outputs == ("h", "o")
 
@@ -101,8 +102,25 @@ def test_a_two_way_connection_leads_back_by_its_transpose(build: Callable[..., G
     assert [s.child for s in back.through if isinstance(s, Call)] == ["second"]
     assert loop.form == "flow"
     assert loop.clip == (0.0, 1.0)
-    assert loop.solver.options == {"dt": 0.5, "steps": 20, "tolerance": 0.0}
+    assert loop.solver.options == {"dt": 0.5, "steps": 20, "tolerance": 1e-6}
     assert (loop.gradient.name, loop.gradient.options) == ("phantom", {"steps": 3})
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", {"steps": 250, "tolerance": 1e-6}),
+        (", solve = rk4(steps = 300, tolerance = 1e-8)", {"steps": 300, "tolerance": 1e-8}),
+        (", solve = anderson(steps = 20)", {"steps": 50, "tolerance": 1e-6}),
+        (", solve = euler(tolerance = 0), gradient = ift(steps = 30)", {"steps": 30, "tolerance": 0.0}),
+        (", gradient = ift(tolerance = 0.001)", {"steps": 250, "tolerance": 0.001}),
+    ],
+)
+def test_the_backward_iteration_follows_the_solver(
+    build: Callable[..., Graph], words: str, expected: dict[str, Any]
+) -> None:
+    text = LAYERED.split("  dynamics")[0] + f"  dynamics leaky(tanh{words})\n  output y = o\n}}\n"
+    assert loop_of(build(text)).gradient.options == expected
 
 
 def test_one_expression_at_one_place_is_made_once(build: Callable[..., Graph]) -> None:
