@@ -37,7 +37,7 @@ class Symmetric(Constraint):
     )
     kind = "structure"
     refuses: ClassVar[Mapping[str, str]] = _MIRRORED
-    keeps = ("mirrored", "permutations", "signs", "scales", "matrices", "multiples")
+    keeps = ("mirrored", "permutations", "signs", "scales", "multiples")
     example = "constrain recurrent.weight: symmetric"
 
     def refusal(self, options: Mapping[str, Any], other: Constraint, theirs: Mapping[str, Any]) -> str | None:
@@ -49,8 +49,10 @@ class Symmetric(Constraint):
     def part(self, site: WeightSite, span: Span | None) -> WeightMap:
         """Return the mirrored triangle."""
         _ = site.square
-        name = self.name if site.options.get("diagonal", True) else "hollow"
-        return WeightMap(name=self.name, code=Code(file="structure", name=name), keeps=self.keeps, span=span)
+        whole = site.options.get("diagonal", True)
+        code = Code(file="structure", name=self.name if whole else "hollow")
+        keeps = (*self.keeps, "matrices") if whole else self.keeps  # M W M' of a hollow W has a diagonal
+        return WeightMap(name=self.name, code=code, keeps=keeps, span=span)
 
     def project(
         self, site: WeightSite, weight: torch.Tensor, kept: Mapping[str, torch.Tensor]
