@@ -23,11 +23,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if "--json" not in given:
+            return _code(given)
+        from nnspec.terminal import diagnostics_as_json
+
+        with diagnostics_as_json():
+            return _code(given)
+    except BrokenPipeError:
+        return _quiet()
+
+
+def _code(given: list[str]) -> int:
+    """Run the command line; whatever happens becomes an exit code, but for a reader who has gone."""
+    try:
         code = _dispatch(given)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        return _quiet()
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return exits.INTERRUPTED

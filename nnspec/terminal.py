@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from nnspec.dsl.diagnostics import Error
@@ -22,9 +23,44 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+class _Held:
+    """Diagnostics of a command that answers in JSON; `answered` once it has printed its own document."""
+
+    def __init__(self) -> None:
+        self.errors: list[Error] = []
+        self.answered = False
+
+
+_held: _Held | None = None
+
+
+@contextmanager
+def diagnostics_as_json() -> Generator[None]:
+    """Print the diagnostics of a command in its end as one JSON document.
+
+    They are its answer on the standard output if it has none of its own, else they go to the standard error stream.
+    """
+    global _held
+    _held = held = _Held()
+    try:
+        yield
+    finally:
+        _held = None
+    if held.errors:
+        import json
+
+        from nnspec.dsl.render import to_json
+
+        text = json.dumps({"diagnostics": [to_json(error) for error in held.errors]}, indent=2) + "\n"
+        _write(sys.stderr if held.answered else sys.stdout, text)
+
+
 def complain(*errors: Error) -> None:
-    """Print diagnostics to the standard error stream."""
-    print_errors(errors, sys.stderr)
+    """Print diagnostics to the standard error stream, or keep them for the end of a command that answers in JSON."""
+    if _held is None:
+        print_errors(errors, sys.stderr)
+    else:
+        _held.errors += errors
 
 
 def print_errors(errors: Iterable[Error], stream: TextIO) -> None:
@@ -39,6 +75,8 @@ def print_errors(errors: Iterable[Error], stream: TextIO) -> None:
 
 def write(text: str) -> None:
     """Print text as it stands to the standard output."""
+    if _held is not None:
+        _held.answered = True
     _write(sys.stdout, text)
 
 

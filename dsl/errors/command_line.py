@@ -97,6 +97,15 @@ class NothingToCompare(Error):
     explain = """Two sets of weights of one spec are compared, or two specs with or without weights."""
 
 
+class WrongArguments(Error):
+    code = "N0991"
+    title = "arguments that a command does not take"
+    message = "{why}"
+    help = "{help}"
+    explain = """A command takes its own options and so many names or files, in any order. `nnspec COMMAND --help` lists them
+with what each means. The exit code is 2."""
+
+
 class NothingToAnalyse(Error):
     code = "N0992"
     title = "nothing to analyse"

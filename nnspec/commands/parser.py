@@ -6,6 +6,8 @@ import re
 from argparse import Action, ArgumentParser
 from typing import NoReturn
 
+from nnspec.exits import UsageError
+
 _WORD = re.compile(r"--?[A-Za-z][\w-]*")
 
 
@@ -21,10 +23,12 @@ class Parser(ArgumentParser):
         return super()._add_action(action)
 
     def error(self, message: str) -> NoReturn:
+        """Raise UsageError with what argparse says is wrong."""
+        from nnspec.dsl.errors.command_line import WrongArguments
         from nnspec.dsl.suggest import nearest
 
+        help_text = f"`{self.prog} --help` lists what it takes"
         if message.startswith("unrecognized arguments"):
             found = (nearest(word, self.options) for word in _WORD.findall(message))
-            hint = next((f"; did you mean `{option}`?" for option in found if option), "")
-            message += hint
-        super().error(message)
+            help_text = next((f"did you mean `{option}`?" for option in found if option), help_text)
+        raise UsageError(WrongArguments(None, why=message, help=help_text))

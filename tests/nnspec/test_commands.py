@@ -71,6 +71,33 @@ def test_a_missing_file_is_a_diagnostic(verb: str, tmp_path: Path, capsys: Any) 
     assert "N0111" in both.out + both.err
 
 
+@pytest.mark.parametrize("verb", ["show", "train", "analyze", "align", "merge", "equivalent"])
+def test_with_json_what_is_wrong_is_json(verb: str, spec: Any, capsys: Any) -> None:
+    """The answer of a command that was asked for JSON is JSON, and the same that `check --format json` prints."""
+    pair = ["a.safetensors", "b.safetensors"] if verb in ("align", "merge", "equivalent") else []
+    bad = spec(BAD)
+    assert main([verb, bad, *pair, "--json"]) == 1
+    both = capsys.readouterr()
+    assert main(["check", bad, "--format", "json"]) == 1
+    assert json.loads(both.out) == json.loads(capsys.readouterr().out) and not both.err
+    for wrong, code in (([], "N0991"), ([bad, "--widths", "3"], "N0991")):
+        assert main([verb, *wrong, "--json"]) == 2
+        (found,) = json.loads(capsys.readouterr().out)["diagnostics"]
+        assert found["code"] == code and found["help"]
+    assert main([verb, spec(), *pair, "--network", "smal", "--json"]) in (1, 2)
+    assert json.loads(capsys.readouterr().out)["diagnostics"][0]["help"]
+
+
+def test_warnings_beside_an_answer_in_json_are_json_too(spec: Any, capsys: Any) -> None:
+    doubtful = GOOD.replace(
+        "dense(2) as head\n", "dense(2) as head\n  constrain fc.weight: mask((i, j) => i > 0)\n"
+    )
+    assert main(["show", spec(doubtful), "--json"]) == 0
+    both = capsys.readouterr()
+    assert json.loads(both.out)["network"] == "small"
+    assert {one["severity"] for one in json.loads(both.err)["diagnostics"]} == {"warning"}
+
+
 def test_our_own_bug_is_ours(monkeypatch: pytest.MonkeyPatch, spec: Any, capsys: Any) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a bug")
