@@ -92,13 +92,17 @@ class Cycle(Node):
 
 
 class Flat(Node):
-    """The uses in order, the values by number, which values come in and go out, and the loops."""
+    """The uses in order, the values by number, which values come in and go out, and the loops.
+
+    `beside` are the values that layers read for what they do beside their outputs: penalties, and updates of buffers.
+    """
 
     uses: tuple[Use, ...]
     values: tuple[Value, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     cycles: tuple[Cycle, ...] = ()
+    beside: tuple[int, ...] = ()
 
 
 def function_primitive(block: Block) -> Primitive:
@@ -126,6 +130,7 @@ def flatten(graph: Graph) -> Flat:
         inputs=inputs,
         outputs=outputs,
         cycles=tuple(walker.cycles),
+        beside=tuple(walker.beside),
     )
 
 
@@ -145,6 +150,7 @@ class _Walker:
         self.uses: list[Use] = []
         self.values: list[Value] = []
         self.cycles: list[Cycle] = []
+        self.beside: list[int] = []
 
     def value(self, name: str, kind: Type, use: int | None, span: Span | None) -> int:
         self.values.append(Value(name=name, type=kind, use=use, span=span))
@@ -156,6 +162,7 @@ class _Walker:
         place = _Place(block, prefix, known)
         for statement in block.body:
             self.statement(statement, place)
+        self.beside += [known[effect.value] for effect in (*block.penalties, *block.updates)]
         return tuple(known[port.value] for port in block.outputs)
 
     def statement(self, statement: Statement, place: _Place) -> None:

@@ -9,6 +9,8 @@ name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nnspec.compiler.flat import Flat, Held, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive
 from nnspec.compiler.operations.operation import Site
@@ -97,10 +99,22 @@ def _misfits(
 
 
 def _readers(flat: Flat) -> dict[int, list[int]]:
+    """Return which uses read a value, but for those that penalties and updates of buffers alone need."""
     found: dict[int, list[int]] = {number: [] for number in range(len(flat.values))}
+    apart = _needed(flat, flat.beside) - _needed(flat, flat.outputs)
     for index, use in enumerate(flat.uses):
-        for value in use.inputs:
+        for value in use.inputs if index not in apart else ():
             found[value].append(index)
+    return found
+
+
+def _needed(flat: Flat, values: Iterable[int]) -> set[int]:
+    """Return the uses on which values depend."""
+    wanted, found = set(values), set[int]()
+    for index in range(len(flat.uses) - 1, -1, -1):
+        if wanted.intersection(flat.uses[index].outputs):
+            found.add(index)
+            wanted.update(flat.uses[index].inputs)
     return found
 
 

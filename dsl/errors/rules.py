@@ -113,18 +113,8 @@ class RuleLoss(Error):
     message = "`{rule}` reads `{word}`, and {why}"
     label = "{label}"
     help = "{help}"
-    explain = """`output.error` and `output.target` speak of the one output that the loss compares with the target: the loss is
-then a word, such as `cross_entropy`, and the network has one output."""
-
-
-class RuleEffects(Error):
-    code = "N0690"
-    title = "layer with a loss or buffer of its own under a rule"
-    message = "`{rule}` does not train a network in which a layer {what}"
-    label = "here"
-    help = "let `backprop` teach this network"
-    explain = """A penalty inside a layer is a term of the loss, and `update` of a buffer follows the forward of the module. A
-rule written as equations runs the network in its own way and would leave them out silently."""
+    explain = """`output.target` is the target in the form of the one output that the loss compares with it: the loss is then a
+word, such as `cross_entropy`, and the network has one output. `output.error` there is for every loss."""
 
 
 class PhaseWord(Error):

@@ -64,7 +64,6 @@ def _connection(root: Block, loop: Loop, connection: Connection) -> Junction:
         drive=types[connection.given],
         matrix=len(steps) == 1 and _is_matrix(primitive, contract),
         bias_axis=_bias_axis(contract) if len(steps) == 1 else None,
-        last=False,
         map=_graph(root, connection, steps, types),
         both=connection.both,
         within=is_within(loop, connection),
@@ -92,7 +91,6 @@ def _biases(root: Block, loop: Loop) -> Iterator[Junction]:
             drive=state.declared,
             matrix=False,
             bias_axis=None,
-            last=False,
             span=state.span,
         )
 

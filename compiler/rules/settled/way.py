@@ -17,6 +17,7 @@ from nnspec.compiler.rules.settled.nudging import named, nudging
 from nnspec.compiler.rules.settled.phases import Phase, Settle, Settling
 from nnspec.compiler.rules.settled.pushes import Push
 from nnspec.compiler.rules.settled.steps import Steps, are_alone
+from nnspec.compiler.rules.written.outputs import as_given, end_to_end
 from nnspec.compiler.runtime import losses, objectives
 from nnspec.compiler.runtime.continued import continued
 from nnspec.compiler.runtime.divergence import Blown
@@ -172,9 +173,9 @@ class SystemRecord:
                 driven = {s.name: values[s.driven or s.after] for s in self._loop.carried}
                 return self._at_targets(driven, junction)
             case "output":
-                return self._outputs()[0]
+                return end_to_end(self._outputs()[: self._count])
             case "output.error":
-                return self._output_error()
+                return end_to_end(self._output_errors())
             case "output.target":
                 return losses.like(self.moment.batch.target, self._outputs()[0])
             case "loss":
@@ -241,7 +242,7 @@ class SystemRecord:
         """Return the derivative of the mean loss by what is outside the loop, at these states."""
         import torch
 
-        state = self.moment.run.learner.state
+        state = self.moment.state
         keys = [key for key in state if key in self.moment.rest]
         leaves = {key: state[key].detach().requires_grad_() for key in keys}
         with torch.enable_grad():
@@ -252,18 +253,25 @@ class SystemRecord:
             found: Any = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return {key: g for key, g in zip(leaves, found, strict=True) if g is not None}
 
-    def _output_error(self) -> Tensor:
+    @property
+    def _count(self) -> int:
+        """How many of the values that the loss reads are outputs of the network: the first ones."""
+        return len(self.moment.scheme.graph.root.outputs)
+
+    def _output_errors(self) -> list[Tensor]:
         import torch
 
         leaves = tuple(value.detach().requires_grad_() for value in self._outputs())
+        own = leaves[: self._count]
         with torch.enable_grad():
-            (found,) = torch.autograd.grad(_mean(self.moment, leaves), leaves[:1])
-        return found * self.moment.batch.rows
+            loss = _mean(self.moment, leaves)
+            found = torch.autograd.grad(loss, own, allow_unused=True, materialize_grads=True)
+        return [error * self.moment.batch.rows for error in found]
 
     def _losses(self) -> Tensor:
         run = self.moment.run
         judge = objectives.per_sample(run.aim, run.learner.plan.sources)
-        return judge(_as_given(self._outputs()), self.moment.batch, run.learner.state)
+        return judge(as_given(self._outputs()), self.moment.batch, self.moment.state)
 
 
 def _begun(moment: Moment) -> Settling:
@@ -271,7 +279,7 @@ def _begun(moment: Moment) -> Settling:
 
     found = _system(moment.run.learner.plan.sources.graph)
     with torch.no_grad():
-        weights = found.weights(moment.run.learner.state)
+        weights = found.weights(moment.state)
         return Settling(found, weights, moment.batch.inputs, _summed(moment), _squared(moment, found))
 
 
@@ -310,13 +318,8 @@ def _mean(moment: Moment, values: tuple[Tensor, ...]) -> Tensor:
     first = values[0]
     if first.is_complex() and isinstance(run.aim, Choice):
         return continued(run.aim, first, moment.batch.target)
-    found: Any = run.loss(_as_given(values), moment.batch, run.learner.state)
+    found: Any = run.loss(as_given(values), moment.batch, moment.state)
     return found
-
-
-def _as_given(values: tuple[Tensor, ...]) -> Any:
-    """Return what a network gives as losses take it: one value by itself."""
-    return values if len(values) > 1 else next(iter(values))
 
 
 _SYSTEMS: dict[int, Any] = {}  # by the identity of their graphs, which they hold

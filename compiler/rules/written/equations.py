@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nnspec.compiler.ir import Graph
+from nnspec.compiler.rewrites.system import is_system
 from nnspec.compiler.rules.written.reading import Reader
 from nnspec.compiler.rules.written.terms import Atom, Sum, Term, add, atoms, scale, side, sum_text
 from nnspec.compiler.values import Refused
@@ -35,6 +37,9 @@ class PhaseLine(Node):
         return dict(self.given)
 
 
+_ONCE = PhaseLine(name="", way="forward")
+
+
 class FeedbackLine(Node):
     """`feedback B: output -> post = normal(std = 0.1)`; `learned` if an update changes it."""
 
@@ -58,11 +63,17 @@ class Equations(Node):
     """A rule with its options. `reader` knows its names, for what phases are given."""
 
     name: str
-    phases: tuple[PhaseLine, ...]  # never empty: a rule without any runs forward once
+    phases: tuple[PhaseLine, ...]  # never empty: a rule without any runs the network once
     feedback: tuple[FeedbackLine, ...]
     updates: tuple[UpdateLine, ...]
     reader: Any  # a Reader
     span: Span | None = None
+
+    def of(self, graph: Graph) -> Equations:
+        """Return the equations for a network: a rule without phases reads what a system settles to, as it settles by itself."""
+        if self.phases == (_ONCE,) and is_system(graph):
+            return self.replace(phases=(_ONCE.replace(way="settle"),))
+        return self
 
     def update(self, target: str) -> Sum:
         """Return the wished change of a target, nothing if the rule leaves it as it is."""
@@ -111,7 +122,7 @@ def equations(definition: Definition, options: Mapping[str, Any]) -> Equations:
             updates.append(_update(line, reader))
     return Equations(
         name=item.name,
-        phases=phases or (PhaseLine(name="", way="forward"),),
+        phases=phases or (_ONCE,),
         feedback=feedback,
         updates=tuple(updates),
         reader=reader,

@@ -105,10 +105,9 @@ class Values:
             case "average":
                 return self.sum(atom.of[0]).mean(0)
             case "incoming":
-                return self.map.forward(self._full(atom.of[0], "pre"), self.weight, None)
+                return self._along(self._full(atom.of[0], "pre"))
             case "outgoing":
-                pre = self._any("pre")
-                return self.map.back(self._full(atom.of[0], "post"), self.weight, pre)
+                return self._against(self._full(atom.of[0], "post"))
             case "running":
                 return self.sum(atom.of[0]).cumsum(-1)
             case "sent":
@@ -125,6 +124,14 @@ class Values:
                 return entrywise(atom.name, kinds)(*self._aligned(list(given)))
             case _:
                 raise TypeError(f"no value for {atom.word}")
+
+    def _along(self, value: Tensor) -> Tensor:
+        """Return what arrives at the targets of what the sources send."""
+        return self.map.forward(value, self.weight, None)
+
+    def _against(self, value: Tensor) -> Tensor:
+        """Return what arrives at the sources of what the targets send."""
+        return self.map.back(value, self.weight, self._any("pre"))
 
     def _argument(self, value: Sum, of: str) -> Any:
         """Return what a function takes: the truth of a comparison, or numbers."""
@@ -254,9 +261,13 @@ class Values:
             inner, _, own, _ = _parted(term)
             right = self._matrix(self.product(Term(coefficient=1.0, factors=inner)) if inner else None)
             both = (left.t() @ right).tril() * (scale * term.coefficient / self.moment.batch.rows)
-            found = both @ self._times_own(None, own, 1.0)
+            found = self._mixed(both, self._times_own(None, own, 1.0))
             total = found if total is None else total + found
         return total
+
+    def _mixed(self, among: Tensor, own: Tensor) -> Tensor:
+        """Return numbers between target units times numbers of synapses."""
+        return among @ own
 
     def _matrix(self, value: Tensor | None) -> Tensor:
         like = self._drives
@@ -314,6 +325,15 @@ class Turned(Values):
         found = self._weight_terms(value)
         assert found is not None
         return found
+
+    def _along(self, value: Tensor) -> Tensor:
+        return self.map.back(value, self.weight, self._any("post"))
+
+    def _against(self, value: Tensor) -> Tensor:
+        return self.map.forward(value, self.weight, None)
+
+    def _mixed(self, among: Tensor, own: Tensor) -> Tensor:
+        return own @ among.t()
 
     def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
         source, target = self._any("post"), self._any("pre")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Objective
 from nnspec.compiler.ir import Graph, Loop, blocks
+from nnspec.compiler.rewrites.system import is_system
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.settled import fit as settled
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
@@ -23,7 +24,6 @@ from nnspec.dsl.errors.rules import (
     NoJunction,
     OutputElsewhere,
     PhaseWord,
-    RuleEffects,
     RuleLoss,
     RuleMisfit,
     RuleShapes,
@@ -41,6 +41,10 @@ _BEHIND = (
     "post.change",
 )  # words that need post to be a function of the drive alone
 _OUTPUT = frozenset({"output"})
+_INSTEAD = (
+    "`equilibrium` and `deep` teach states by a nudge, rules of `pre` and `post` alone (`hebb`, `oja`) "
+    "by what they settle to; `backprop` differentiates that"
+)
 
 
 def mistakes(rule: WrittenRule, options: dict[str, Any]) -> Iterator[Error]:
@@ -59,12 +63,12 @@ def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
     """Yield what a network lacks that the equations of a rule need."""
     wrong = list(mistakes(rule, setting.choice.options))
     if not wrong:
-        own = rule.equations(setting.choice.options)
+        own = rule.equations(setting.choice.options).of(setting.graph)
         wrong = list(_loops(own, setting.graph))
         missing = [] if wrong else list(settled.refusals(setting, own))
         yield from missing
         if not wrong and not any(error.severity == "error" for error in missing):
-            wrong = list(_effects(own, setting.graph)) or list(_Fit(own, setting).errors())
+            wrong = list(_Fit(own, setting).errors())
     for error in wrong:
         yield _placed(error, setting)
 
@@ -122,20 +126,34 @@ def _read(own: Equations, phase: str) -> Iterator[Atom]:
 
 def _loops(own: Equations, graph: Graph) -> Iterator[Error]:
     """States that settle, in a network that a phase would run through once."""
+    if is_system(graph) and own.phases[0].way == "settle" and not own.phases[0].name:
+        words = WAYS["settle"].words
+        for atom in _read(own, ""):
+            if atom.name not in words:
+                why = f"that belongs to one pass, while `{graph.name}` has states that settle"
+                places = _at(_settling(graph), "these settle")
+                yield RuleMisfit(
+                    atom.span,
+                    places,
+                    rule=own.name,
+                    word=atom.name,
+                    why=why,
+                    label="the rule reads it here",
+                    help=_INSTEAD,
+                )
+                return
     once = next((line for line in own.phases if line.way != "settle"), None)
-    loops = [s for block in blocks(graph.root) for s in block.body if isinstance(s, Loop)]
-    if once is not None and loops:
+    place = _settling(graph)
+    if once is not None and place is not None:
         why = f"`{own.name}` runs the network through once, and `{graph.name}` has states that settle"
-        help_text = "`equilibrium` and `deep` are rules for states; `backprop` differentiates what settled"
-        yield PhaseWord(once.span or own.span, _at(loops[0].span, "these settle"), why=why, help=help_text)
+        help_text = _INSTEAD if is_system(graph) else "`backprop` differentiates what settles inside a layer"
+        yield PhaseWord(once.span or own.span, _at(place, "these settle"), why=why, help=help_text)
 
 
-def _effects(own: Equations, graph: Graph) -> Iterator[Error]:
-    for block in blocks(graph.root):
-        for penalty in block.penalties[:1]:
-            yield RuleEffects(penalty.span or block.span, rule=own.name, what="adds a penalty to the loss")
-        for update in block.updates[:1]:
-            yield RuleEffects(update.span or block.span, rule=own.name, what="updates a buffer of its own")
+def _settling(graph: Graph) -> Span | None:
+    """Return where the first states that settle are, None if there are none."""
+    loops = [s for block in blocks(graph.root) for s in block.body if isinstance(s, Loop)]
+    return loops[0].span or graph.root.span if loops else None
 
 
 # ------------------------------------------------------------------------------------------- with a network
@@ -216,22 +234,6 @@ class _Fit:
                 label="no word",
                 help=help_text,
             )
-        outputs = self.setting.graph.root.outputs
-        if len(outputs) > 1:
-            for name in ("output", "output.error", "output.target"):
-                found = self.own.reads.get(name)
-                if found is not None:
-                    why = f"`{self.setting.graph.name}` has {len(outputs)} outputs"
-                    yield RuleLoss(
-                        outputs[1].span,
-                        _at(found.span),
-                        rule=self.own.name,
-                        word=name,
-                        why=why,
-                        label="a second output",
-                        help="let the network have one output",
-                    )
-                    return
 
     def inputs(self) -> Iterator[Error]:
         """An input that a phase shuffles and that the network does not have."""
@@ -263,7 +265,7 @@ class _Fit:
 
     def output(self, junction: Junction, value: Sum) -> Iterator[Error]:
         """Numbers of the output's units at a synapse that leads elsewhere."""
-        found = None if junction.last else next(_unsent(value), None)
+        found = None if junction.output is not None else next(_unsent(value), None)
         if found is not None:
             help_text = (
                 "send it: `feedback B: output -> post = normal(std = 0.1)` and " + f"`B({found.name})`"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.emit.flat import emit_flat, use_key
 from nnspec.compiler.rules.written.equations import PhaseLine
 from nnspec.compiler.rules.written.maps import LinearMap
+from nnspec.compiler.rules.written.outputs import as_given, end_to_end
 from nnspec.compiler.rules.written.phase import Moment, Record
 from nnspec.compiler.runtime import losses
 from nnspec.compiler.synapses import Wiring
@@ -39,7 +40,9 @@ class Forward:
         import torch
 
         options = {name: moment.equations.reader.plain(value) for name, value in line.given}
-        record = ForwardRecord(moment, float(options.get("noise", 0.0)), first=not moment.records)
+        record = ForwardRecord(
+            moment, float(options.get("noise", 0.0)), first=moment.moves and not moment.records
+        )
         inputs = moment.batch.inputs
         if "shuffle" in options:
             inputs = _shuffled(moment, inputs, options["shuffle"])
@@ -76,8 +79,7 @@ class ForwardRecord:
 
     def run(self, inputs: tuple[Tensor, ...]) -> None:
         """Run the network."""
-        flat = self.wiring.flat
-        returned = (*flat.outputs, *self._posts)
+        returned = (*self.moment.scheme.read, *self._posts)
         held = self.held()
         name = f"function with {len(held)} held"
         function = self._once(name, lambda: _function(self.wiring, returned, tuple(held)))
@@ -86,8 +88,9 @@ class ForwardRecord:
         calls = [_Junction(self, place) for place in range(len(self.wiring.synapses))]
         training = self.moment.run.network.training
         found = function(self._parameters(), calls, list(held.values()), *inputs, training=training)
-        self.outputs: list[Any] = list(found[: len(flat.outputs)])
-        self.posts = dict(zip(self._posts, found[len(flat.outputs) :], strict=True)) | self.predicted
+        count = len(self.moment.scheme.read)
+        self.given_out: list[Any] = list(found[:count])  # what the loss reads, the outputs first
+        self.posts = dict(zip(self._posts, found[count:], strict=True)) | self.predicted
 
     def held(self) -> dict[int, Callable[[Tensor], Tensor]]:
         """Return what certain values go through as soon as they are made: with feedback across synapses, posts."""
@@ -103,7 +106,7 @@ class ForwardRecord:
 
     def _parameters(self) -> dict[str, Tensor]:
         """Return all tensors but those at junctions, as they are in force."""
-        state = self.moment.run.learner.state
+        state = self.moment.state
         wanted = "rest.error" in self.moment.equations.reads
         made = {
             key: value if self.first else value.clone()
@@ -141,11 +144,11 @@ class ForwardRecord:
             case "module.error":
                 return self._module_error(junction)
             case "output":
-                return self.outputs[0].detach()
+                return self._at_output([value.detach() for value in self.outputs], junction)
             case "output.error":
-                return self._output_error()
+                return self._at_output(self._output_errors(), junction)
             case "output.target":
-                return self._target()
+                return losses.like(self.moment.batch.target, self.outputs[0].detach())
             case "loss":
                 return self._losses()
             case _:
@@ -164,8 +167,15 @@ class ForwardRecord:
         """Return the mean loss of the batch, detached."""
         return self._loss().detach()
 
-    def _values(self) -> Any:
-        return tuple(self.outputs) if len(self.outputs) > 1 else self.outputs[0]
+    @property
+    def outputs(self) -> list[Any]:
+        """The network's outputs."""
+        return self.given_out[: len(self.wiring.flat.outputs)]
+
+    def _at_output(self, values: list[Tensor], junction: int) -> Tensor:
+        """Return that of one value an output which a junction gives; at any other, all of them."""
+        place = self.moment.scheme.junctions[junction].output
+        return end_to_end(values) if place is None else values[place]
 
     def _loss(self) -> Any:
         if "mean" not in self._known:
@@ -173,15 +183,13 @@ class ForwardRecord:
 
             run = self.moment.run
             with torch.enable_grad() if self.recorded else torch.no_grad():
-                self._known["mean"] = run.loss(self._values(), self.moment.batch, run.learner.state)
+                self._known["mean"] = run.loss(as_given(self.given_out), self.moment.batch, self.moment.state)
         return self._known["mean"]
 
     def _losses(self) -> Tensor:
         run = self.moment.run
-        values = [value.detach() for value in self.outputs]
-        return run.each_loss(
-            tuple(values) if len(values) > 1 else values[0], self.moment.batch, run.learner.state
-        ).detach()
+        values = [value.detach() for value in self.given_out]
+        return run.each_loss(as_given(values), self.moment.batch, self.moment.state).detach()
 
     def _errors(self) -> list[Tensor]:
         """Return dL/d drive at every junction: one backward pass, through whatever feedback there is."""
@@ -244,26 +252,19 @@ class ForwardRecord:
             self._known[key] = found * self.moment.batch.rows
         return self._known[key]
 
-    def _output_error(self) -> Tensor:
-        import torch
+    def _output_errors(self) -> list[Tensor]:
+        """Return dL/d each output, as the loss alone depends on it."""
+        if "outputs" not in self._known:
+            import torch
 
-        if "output" not in self._known:
             run, rows = self.moment.run, self.moment.batch.rows
-            if len(self.outputs) == 1 and self.outputs[0].requires_grad:
-                (found,) = torch.autograd.grad(self._loss(), self.outputs[0], retain_graph=True)
-                self._known["output"] = found * rows
-                return self._known["output"]
-            leaves = [value.detach().requires_grad_() for value in self.outputs]
+            leaves = [value.detach().requires_grad_() for value in self.given_out]
             with torch.enable_grad():
-                loss: Any = run.loss(
-                    tuple(leaves) if len(leaves) > 1 else leaves[0], self.moment.batch, run.learner.state
-                )
-            (found,) = torch.autograd.grad(loss, leaves[0])
-            self._known["output"] = found * rows
-        return self._known["output"]
-
-    def _target(self) -> Tensor:
-        return losses.like(self.moment.batch.target, self.outputs[0].detach())
+                loss: Any = run.loss(as_given(leaves), self.moment.batch, self.moment.state)
+            own = leaves[: len(self.outputs)]
+            found = torch.autograd.grad(loss, own, allow_unused=True, materialize_grads=True)
+            self._known["outputs"] = [error * rows for error in found]
+        return self._known["outputs"]
 
 
 class _Junction:

@@ -51,6 +51,7 @@ class Moment:
     `weights[k]` and `biases[k]` are those in force at junction k, as its map takes them, detached; `maps[k]` is the map
     with its transposes; `rest` holds the keys of the parameters that the rule teaches and that are at no junction;
     `records` fills with the phases that have run. `memory` outlives the step: a way keeps there what it makes once.
+    `state` holds all tensors of the network; `moves` says whether its running statistics follow the first phase.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Moment:
         feedback: FeedbackState,
         rest: frozenset[str],
         memory: dict[str, Any],
+        state: Mapping[str, Tensor],
+        moves: bool,
     ) -> None:
         self.run = run
         self.batch = batch
@@ -78,6 +81,8 @@ class Moment:
         self.feedback = feedback
         self.rest = rest
         self.memory = memory
+        self.state = state
+        self.moves = moves
         self.records: dict[str, Record] = {}
 
 

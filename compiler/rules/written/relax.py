@@ -1,10 +1,10 @@
 """A phase of predictive coding: the values behind the linear maps are let go, and settle between what predicts them and
 what they predict.
 
-Behind every junction but the last stands a value x of its own, which the rest of the network reads in the place of the
-prediction `post`. The values descend F = sum |x - post|^2 / 2 + L, from a forward pass on: x <- x - rate dF/dx
-(Whittington and Bogacz, 2017; Rao and Ballard, 1999). `post.error` is post - x, and at the last junction, whose value is
-the output itself, dL/d output. Feed-forward networks of any shape relax; weights are not differentiated.
+Behind every junction but those that give an output stands a value x of its own, which the rest of the network reads in
+the place of the prediction `post`. The values descend F = sum |x - post|^2 / 2 + L, from a forward pass on: x <- x - rate dF/dx
+(Whittington and Bogacz, 2017; Rao and Ballard, 1999). `post.error` is post - x, and at a junction whose value is
+an output itself, dL/d output. Feed-forward networks of any shape relax; weights are not differentiated.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class RelaxedRecord(ForwardRecord):
     """What a network did whose values were let go."""
 
     def __init__(self, moment: Moment) -> None:
-        super().__init__(moment, 0.0, first=not moment.records)
+        super().__init__(moment, 0.0, first=moment.moves and not moment.records)
         self.recorded = True
-        last = {own.post for own in moment.scheme.junctions if own.last}
+        last = {own.post for own in moment.scheme.junctions if own.output is not None}
         self.free = tuple(dict.fromkeys(synapse.post for synapse in self.wiring.synapses))
         self.free = tuple(value for value in self.free if value not in last)
         self.values: dict[int, Tensor] = {}
@@ -94,7 +94,7 @@ class RelaxedRecord(ForwardRecord):
             return super().value(word, junction)
         post = self.wiring.synapses[junction].post
         if post not in self.values:
-            return self._output_error()
+            return self.value("output.error", junction)
         return (self.posts[post] - self.values[post]).detach()
 
 

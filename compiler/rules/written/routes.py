@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from nnspec.compiler.catalog import catalog
-from nnspec.compiler.ir import Primitive, Type, Weight
+from nnspec.compiler.ir import Axis, Primitive, Type, Weight
 from nnspec.compiler.operations.operation import ShapeProblem, Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.equations import FeedbackLine
@@ -49,14 +49,22 @@ def route(line: FeedbackLine, junction: Junction, scheme: Scheme, reader: Reader
 
 
 def _begins(line: FeedbackLine, junction: Junction, scheme: Scheme) -> Type | None:
-    """Return the type of what the feedback carries; None where that is the error of the junction's own post."""
-    if junction.last:
+    """Return the type of what the feedback carries; None where that is the error of the junction's own post.
+
+    Several outputs come laid end to end.
+    """
+    if junction.output is not None:
         return None
     if line.source == "module":
         assert scheme.wiring is not None and junction.end is not None
         return None if junction.end == junction.post else scheme.wiring.flat.values[junction.end].type
     root = scheme.graph.root
-    return dict(root.types)[root.outputs[0].value]
+    types = [dict(root.types)[port.value] for port in root.outputs]
+    return types[0] if len(types) == 1 else _line(sum(prod(_whole(own.shape)) for own in types))
+
+
+def _line(size: int) -> Type:
+    return Type(axes=(Axis(size=size),))
 
 
 def _layer(

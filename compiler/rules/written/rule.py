@@ -17,6 +17,7 @@ from nnspec.compiler.rules.written.fits import mistakes, refusals
 from nnspec.compiler.rules.written.scheme import Scheme, scheme
 from nnspec.compiler.rules.written.terms import Sum, scale
 from nnspec.compiler.rules.written.ways import WAYS
+from nnspec.compiler.typing_effects import has_effects
 from nnspec.compiler.values import Refused
 from nnspec.dsl.definitions import Definition
 
@@ -87,13 +88,15 @@ class Prepared:
         from nnspec.compiler.rules.written.maps import LinearMap
 
         self.run = run
-        self.equations = rule.equations(run.options)
-        self.scheme: Scheme = scheme(run.learner.plan.sources.graph)
+        plan = run.learner.plan
+        self.equations = rule.equations(run.options).of(plan.graph)
+        self.scheme: Scheme = scheme(plan.graph, plan.sources.graph)
         self.maps = tuple(LinearMap(junction) for junction in self.scheme.junctions)
         # Minus the wished change, so that no tensor need be negated.
         self.descent = {line.target: scale(line.value, -1.0) for line in self.equations.updates}
         self.feedback = FeedbackState(run, self.equations, self.scheme)
         self.memory: dict[str, Any] = {}
+        self.effects = has_effects(plan.graph.root)
         self.rest = frozenset(run.names) - self.scheme.keys
         self.parameters = dict(zip(run.names, run.parameters, strict=True))
         self.more = self.feedback.learned()
@@ -108,7 +111,9 @@ class Prepared:
         from nnspec.compiler.rules.written.effective import Effective
         from nnspec.compiler.rules.written.phase import Moment
 
-        effective = Effective(self.run.learner.state)
+        draws = self.run.draws() if self.effects else None
+        state = self.run.learner.states()[0] if self.effects else self.run.learner.state
+        effective = Effective(state)
         self.feedback.begin_step()
         junctions = self.scheme.junctions
         moment = Moment(
@@ -123,6 +128,8 @@ class Prepared:
             feedback=self.feedback,
             rest=self.rest,
             memory=self.memory,
+            state=state,
+            moves=not self.effects,
         )
         sums = Gathered(self, moment)
         for line in self.equations.phases:
@@ -134,7 +141,8 @@ class Prepared:
             self._at_junctions(moment, effective, sums)
         effective.settle(self.parameters)
         self._others(moment)
-        return self._finished(moment)
+        loss = next(iter(moment.records.values())).mean_loss()
+        return self._finished(loss if draws is None else self._beside(loss, batch, draws))
 
     def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
         for target, places in (("weight", self.weights), ("bias", self.biases)):
@@ -169,11 +177,27 @@ class Prepared:
             for key, gradient in first.rest_errors().items():
                 self.parameters[key].grad = gradient * factor
 
-    def _finished(self, moment: Moment) -> Tensor:
+    def _beside(self, loss: Tensor, batch: Batch, draws: dict[str, Tensor]) -> Tensor:
+        """Let layers do what they do beside their outputs: one forward of the module, with the draws of the first phase.
+
+        Buffers move, and the gradient of penalties is added to what the equations wish. Returns the loss with these.
+        """
+        import torch
+
+        run, after = self.run, self.run.draws()
+        run.draw_again(draws)
+        with torch.enable_grad(), run.learner.precision():
+            run.network(*batch.inputs)
+            found: Any = run.learner.layer_penalties.added(torch.zeros_like(loss))
+        run.draw_again(after)
+        if found.requires_grad:
+            found.backward(inputs=run.parameters)
+        return loss + found.detach()
+
+    def _finished(self, loss: Tensor) -> Tensor:
         """Add what penalties of weights pull, fill what is left with zeros, and return the loss."""
         import torch
 
-        loss = next(iter(moment.records.values())).mean_loss()
         learner = self.run.learner
         with torch.enable_grad():
             penalty: Any = learner.penalties.smooth(learner.state, self.run.names)

@@ -6,7 +6,7 @@ synapse of `compiler/synapses.py`, of a system one connection between groups of 
 
 from __future__ import annotations
 
-from nnspec.compiler.flat import Flat, Held, Use
+from nnspec.compiler.flat import Flat, Held, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive, Type, state_key
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
@@ -29,7 +29,7 @@ class Junction(Node):
     drive: Type
     matrix: bool  # drive[.., o] = sum_i weight[o, i] pre[.., i]: an outer product is its weight's gradient
     bias_axis: int | None  # the axis of the drive that the bias goes along, without the batch
-    last: bool  # its post is the network's output
+    output: int | None = None  # which of the network's outputs its post is
     post: int | None = None  # its post, in the flat graph
     end: int | None = None  # what the outermost instance that it stands in gives, in the flat graph
     map: Graph | None = None  # of a connection: its steps as a network, whose weights are those in force
@@ -60,6 +60,9 @@ class Scheme(Node):
     graph: Graph
     junctions: tuple[Junction, ...]
     wiring: Wiring | None = None
+    read: tuple[
+        int, ...
+    ] = ()  # values of the flat graph that the loss reads: the outputs, and what else it names
 
     @property
     def keys(self) -> frozenset[str]:
@@ -67,7 +70,7 @@ class Scheme(Node):
         return frozenset(key for own in self.junctions for key in (*own.keys, *own.bias_keys))
 
 
-def _layered(graph: Graph) -> Scheme:
+def _layered(graph: Graph, read: Graph) -> Scheme:
     wiring = synapses(graph)
     flat = wiring.flat
     found = tuple(
@@ -81,7 +84,7 @@ def _layered(graph: Graph) -> Scheme:
             drive=flat.values[own.drive].type,
             matrix=is_matrix(flat.uses[own.use]),
             bias_axis=_bias_axis(flat.uses[own.use]),
-            last=own.post == flat.outputs[0],
+            output=flat.outputs.index(own.post) if own.post in flat.outputs else None,
             post=own.post,
             end=_end(flat, own),
             misfits=own.misfits,
@@ -89,7 +92,8 @@ def _layered(graph: Graph) -> Scheme:
         )
         for own in wiring.synapses
     )
-    return Scheme(graph=graph, junctions=found, wiring=wiring)
+    returned = flat.outputs if read is graph else flatten(read).outputs
+    return Scheme(graph=graph, junctions=found, wiring=wiring, read=returned)
 
 
 def _end(flat: Flat, own: Synapse) -> int | None:
@@ -112,10 +116,10 @@ def _names(primitive: Primitive) -> tuple[str, str | None]:
     return name, None if found.bias is None else found.bias.tensor
 
 
-def scheme(graph: Graph) -> Scheme:
-    """Return what rules see of a typed graph."""
+def scheme(graph: Graph, read: Graph | None = None) -> Scheme:
+    """Return what rules see of a typed graph. `read` is the same with all that the loss reads among its outputs."""
     if not is_system(graph):
-        return _layered(graph)
+        return _layered(graph, read or graph)
     from nnspec.compiler.rules.settled.scheme import system_scheme
 
     return system_scheme(graph)
