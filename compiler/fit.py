@@ -367,8 +367,7 @@ class Fitter:
         if graph is None or len(self.bag) > before:
             return None
         for choice in passes:
-            trained = experiment is not None
-            for error in find_pass(choice.name).refusals(graph, choice.options, trained, choice.span):
+            for error in find_pass(choice.name).refusals(graph, choice.options, experiment, choice.span):
                 self.bag.add(error)
         if len(self.bag) > before:
             return None

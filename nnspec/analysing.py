@@ -115,11 +115,13 @@ def _subject(analysis: Analysis, spec: Spec, options: Namespace) -> Subject:
     if analysis.experiment is None:
         return Subject(graph=analysis.graph)
     from nnspec.compiler.runtime.plan import prepare
-    from nnspec.compiler.runtime.runs import find_run, load_state
+    from nnspec.compiler.runtime.runs import find_run, kept_history, load_state
 
     plan = prepare(analysis.experiment, options.data_root or spec.folder, options.device)
     states: tuple[dict[str, Any], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
     if any(find(choice.name).reads_weights(choice.options) for choice in analysis.passes):
         path = find_run(options.out, plan)
         states = tuple(load_state(path, seed) for seed in analysis.experiment.seeds)
-    return Subject(graph=plan.graph, states=states, experiment=plan.experiment, plan=plan)
+        history = kept_history(path)
+    return Subject(graph=plan.graph, states=states, experiment=plan.experiment, plan=plan, history=history)

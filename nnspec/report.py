@@ -15,7 +15,7 @@ from nnspec import __version__
 from nnspec.commands.options import settings
 from nnspec.compiler.claims.judge import table_of
 from nnspec.compiler.diagrams.renderer import inline, rendered
-from nnspec.compiler.passes.analysis import Cell, Table
+from nnspec.compiler.passes.analysis import Cell, Plot, Table
 from nnspec.compiler.runtime import figures
 from nnspec.compiler.runtime.report import (
     Code,
@@ -44,6 +44,7 @@ _MOST_ROWS = 12  # of a table of seeds or layers that stands open
 _MOST_LAYERS = 2000  # rows of a table of layers
 _MOST_NODES = 150  # of a picture with all blocks open
 _MOST_DRAWN = 1500  # of a picture at all
+_WIDEST_BESIDE = 6.5  # inches of a plot that others stand beside
 _NO_PLOTS = "matplotlib is not installed, so there are no plots here: pip install 'nnspec[plot]'"
 
 
@@ -288,14 +289,18 @@ def _analysis_section(found: Found) -> Section:
     parts += map(_foldable, result.tables)
     text = [result.summary]
     if result.plots and figures.available():
-        parts += [
-            Figure(svg=figures.figure(plot.draw, plot.size), caption=plot.name) for plot in result.plots
-        ]
+        parts += [_drawn(plot) for plot in result.plots]
     elif result.plots:
         text.append(_NO_PLOTS)
     parts += result.scenes
     title = f"{found.analysis.replace('_', ' ').capitalize()} of {found.target}"
     return Section(title=title, text=tuple(text), parts=tuple(parts))
+
+
+def _drawn(plot: Plot) -> Figure:
+    """A plot; one of several panels side by side stands alone."""
+    svg = figures.figure(plot.draw, plot.size, plot.panels, plot.heights)
+    return Figure(svg=svg, caption=plot.name, wide=plot.size[0] > _WIDEST_BESIDE)
 
 
 def _spec_section(spec: Spec) -> Section:

@@ -29,6 +29,7 @@ class Subject(Node):
     states: tuple[dict[str, Any], ...] = ()  # state dicts of torch tensors; () at initialisation
     experiment: Experiment | None = None
     plan: Plan | None = None  # the experiment with its data, ready to train
+    history: tuple[dict[str, Any], ...] = ()  # rows of its run, as far as it was measured
 
 
 class Table(Node):
@@ -40,11 +41,16 @@ class Table(Node):
 
 
 class Plot(Node):
-    """A picture: `draw(axes)` draws it into a matplotlib Axes; `size` in inches."""
+    """A picture: `draw(axes)` draws it into a matplotlib Axes; `size` in inches.
+
+    Of several `panels`, rows and columns, `draw` is given an array of Axes; `heights` are the rows' beside each other.
+    """
 
     name: str
     draw: Callable[[Any], None]
     size: tuple[float, float] = (4.2, 2.8)
+    panels: tuple[int, int] = (1, 1)
+    heights: tuple[float, ...] = ()
 
 
 class Dots(Node):
@@ -93,9 +99,13 @@ class Pass:
     arguments: ClassVar[tuple[Argument, ...]] = ()
 
     def refusals(
-        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+        self,
+        graph: Graph,
+        options: Mapping[str, Any],
+        experiment: Experiment | None,
+        span: Span | None,
     ) -> Iterator[Error]:
-        """Yield what is wrong with complete options on a network, before anything is trained or computed."""
+        """Yield what is wrong with complete options on a network, or on an experiment's, before anything is computed."""
         yield from ()
 
     def reads_weights(self, options: Mapping[str, Any]) -> bool:

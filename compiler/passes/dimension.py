@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.fibres.probe import DEFAULT
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
@@ -66,7 +67,7 @@ class Dimension(Pass):
     )
 
     def refusals(
-        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+        self, graph: Graph, options: Mapping[str, Any], experiment: Experiment | None, span: Span | None
     ) -> Iterator[Error]:
         from nnspec.compiler.fibres.rank import PARAMETER_LIMIT
 
@@ -99,7 +100,7 @@ class Dimension(Pass):
 def complete(one: Pass, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a pass; raise SpecError for what it refuses, in them or in the states."""
     given, _ = validate(one.entry(), dict(options))
-    errors = tuple(one.refusals(subject.graph, given, bool(subject.states), subject.graph.root.span))
+    errors = tuple(one.refusals(subject.graph, given, subject.experiment, subject.graph.root.span))
     if errors:
         raise SpecError(errors)
     refuse_infinite(subject, one.name)

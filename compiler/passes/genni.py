@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.fibres import words
 from nnspec.compiler.fibres.before import before_output
 from nnspec.compiler.fibres.probe import DEFAULT, is_real
@@ -132,7 +133,7 @@ class Genni(Pass):
     # ------------------------------------------------------------------------------------------- refusals
 
     def refusals(
-        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+        self, graph: Graph, options: Mapping[str, Any], experiment: Experiment | None, span: Span | None
     ) -> Iterator[Error]:
         dims, grid, students = options["dims"], options["grid"], options["students"]
         if students < dims + 1:
@@ -150,7 +151,7 @@ class Genni(Pass):
         yield from fixed(graph, self.name, span)
         yield from self.too_large(graph, options, span)
         if options["seed_mode"] == "torch":
-            yield from self.not_as_the_paper(graph, options, trained, span)
+            yield from self.not_as_the_paper(graph, options, experiment, span)
 
     def too_large(self, graph: Graph, options: Mapping[str, Any], span: Span | None) -> Iterator[Error]:
         from nnspec.compiler.fibres.polish import PARAMETER_LIMIT
@@ -168,14 +169,14 @@ class Genni(Pass):
             )
 
     def not_as_the_paper(
-        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+        self, graph: Graph, options: Mapping[str, Any], experiment: Experiment | None, span: Span | None
     ) -> Iterator[Error]:
         """The paper's code draws one tensor of normal inputs, and knows no trained teacher."""
         types = [dict(graph.root.types)[port.value] for port in graph.root.inputs]
         why = None
         if len(types) != 1 or not is_real(graph) or any(not isinstance(n, int) for n in types[0].shape):
             why = '`seed_mode = "torch"` draws one input of real numbers of known size'
-        elif trained:
+        elif experiment is not None:
             why = '`seed_mode = "torch"` draws its teacher, and this one is trained'
         elif options["search"].name == "lm":
             why = '`seed_mode = "torch"` repeats a search by `sgd` or `adam`'

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.checks.loops import Placed, loops
+from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject
@@ -62,7 +63,7 @@ class StabilityPass(Pass):
     )
 
     def refusals(
-        self, graph: Graph, options: Mapping[str, Any], trained: bool, span: Span | None
+        self, graph: Graph, options: Mapping[str, Any], experiment: Experiment | None, span: Span | None
     ) -> Iterator[Error]:
         if not loops(graph):
             yield NoLoop(span, pass_name=self.name, network=graph.name)
@@ -76,7 +77,7 @@ class StabilityPass(Pass):
         from nnspec.compiler.checks.stability import Settings, numbers, stability
 
         given, _ = validate(self.entry(), dict(options))
-        errors = tuple(self.refusals(subject.graph, given, bool(subject.states), subject.graph.root.span))
+        errors = tuple(self.refusals(subject.graph, given, subject.experiment, subject.graph.root.span))
         if errors:
             raise SpecError(errors)
         settings = Settings(**{name: given[name] for name in Settings._fields})

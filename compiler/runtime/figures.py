@@ -40,13 +40,16 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def figure(draw: Callable[[Any], None], size: tuple[float, float] = (4.2, 2.8)) -> str:
-    """Return the SVG of what `draw` draws into a matplotlib Axes; `size` in inches."""
-    return figure_row((draw,), size)
+def figure(
+    draw: Callable[[Any], None],
+    size: tuple[float, float] = (4.2, 2.8),
+    panels: tuple[int, int] = (1, 1),
+    heights: Sequence[float] = (),
+) -> str:
+    """Return the SVG of what `draw` draws into a matplotlib Axes; `size` in inches.
 
-
-def figure_row(draws: Sequence[Callable[[Any], None]], size: tuple[float, float]) -> str:
-    """Return the SVG of panels side by side, each with what one of `draws` draws; `size` is of them all."""
+    Of several `panels`, rows and columns, `draw` is given an array of Axes, and `heights` are the rows' beside each other.
+    """
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -55,12 +58,21 @@ def figure_row(draws: Sequence[Callable[[Any], None]], size: tuple[float, float]
 
         made = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(made)
-        panels = made.subplots(1, len(draws), squeeze=False)[0]
-        for draw, axes in zip(draws, panels, strict=True):
-            draw(axes)
+        axes = made.subplots(*panels, squeeze=False, height_ratios=heights or None)
+        draw(axes[0, 0] if panels == (1, 1) else axes)
         buffer = io.StringIO()
         made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _embedded(buffer.getvalue())
+
+
+def figure_row(draws: Sequence[Callable[[Any], None]], size: tuple[float, float]) -> str:
+    """Return the SVG of panels side by side, each with what one of `draws` draws; `size` is of them all."""
+
+    def draw(axes: Any) -> None:
+        for own, place in zip(draws, axes[0], strict=True):
+            own(place)
+
+    return figure(draws[0] if len(draws) == 1 else draw, size, (1, len(draws)))
 
 
 def _embedded(text: str) -> str:

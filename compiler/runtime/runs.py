@@ -232,6 +232,13 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def kept_history(path: Path) -> tuple[dict[str, Any], ...]:
+    """Return the rows of a run's history, of each seed those of the restart selected."""
+    chosen: dict[str, int] = (read_record(path) or {}).get("selected", {})
+    rows = read_history(path)
+    return tuple(row for row in rows if row.get("restart", 0) == chosen.get(str(row["seed"]), 0))
+
+
 def load_state(path: Path, seed: int) -> dict[str, Tensor]:
     """Return the trained weights of one seed of a run: of the restart selected, the best if those were kept."""
     snapshot = _last(path, seed)

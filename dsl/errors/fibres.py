@@ -1,4 +1,4 @@
-"""What passes refuse that compute with the weights at hand (N0970 to N0976)."""
+"""What passes refuse that compute with the weights at hand, or read a run's history (N0970 to N0978)."""
 
 from __future__ import annotations
 
@@ -78,4 +78,23 @@ class UnfitAnalysis(Error):
     message = "`{pass_name}` cannot be used on {network}: {why}"
     help = "{advice}"
     explain = """What is asked for needs something that the network does not have: weights that may move by small steps,
-or, to repeat the draws of the GENNI paper's own code, one input of real numbers of known size and a teacher that is drawn."""
+two real inputs for a map of a plane, connections between units for a matrix of them, or, to repeat the draws of the GENNI
+paper's own code, one input of real numbers of known size and a teacher that is drawn."""
+
+
+class WrongScore(Error):
+    code = "N0977"
+    title = "a score that is not measured"
+    message = "`{pass_name}` judges seeds by a score of their training, and {why}"
+    help = "{help}"
+    explain = """After each epoch a run measures its loss and the metrics of the experiment on every part of the data, and
+`success` reads these numbers. So the score must be one of them, written as part and name: `test.accuracy`, `train.loss`."""
+
+
+class NoSettlingPhase(Error):
+    code = "N0978"
+    title = "a rule without phases that settle"
+    message = "`{pass_name}` watches states settle in the phases of a learning rule, and {why}"
+    help = "{help}"
+    explain = """Rules such as `equilibrium`, `contrastive_hebbian` and `deep` let the states of a network settle, freely and
+then under a nudge, and learn from where they come to rest. Only such rules have phases to show."""
