@@ -15,7 +15,7 @@ from nnspec.dsl.bind_expression import ExpressionBinder
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.errors.rules import FeedbackValue, RuleLine, UnknownInRule, WhichPhase
-from nnspec.dsl.rule_words import ENDS, FUNCTIONS, GATHERED, INTO, READ, TARGETS
+from nnspec.dsl.rule_words import ENDS, FUNCTIONS, GATHERED, INTO, PUSHED, READ, TARGETS
 from nnspec.dsl.source import Span
 from nnspec.dsl.suggest import nearest
 from nnspec.dsl.syntax import (
@@ -78,7 +78,7 @@ class RuleBinder:
 
     def declare(self, name: str, span: Span) -> None:
         """A name is declared once, and hides no word of equations."""
-        if name in READ or name in FUNCTIONS or name in ("module", "s"):
+        if name in READ or name in FUNCTIONS or name in PUSHED or name in ("module", "s"):
             why = f"`{name}` is a word of equations already"
             self.bag.add(RuleLine(span, why=why, label="another name is needed", help=None))
         elif name in self.places or name in self.parameters:
@@ -203,8 +203,15 @@ class RuleBinder:
             inside = True
             if head not in self.phases:
                 self.no_phase(head, expression.function.span)
-        elif not (name in FUNCTIONS or name in self.feedback or self.is_known(name)):
-            known = [*FUNCTIONS, *self.feedback, *self.binder.catalog.names("operation")]
+        elif not (
+            name in FUNCTIONS or name in self.feedback or self.is_known(name) or (steps and name in PUSHED)
+        ):
+            known = [
+                *FUNCTIONS,
+                *(PUSHED if steps else ()),
+                *self.feedback,
+                *self.binder.catalog.names("operation"),
+            ]
             near = nearest(name or expression.function.span.text, known)
             self.unknown(expression.function, f"did you mean `{near}`?" if near else None)
         for argument in expression.arguments:

@@ -65,6 +65,14 @@ FUNCTIONS: dict[str, str] = {
     "dense": "computed for every pair of units and sample, where an equation does not separate",
 }
 
+# Functions of the states of all units, for what a phase pushes them with.
+PUSHED: dict[str, str] = {
+    "incoming": FUNCTIONS["incoming"],
+    "outgoing": FUNCTIONS["outgoing"],
+    "jvp": "times the Jacobian of what drives the units, at the states with which the phase begins",
+    "vjp": "times the transposed Jacobian of what drives the units, at the states with which the phase begins",
+}
+
 GATHERED = ("sum", "slope")  # of a phase: over its steps, and in its nudge
 INTO = ("drive", "post")  # feedback from here into the sources has the shape of the weight
 TARGETS = ("weight", "bias", "rest")  # what an `update` may change, beside a feedback

@@ -16,6 +16,7 @@ from nnspec.compiler.emit.load import execute, function, weight_function
 from nnspec.compiler.emit.loops import started
 from nnspec.compiler.emit.static import Clip, static_source
 from nnspec.compiler.ir import Block, Carried, Graph, Loop, Port, Statement, instances, state_key
+from nnspec.compiler.rewrites.acting import acting
 from nnspec.compiler.rewrites.hard import effective
 from nnspec.compiler.rewrites.hoist import copies, hoisted
 from nnspec.compiler.rewrites.push import pushed
@@ -63,6 +64,9 @@ class System:
         self.graph = effective(graph)
         self.root = hoisted(self.graph.root)
         place, self.loop = _loop(self.root)
+        at = acting(self.root, self.loop).at
+        carried = tuple(c.replace(driven=at.get(c.name, c.driven)) for c in self.loop.carried)
+        self.loop = self.loop.replace(carried=carried)
         self.copies = copies(_loop(self.graph.root)[1])
         self.before, self.after = self.root.body[:place], self.root.body[place + 1 :]
         self.states = tuple(state.name for state in self.loop.carried)
@@ -117,6 +121,12 @@ class System:
         found |= dict(zip((c.before for c in self.loop.carried), states, strict=True))
         found |= dict(zip(names, _tuple(run(given.weights, *given.values, *states)), strict=True))
         return found | {name: found[value] for name, value in self.copies.items() if value in found}
+
+    def drives(self, given: Given, states: States) -> States:
+        """Return the values to which pushes are added, at these states."""
+        values = tuple(state.driven or state.after for state in self.loop.carried)
+        run = self.cached("drives", self.loop.body, (*self._ports(), *self._befores()), values)
+        return _tuple(run(given.weights, *given.values, *states))
 
     def readout(self, given: Given, states: States) -> States:
         """Return the outputs of the network at these states, differentiable in them."""

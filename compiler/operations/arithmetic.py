@@ -88,6 +88,7 @@ class Arithmetic(Operation):
     inputs = (1, 2)
     arguments = CONSTANT
     aligns = True
+    is_holomorphic = True  # a power of a negative number is no real number either, where it has a branch
     symbol: ClassVar[str]
 
     def shape(self, site: Site) -> tuple[Type, ...]:

@@ -72,6 +72,9 @@ class Extreme(Operation):
         chosen = max if self.name == "maximum" else min
         return chosen(values if bound is None else (*values, bound))
 
+    def kinks(self, arguments: dict[str, Any]) -> tuple[float, ...]:
+        return () if arguments["bound"] is None else (arguments["bound"],)
+
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
         # The part above 0, and that below it, keep a positive scale.
@@ -127,6 +130,9 @@ class Clamp(Operation):
     def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float]:
         low, high = arguments["low"], arguments["high"]
         return (-math.inf if low is None else low, math.inf if high is None else high)
+
+    def kinks(self, arguments: dict[str, Any]) -> tuple[float, ...]:
+        return tuple(border for border in (arguments["low"], arguments["high"]) if border is not None)
 
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         low, high = arguments["low"], arguments["high"]

@@ -26,8 +26,8 @@ class Elementwise(Operation):
     `complete` says that it has no other affine symmetry in one parameter (exp and log have) and no flat
     piece. `centre` and `curve` are those of the relation. `complex` is the kind of number that it gives for a complex one, None
     that it takes none. `slope` is its derivative, as torch has it, of {x}, and `slope_of_value` of {y}; `identity` an
-    interval on which y = x and torch has slope 1. `work` is a rough count of operations for one number, 1 for one
-    instruction of a processor.
+    interval on which y = x and torch has slope 1; `corners` are where the slope jumps. `work` is a rough count of operations
+    for one number, 1 for one instruction of a processor.
     """
 
     takes = 1
@@ -43,6 +43,7 @@ class Elementwise(Operation):
     slope: str | None
     slope_of_value: str | None
     identity: tuple[float, float] | None
+    corners: tuple[float, ...]
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Elementwise(Operation):
         slope: str | None = None,
         slope_of_value: str | None = None,
         identity: tuple[float, float] | None = None,
+        corners: tuple[float, ...] = (),
     ) -> None:
         self.name = name  # type: ignore[misc]
         self.torch = torch
@@ -78,6 +80,7 @@ class Elementwise(Operation):
         self.slope = slope
         self.slope_of_value = slope_of_value
         self.identity = identity
+        self.corners = corners
         self.arguments = arguments  # type: ignore[misc]
         self.example = f"y = x -> {name}"  # type: ignore[misc]
 
@@ -107,6 +110,9 @@ class Elementwise(Operation):
     def identity_on(self, arguments: dict[str, Any]) -> tuple[float, float] | None:
         return self.identity
 
+    def kinks(self, arguments: dict[str, Any]) -> tuple[float, ...]:
+        return self.corners
+
     def number(self, arguments: dict[str, Any], values: tuple[Any, ...]) -> Any:
         at: Any = self.at
         return at(values[0], **arguments)
@@ -134,6 +140,11 @@ class Gelu(Elementwise):
     def call(self, site: Site, inputs: tuple[str, ...], weights: dict[str, str]) -> str:
         how = ', approximate="tanh"' if site["approximate"] == "tanh" else ""
         return f"F.gelu({inputs[0]}{how})"
+
+
+class Elu(Elementwise):
+    def kinks(self, arguments: dict[str, Any]) -> tuple[float, ...]:
+        return () if arguments["alpha"] == 1 else (0.0,)
 
 
 def _gelu(x: float, approximate: str) -> float:
@@ -177,6 +188,7 @@ OPERATIONS = (
         degree=1,
         curve="rectifier",
         slope="({x} > 0).to({x}.dtype)",
+        corners=(0.0,),
     ),
     Elementwise(
         "leaky_relu",
@@ -186,6 +198,7 @@ OPERATIONS = (
         degree=1,
         work=2,
         arguments=(_SLOPE,),
+        corners=(0.0,),
     ),
     Elementwise(
         "tanh",
@@ -223,6 +236,7 @@ OPERATIONS = (
         work=2,
         slope="(({x} >= 0) & ({x} <= 1)).to({x}.dtype)",
         identity=(0.0, 1.0),
+        corners=(0.0, 1.0),
     ),
     Gelu(
         "gelu",
@@ -259,7 +273,7 @@ OPERATIONS = (
         complete=True,
         slope="torch.sigmoid({x})",
     ),
-    Elementwise(
+    Elu(
         "elu",
         "F.elu({x}, {alpha})",
         _exponential,
@@ -296,7 +310,14 @@ OPERATIONS = (
         "log", "torch.log({x})", math.log, "The natural logarithm: y = log(x).", work=4, complex="complex"
     ),
     Elementwise(
-        "abs", "torch.abs({x})", abs, "The absolute value: y = |x|.", parity="even", degree=1, complex="real"
+        "abs",
+        "torch.abs({x})",
+        abs,
+        "The absolute value: y = |x|.",
+        parity="even",
+        degree=1,
+        complex="real",
+        corners=(0.0,),
     ),
     Elementwise(
         "sign",

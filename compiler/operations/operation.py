@@ -166,6 +166,10 @@ class Operation:
         """Return an interval on which a function of entries gives what it takes, and has slope 1; None: there is none."""
         return None
 
+    def kinks(self, arguments: dict[str, Any]) -> tuple[float, ...]:
+        """Return where the slope of a function of entries jumps."""
+        return ()
+
     def constant(self, arguments: dict[str, Any]) -> float | None:
         """Return the number that every entry of the output is, whatever comes in; None where it depends on that."""
         return None

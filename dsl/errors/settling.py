@@ -1,5 +1,5 @@
 """Errors of rules that let a system settle: what they miss in a network, and what goes wrong while states settle
-(N0696 to N0699, N0730 to N0739)."""
+(N0696 to N0699, N0722 to N0729, N0730 to N0739)."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ class NudgeTooSmall(Error):
     code = "N0732"
     title = "a nudge too small for the precision"
     severity = "warning"
-    message = (
-        "in {precision} a nudge of {beta:g} leaves about {digits} correct digits of the difference of states"
-    )
+    message = "in {precision} a nudge of {beta:g} leaves about {digits} of the difference of states"
     label = "states differ by about this much, and are known to about {eps:.0e}"
     help = "{help}"
     explain = """A rule that compares states settled under a nudge with others divides their difference by the nudge. The
@@ -87,3 +85,48 @@ class NoNudge(Error):
     label = "nothing is nudged"
     help = "take a nudge such as `beta = 0.1`"
     explain = """The slope by the nudge is a difference of states over the difference of nudges. Without a nudge both are zero."""
+
+
+class UnlikeGradient(Error):
+    code = "N0722"
+    title = "a rule whose products are no gradient of these dynamics"
+    severity = "warning"
+    message = "the directions of `{rule}` are not the gradient: {why}"
+    label = "multiplies what units send by what comes in"
+    help = (
+        "let what arrives act by the slope of what is sent: `s = f(drive)` where units send their states, "
+        "`s' = derivative(rate, s) * drive - s` where they send `rate(s)`"
+    )
+    explain = """A rule such as equilibrium propagation takes, for a weight from unit i to unit j, the slope by the nudge of what
+j sends times what i sends. This is the gradient if the weight acts on j as the nudge does: by a value X with dX/dw = (slope of
+what j sends) * (what i sends). Where units send their states, X is what drives them, and what they do with it is free; where
+they send `rate(s)`, it is `derivative(rate, s)` times the drive. The network may still learn:
+`analyze --pass gradient_check` says how far the directions are from the gradient."""
+
+
+class RateJumps(Error):
+    code = "N0723"
+    title = "a rule that needs rest, and states that cannot come to it"
+    severity = "warning"
+    message = (
+        "`{rule}` compares states at rest, and these do not come to it: their rate of change jumps with the slope of "
+        "`{function}`{places}"
+    )
+    label = "needs states at rest"
+    help = "{help}"
+    explain = """Where the rate of change of a unit jumps from positive to negative, its state is driven there from both sides
+and crosses the place with every step, forth and back, without end: `leaky(hard_sigmoid)` does so at 0 and 1, where the
+slope of its rate is 0 outside and 1 inside. The differences that the rule takes are then those of this motion. With
+`clip = [0, 1]` the same states are held at the border, and rest there."""
+
+
+class PushTerm(Error):
+    code = "N0724"
+    title = "a push that is no equation of states"
+    message = "`{text}` has no meaning in what a phase pushes its units with"
+    label = "not of the states of units"
+    help = "it reads `s`{phases}, numbers, `+ - * /`, {words}"
+    explain = """What a phase is pushed with is an equation of the states of all units: `s`, the state of a unit in this phase,
+and `NAME.s`, its state at the end of an earlier phase that settles once. `incoming(e)` and `outgoing(e)` are what values come to
+over the connections, forwards and backwards; `jvp(e)` and `vjp(e)` what they come to through the Jacobian of what drives
+the units at the states with which the phase begins, and through its transpose."""

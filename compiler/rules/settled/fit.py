@@ -17,6 +17,8 @@ from nnspec.compiler.rules.settled.hearing import unheard
 from nnspec.compiler.rules.settled.holomorphic import Kink, kink
 from nnspec.compiler.rules.settled.nudging import is_complex
 from nnspec.compiler.rules.settled.phases import Settle
+from nnspec.compiler.rules.settled.pushes import misread
+from nnspec.compiler.rules.settled.rest import jump, unlike_gradient
 from nnspec.compiler.rules.settled.scheme import loop_of
 from nnspec.compiler.rules.settled.way import read_phase
 from nnspec.compiler.rules.written.equations import Equations
@@ -31,7 +33,11 @@ from nnspec.dsl.errors.settling import (
     NotASystem,
     NoTeachingSignal,
     NudgeTooSmall,
+    PushTerm,
+    RateJumps,
+    UnlikeGradient,
 )
+from nnspec.dsl.rule_words import PUSHED
 
 _ASYMMETRIC = "learn by the asymmetric rule, which fits any graph"
 # What a number of a kind is known to, and the least nudge that leaves four digits of a difference.
@@ -43,6 +49,23 @@ _SETTLED = 1e-3  # residual below which a chain counts as settled that takes as 
 def settling(equations: Equations) -> tuple[Settle, ...]:
     """Return the phases of a rule that settle."""
     return tuple(read_phase(line, equations.reader) for line in equations.phases if line.way == "settle")
+
+
+def mistakes(equations: Equations) -> Iterator[Error]:
+    """Yield what is wrong by itself in how phases settle."""
+    known: tuple[str, ...] = ()
+    for line in equations.phases:
+        push = line.options.get("push") if line.way == "settle" else None
+        wrong = None if push is None else misread(push, equations.reader, known)
+        if wrong is not None:
+            yield PushTerm(
+                wrong.span,
+                text=wrong.span.text,
+                phases="".join(f", `{name}.s`" for name in known),
+                words=", ".join(f"`{name}(..)`" for name in PUSHED),
+            )
+        if "nudging" not in line.options:
+            known = (*known, line.name)
 
 
 def network(graph: Graph, equations: Equations) -> Graph:
@@ -87,7 +110,41 @@ def refusals(setting: Setting, equations: Equations) -> Iterator[Error]:
         yield from _without_signal(equations, graph, span)
     if any(phase.nudging is not None and is_complex(phase.nudging) for phase in nudged):
         yield from _kinked(equations, setting)
+    yield from _restless(equations, graph, span)
+    if any(phase.nudging is not None for phase in nudged) or _supposes_energy(equations, nudged):
+        yield from _unlike(equations, graph, span)
     yield from _drowned(setting, nudged)
+
+
+def _restless(equations: Equations, graph: Graph, span: Any) -> Iterator[Error]:
+    found = jump(graph)
+    if found is None:
+        return
+    at = found.at
+    help_text = f"take a smooth function in the place of `{found.name}`, such as `sigmoid`"
+    if at:
+        low, high = (min(at), max(at)) if len(at) > 1 else (sum(at), sum(at) + 1)
+        help_text = f"keep the states beside it, `clip = [{low:g}, {high:g}]`, or {help_text}"
+    yield RateJumps(
+        span,
+        related=_here(found.span, "these states settle"),
+        rule=equations.name,
+        function=found.name,
+        places=f", at {' and '.join(f'{kink:g}' for kink in at)}" if at else "",
+        help=help_text,
+    )
+
+
+def _unlike(equations: Equations, graph: Graph, span: Any) -> Iterator[Error]:
+    why = unlike_gradient(graph)
+    if why is not None:
+        yield UnlikeGradient(
+            span, related=_here(loop_of(graph).span, "in these dynamics"), rule=equations.name, why=why
+        )
+
+
+def _here(span: Any, label: str) -> tuple[Related, ...]:
+    return () if span is None else (Related(span=span, label=label),)
 
 
 def _drowned(setting: Setting, nudged: Sequence[Settle]) -> Iterator[Error]:
@@ -103,7 +160,7 @@ def _drowned(setting: Setting, nudged: Sequence[Settle]) -> Iterator[Error]:
                 setting.choice.span,
                 beta=beta,
                 precision=setting.precision,
-                digits=digits,
+                digits=f"{digits or 'no'} correct digit{'s' * (digits > 1)}",
                 eps=eps,
                 help=help_text,
             )
@@ -118,12 +175,9 @@ def _directed(equations: Equations, graph: Graph, nudged: Sequence[Settle], span
     for connection in loop.connections:
         if not connection.both and states & set(connection.sources):
             help_text = f"write `<->` for `{connection.child}`, or {_ASYMMETRIC}"
-            place = connection.span
             yield DirectedWeights(
                 span,
-                related=()
-                if place is None
-                else (Related(span=place, label="this connection leads one way"),),
+                related=_here(connection.span, "this connection leads one way"),
                 rule=equations.name,
                 path=f"{connection.child}.weight",
                 help=help_text,
@@ -172,7 +226,7 @@ def _kinked(equations: Equations, setting: Setting) -> Iterator[Error]:
     if found is not None:
         yield KinkedActivation(
             setting.choice.span,
-            related=() if found.span is None else (Related(span=found.span, label="here, in the network"),),
+            related=_here(found.span, "here, in the network"),
             rule=equations.name,
             why=found.why,
             help=help_text,

@@ -55,7 +55,8 @@ def _kinks(block: Block, body: Iterable[Statement]) -> Iterator[str]:
             yield from _without_slope(block, statement)
         elif isinstance(statement, Apply):
             if not _is_holomorphic(statement.operation):
-                yield _no(statement.operation.word or statement.operation.operation)
+                own = statement.operation
+                yield _no(own.word or own.operation, own)
         elif isinstance(statement, Call):
             yield from _of_child(block, statement.child)
 
@@ -88,11 +89,14 @@ def _of_child(block: Block, name: str) -> Iterator[str]:
             inner = list(_kinks(instance, instance.body))
             yield from [_no(instance.name)] if inner and instance.function else inner
         elif not _is_holomorphic(instance):
-            yield _no(name)
+            yield _no(name, instance)
 
 
-def _no(name: str) -> str:
-    return f"`{name}` is not holomorphic"
+def _no(name: str, primitive: Primitive | None = None) -> str:
+    rule = None if primitive is None else operation(primitive.operation)
+    if primitive is None or rule is None or rule.takes != 1 or rule.kinks(primitive.options):
+        return f"`{name}` is not holomorphic"
+    return f"torch does not compute `{name}` for complex numbers"
 
 
 def _is_holomorphic(primitive: Primitive) -> bool:

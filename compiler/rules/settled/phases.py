@@ -120,7 +120,7 @@ class Settling:
         given = self.continued() if complexly else self.given
         if complexly:
             begin = tuple(state.to(complex_of(state.dtype)) for state in begin)
-        pushes = self._pushes(phase, given, strength)
+        pushes = self._pushes(phase, given, begin, strength)
         options = {
             "steps": phase.steps,
             "dt": phase.dt,
@@ -162,14 +162,16 @@ class Settling:
         assert run is not None
         return run(self.weights, *states)
 
-    def _pushes(self, phase: Settle, given: Any, strength: complex) -> Callable[[States], Any] | None:
+    def _pushes(
+        self, phase: Settle, given: Any, begin: States, strength: complex
+    ) -> Callable[[States], Any] | None:
         """Return what is added to the drives: the nudge, and what the phase's `push` says."""
         parts: list[Callable[[States], Any]] = []
         if strength:
             parts.append(lambda states: scaled(self.slopes(given, states), -strength))
         if phase.push is not None:
             known = {name: found.states for name, found in self.phases.items() if len(found.samples) == 1}
-            parts.append(phase.push.of(self.system, given, known))
+            parts.append(phase.push.of(self.system, given, begin, known))
         if len(parts) < 2:
             return parts[0] if parts else None
         return lambda states: added(*(part(states) for part in parts))

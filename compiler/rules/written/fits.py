@@ -57,6 +57,7 @@ def mistakes(rule: WrittenRule, options: dict[str, Any]) -> Iterator[Error]:
         return
     for line in own.phases:
         yield from _phase(line, own)
+    yield from settled.mistakes(own)
 
 
 def refusals(rule: WrittenRule, setting: Setting) -> Iterator[Error]:
