@@ -192,7 +192,7 @@ def _supposes_energy(equations: Equations, nudged: Sequence[Settle]) -> bool:
 
 
 def _multiplies(term: Term, nudged: set[str]) -> bool:
-    if term.gathered == "sum":
+    if term.steps and term.gathered == "sum":
         return False
     read = {(atom.phase or term.steps, atom.name) for atom in atoms((term,)) if atom.word == "read"}
     return any((name, "pre") in read and (name, "post") in read for name in nudged)
