@@ -344,5 +344,14 @@ class Experiment:
             on_progress=on_progress,
         )
 
+    def rules(self) -> dict[str, str]:
+        """Return what the written rules of the experiment compute, by their names, as torch code to be read.
+
+        Raises RunError where none of its rules is written as equations.
+        """
+        from nnspec.compiler.rules.written.listing import listings
+
+        return listings(self.fitted)
+
     def __repr__(self) -> str:
         return f"Experiment({self.name})"

@@ -128,6 +128,16 @@ drive, `forward(shuffle = "label")` with the rows of one input in another order,
 system are at rest."""
 
 
+class NoEquations(Error):
+    code = "N0693"
+    title = "rule without equations"
+    message = "`{rule}` is written in Python, and has no equations to be shown as torch code"
+    label = "the rule of `{experiment}`"
+    help = "{help}"
+    explain = """`compile --emit rule` shows what equations came to: for each synapse the matrix products that give its
+direction. A rule in Python, such as `backprop`, is code already: `nnspec explain` says what it computes."""
+
+
 class FeedbackValue(Error):
     code = "N0692"
     title = "feedback that cannot begin so"

@@ -1,4 +1,4 @@
-"""Write a network as a standalone PyTorch module, as a graph, or as an exported program."""
+"""Write a network as a standalone PyTorch module, as a graph, or as an exported program; or a learning rule as torch code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnspec import exits
-from nnspec.commands.options import add_spec, open_network
+from nnspec.commands.options import add_spec, open_network, open_spec
 from nnspec.dsl.diagnostics import RunError
 from nnspec.exits import UsageError
 from nnspec.spec import Network
@@ -20,19 +20,26 @@ _ENDINGS = {
     "symmetry": ".symmetry.json",
     "export": ".pt2",
     "onnx": ".onnx",
+    "rule": ".rule.py",
 }
 _BINARY = ("export", "onnx")
 
 
 def arguments(parser: ArgumentParser) -> None:
     add_spec(parser)
+    parser.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        nargs="?",
+        help="its network as it is there, or with --emit rule its rule",
+    )
     parser.add_argument("-o", dest="folder", metavar="FOLDER", type=Path, help="where to write; else printed")
     parser.add_argument(
         "--emit",
         choices=tuple(_ENDINGS),
         default="torch",
         help="torch: Python text that needs torch alone; graph: JSON; symmetry: JSON, with -o GraphML too; "
-        "export: torch.export; onnx",
+        "export: torch.export; onnx; rule: what the written rule of an experiment computes, as torch code",
     )
     parser.add_argument(
         "--packed",
@@ -61,7 +68,9 @@ def run(options: Namespace) -> int:
         raise UsageError(HoldsNoWeights(None, emit=options.emit))
     if options.packed:
         return _packed(options)
-    network = open_network(options)
+    if options.emit == "rule":
+        return _rules(options)
+    network = _network(options)
     data = _program(network, options) if binary else _text(network, options.emit).encode("utf-8")
     if options.folder is None:
         write(data.decode("utf-8"))
@@ -80,6 +89,29 @@ def run(options: Namespace) -> int:
     return exits.OK
 
 
+def _network(options: Namespace) -> Network:
+    """Return the network that the command line names, or that of the experiment which it names."""
+    if options.experiment is None:
+        return open_network(options)
+    return open_spec(options).experiment(options.experiment).network
+
+
+def _rules(options: Namespace) -> int:
+    """Write what the rules of an experiment compute."""
+    experiment = open_spec(options).experiment(options.experiment)
+    texts = experiment.rules()
+    if options.folder is None:
+        write("\n\n".join(texts.values()))
+        return exits.OK
+    from nnspec.files import write_bytes
+
+    for rule, text in texts.items():
+        path = options.folder / f"{experiment.name}.{rule}{_ENDINGS['rule']}"
+        write_bytes(path, text.encode("utf-8"))
+        note(f"wrote {path}")
+    return exits.OK
+
+
 def _packed(options: Namespace) -> int:
     """Write the packed module and its weights; print the size of each tensor."""
     from nnspec.dsl.errors.command_line import NeedsFolder, OnlyTextPacked
@@ -90,7 +122,7 @@ def _packed(options: Namespace) -> int:
         raise UsageError(OnlyTextPacked(None))
     if options.folder is None:
         raise UsageError(NeedsFolder(None, emit="torch --packed"))
-    network = open_network(options)
+    network = _network(options)
     from nnspec.compiler.emit.packed import packed
 
     file = f"{network.name}.safetensors"

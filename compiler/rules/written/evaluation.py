@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.phase import Moment, Record
 from nnspec.compiler.rules.written.reading import kind, site
-from nnspec.compiler.rules.written.terms import Atom, Sum, Term, constant, is_even, side, union
+from nnspec.compiler.rules.written.terms import (
+    Atom,
+    Factors,
+    Sum,
+    Term,
+    constant,
+    is_even,
+    parted,
+    side,
+    union,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _COMPARISONS = {">": "gt", "<": "lt", ">=": "ge", "<=": "le", "==": "eq", "!=": "ne"}
-
-
-Factors = tuple[tuple[Atom, float], ...]
 
 
 class Values:
@@ -195,7 +202,7 @@ class Values:
     def _weight_term(self, term: Term) -> Tensor:
         if any(atom.word == "dense" for atom, _ in term.factors):
             return self._dense(term)
-        post, pre, own, running = _parted(term)
+        post, pre, own, running = parted(term)
         scale = term.coefficient
         if running is not None:
             return self._running(post, running, scale)
@@ -258,7 +265,7 @@ class Values:
         left = self._matrix(self.product(Term(coefficient=1.0, factors=post)) if post else None)
         total: Any = None
         for term in running.of[0]:
-            inner, _, own, _ = _parted(term)
+            inner, _, own, _ = parted(term)
             right = self._matrix(self.product(Term(coefficient=1.0, factors=inner)) if inner else None)
             both = (left.t() @ right).tril() * (scale * term.coefficient / self.moment.batch.rows)
             found = self._mixed(both, self._times_own(None, own, 1.0))
@@ -294,7 +301,7 @@ class Values:
         assert bias is not None
         total: Any = None
         for term in value:
-            post, _, own, _ = _parted(term)
+            post, _, own, _ = parted(term)
             scale: Any = term.coefficient
             if any(atom.batched or atom.spaces for atom, _ in post):
                 left = self._target(post, like).expand(like.shape)
@@ -389,16 +396,6 @@ class Pairs(Values):
         for atom, power in term.factors:
             total = total * _raised(self.atom(atom), power)
         return total
-
-
-def _parted(term: Term) -> tuple[Factors, Factors, Factors, Atom | None]:
-    """Part a term: factors of the target and of the sample, of the source, of what is learned, and a running sum."""
-    running = next((a for a, _ in term.factors if a.word == "running" and "edge" in a.spaces), None)
-    left = tuple(f for f in term.factors if f[0] is not running)
-    post = tuple(f for f in left if side(f[0].spaces) in ("post", "none"))
-    pre = tuple(f for f in left if side(f[0].spaces) == "pre")
-    own = tuple(f for f in left if side(f[0].spaces) == "own")
-    return post, pre, own, running
 
 
 def _axes(value: Any, atom: Atom) -> int:

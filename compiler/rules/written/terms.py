@@ -68,6 +68,7 @@ class Term(Node):
 
 
 Sum: TypeAlias = tuple[Term, ...]
+Factors: TypeAlias = tuple[tuple[Atom, float], ...]
 
 ZERO: Sum = ()
 
@@ -195,6 +196,16 @@ def union(values: Iterable[Sum]) -> tuple[frozenset[str], bool]:
     """Return the spaces in which several sums live together, and whether they differ from sample to sample."""
     kept = [atom for value in values for term in value for atom, _ in term.factors]
     return frozenset[str]().union(*(atom.spaces for atom in kept)), any(atom.batched for atom in kept)
+
+
+def parted(term: Term) -> tuple[Factors, Factors, Factors, Atom | None]:
+    """Part a term: factors of the target and of the sample, of the source, of what is learned, and a running sum."""
+    running = next((a for a, _ in term.factors if a.word == "running" and "edge" in a.spaces), None)
+    left = tuple(f for f in term.factors if f[0] is not running)
+    post = tuple(f for f in left if side(f[0].spaces) in ("post", "none"))
+    pre = tuple(f for f in left if side(f[0].spaces) == "pre")
+    own = tuple(f for f in left if side(f[0].spaces) == "own")
+    return post, pre, own, running
 
 
 def _product(a: Term, b: Term) -> Term:
