@@ -206,6 +206,30 @@ class System:
                     break
             return Settled(run.ended(), run.residual, count, run.totals)
 
+    def moved(
+        self,
+        given: Given,
+        states: States,
+        push: Sequence[Tensor | None] | None = None,
+        dt: float | None = None,
+        damping: float | None = None,
+    ) -> States:
+        """Return the states after one step of settling, as new tensors."""
+        import torch
+
+        size, clip = self._size(dt, damping), self.loop.clip
+        pairs = zip(states, self.step(given, states, push), strict=True)
+        if self.loop.form == "flow":
+            found = tuple(torch.add(s, f, alpha=size) for s, f in pairs)
+        else:
+            found = tuple(f if size == 1.0 else torch.lerp(s, f, size) for s, f in pairs)
+        return found if clip is None else tuple(s.clamp(*clip) for s in found)
+
+    def begun(self, states: States) -> States:
+        """Return states with which settling may begin: within the clip."""
+        clip = self.loop.clip
+        return states if clip is None else tuple(s.clamp(*clip) for s in states)
+
     def _size(self, dt: float | None, damping: float | None) -> float:
         given = dt if self.loop.form == "flow" else damping
         return float(

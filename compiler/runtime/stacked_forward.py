@@ -42,7 +42,7 @@ def traced(forward: Forward, state: State, inputs: tuple[Tensor, ...]) -> Forwar
 
     plain = {name: tensor.detach() for name, tensor in state.items()}
     module: Any = make_fx(forward)(plain, *inputs)
-    _clean(module)
+    clean(module)
 
     def run(state: State, *inputs: Tensor) -> Tensor:
         return flat(*state.values(), *inputs)[0]
@@ -79,7 +79,7 @@ def _agree(run: Forward, forward: Forward, state: State, inputs: tuple[Tensor, .
     )
 
 
-def _clean(module: Any) -> None:
+def clean(module: Any) -> None:
     """Drop operations that change nothing, and join each product of matrices with the sum behind it."""
     graph = module.graph
     for node in list(graph.nodes):

@@ -8,9 +8,9 @@ script. `kept_generators` leaves torch as it was found.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnspec.compiler.runtime.seeds import stream_seed
 from nnspec.compiler.runtime.trials import Trial
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Drawn = TypeVar("Drawn")
 _GLOBAL = "torch."  # the global generators' place among the states
 
 
@@ -102,6 +103,22 @@ class Streams:
 
         drawn = torch.randn(like.shape, generator=self.generator(name), dtype=like.dtype)
         return drawn.to(like.device)
+
+    def drawn(self, name: str, make: Callable[[], Drawn]) -> Drawn:
+        """Return what `make` makes while torch's own generator of the CPU draws from a stream."""
+        import torch
+
+        generator = self.generator(name)
+        if generator is None:
+            return make()
+        before = torch.get_rng_state()
+        try:
+            torch.set_rng_state(generator.get_state())
+            found = make()
+            generator.set_state(torch.get_rng_state())
+        finally:
+            torch.set_rng_state(before)
+        return found
 
     def states(self) -> dict[str, Tensor]:
         """Return the states of all generators, the global ones too."""

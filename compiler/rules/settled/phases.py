@@ -46,6 +46,21 @@ class Settle(Node):
     nudging: Choice | None = None
     push: Push | None = None
 
+    @property
+    def complexly(self) -> bool:
+        """Whether states become complex numbers."""
+        return self.nudging is not None and is_complex(self.nudging)
+
+    def points(self, sign: float = 1.0) -> tuple[Point, ...]:
+        """Return the strengths at which the phase settles; `sign` is that of a nudge whose sign is drawn."""
+        if self.nudging is None:
+            return (Point(self.nudge, 1.0),)
+        return nudging(self.nudging).points(self.nudge, sign, self.nudging.options)
+
+    def stays(self, point: Point) -> bool:
+        """Return whether the states of a point are those with which the phase begins."""
+        return point.strength == 0 and self.nudging is not None
+
 
 class Sample(NamedTuple):
     """States that settled, and what they count in the slope by the nudge."""
@@ -91,11 +106,7 @@ class Settling:
     def run(self, phase: Settle, sign: float = 1.0, sums: Sums | None = None) -> Phase:
         """Let the states settle; `sign` is that of a nudge whose sign is drawn."""
         begin = self.system.start(self.given) if phase.begins is None else self.phases[phase.begins].states
-        points = (Point(phase.nudge, 1.0),)
-        if phase.nudging is not None:
-            way = nudging(phase.nudging)
-            points = way.points(phase.nudge, sign, phase.nudging.options)
-        found = self._points(phase, begin, points, sums)
+        found = self._points(phase, begin, phase.points(sign), sums)
         self.phases[phase.name] = found
         return found
 
@@ -106,7 +117,7 @@ class Settling:
         residuals: list[Tensor] = []
         summed: tuple[Tensor, ...] = ()
         for point in points:
-            if point.strength == 0 and phase.nudging is not None:
+            if phase.stays(point):
                 samples.append(Sample(point.coefficient, begin))
                 continue
             settled = self._settle(phase, begin, point.strength, sums)
@@ -116,9 +127,8 @@ class Settling:
         return Phase(tuple(samples), torch.stack(residuals).max(), summed)
 
     def _settle(self, phase: Settle, begin: States, strength: complex, sums: Sums | None) -> Any:
-        complexly = phase.nudging is not None and is_complex(phase.nudging)
-        given = self.continued() if complexly else self.given
-        if complexly:
+        given = self.continued() if phase.complexly else self.given
+        if phase.complexly:
             begin = tuple(state.to(complex_of(state.dtype)) for state in begin)
         pushes = self._pushes(phase, given, begin, strength)
         options = {
@@ -128,6 +138,13 @@ class Settling:
             "tolerance": phase.tolerance,
         }
         return self.system.settle(given, begin, push=pushes, sums=sums, **options)
+
+    def step(self, phase: Settle, states: States, strength: complex) -> States:
+        """Return states that are on their way in a phase one step later."""
+        given = self.continued() if phase.complexly else self.given
+        pushes = self._pushes(phase, given, strength)
+        push = None if pushes is None else pushes(states)
+        return self.system.moved(given, states, push, phase.dt, phase.damping)
 
     def continued(self) -> Any:
         """Return what no step changes, in complex numbers."""

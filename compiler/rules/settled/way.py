@@ -57,24 +57,36 @@ class Settles:
         if settling is None:
             settling = _begun(moment)
         phase = read_phase(line, moment.equations.reader)
-        sign = 1.0
-        if phase.nudging is not None and nudging(phase.nudging).draws:
-            drawn = torch.rand((), generator=moment.streams.generator("nudge"))
-            sign = 1.0 if float(drawn) < 0.5 else -1.0
-        steps = None
-        if each is not None and phase.nudging is None:
-            steps = _steps(moment, settling, line.name, each)
+        samples = each if phase.nudging is not None else None
         with torch.no_grad():
-            found = settling.run(phase, sign, None if steps is None else steps.take)
-            if steps is not None:
-                steps.finish()
-            elif each is not None:
+            found: Phase | None = moment.settled.get(line.name)
+            if found is None:
+                found = _settle(moment, settling, phase, each if samples is None else None)
+            settling.phases[line.name] = found
+            if samples is not None:
                 for sample in found.samples:
-                    each(SystemRecord(moment, settling, sample.states), sample.coefficient)
+                    samples(SystemRecord(moment, settling, sample.states), sample.coefficient)
         blown = moment.run.learner.blown
         if blown is not None:
             blown += [Blown(name, line.name) for name in _not_finite(settling, found)]
         return SystemRecord(moment, settling, found.states, residual=found.residual)
+
+
+def _settle(
+    moment: Moment, settling: Settling, phase: Settle, each: Callable[[Record, complex], None] | None
+) -> Phase:
+    """Let the states of a phase settle; tell of each step, if anybody wants to know."""
+    import torch
+
+    sign = 1.0
+    if phase.nudging is not None and nudging(phase.nudging).draws:
+        drawn = moment.streams.drawn("nudge", lambda: torch.rand(()))
+        sign = 1.0 if float(drawn) < 0.5 else -1.0
+    steps = None if each is None else _steps(moment, settling, phase.name, each)
+    found = settling.run(phase, sign, None if steps is None else steps.take)
+    if steps is not None:
+        steps.finish()
+    return found
 
 
 def _not_finite(settling: Settling, phase: Phase) -> list[str]:

@@ -69,6 +69,17 @@ class FeedbackState:
         lines = [line for line in self.lines.values() if line.learned]
         return [self.kept(line, place) for line in lines for place in places if self.route(line, place).shape]
 
+    def draw(self) -> None:
+        """Draw all that is drawn once, and kept with the learner."""
+        for line in self.lines.values():
+            for junction, own in enumerate(self.scheme.junctions):
+                if self.route(line, junction).shape is not None:
+                    held = own.weight.replace(transposed=False)
+                    if line.learned:
+                        self.kept(line, junction)
+                    else:
+                        self._value(line, junction, self.run.learner.effective(held))
+
     def route(self, line: FeedbackLine, junction: int) -> Route:
         """Return how feedback reaches a junction."""
         key = (line.name, junction)
@@ -178,11 +189,9 @@ class _Draws:
         place = f"{self.place}.{self.count}"
         run = self.state.run
         if anew:
-            return _drawn(run, "feedback, anew", name, options, self.like, once=False)
+            return _drawn(run, "feedback, anew", name, options, self.like)
         if place not in run.learner.feedback:
-            run.learner.feedback[place] = _drawn(
-                run, f"feedback {place}", name, options, self.like, once=True
-            )
+            run.learner.feedback[place] = _drawn(run, f"feedback {place}", name, options, self.like)
         return run.learner.feedback[place]
 
 
@@ -219,25 +228,20 @@ def word_options(expression: Expression, reader: Reader) -> tuple[str, dict[str,
 
 
 def _drawn(
-    run: LearningGroup, stream: str, name: str, options: Mapping[str, Any], like: Tensor, once: bool
+    run: LearningGroup, stream: str, name: str, options: Mapping[str, Any], like: Tensor
 ) -> Tensor:
     """Return new numbers on the CPU's generator, so that every device sees the same ones."""
     import torch
 
-    generator = run.learner.streams.generator(stream)
-    before = torch.get_rng_state()
-    try:
-        if generator is not None:
-            torch.set_rng_state(generator.get_state())
-        found = torch.empty(like.shape, dtype=like.dtype)
+    shape, dtype = like.shape, like.dtype
+
+    def make() -> Tensor:
+        found = torch.empty(shape, dtype=dtype)
         known: dict[str, Any] = {"nn": torch.nn, "torch": torch, "found": found}
         exec(initializers()[name].fill(dict(options), "found"), known)
-        if generator is not None:
-            generator.set_state(torch.get_rng_state())
-    finally:
-        if generator is not None:
-            torch.set_rng_state(before)
-    return found.to(like.device)
+        return found
+
+    return run.learner.streams.drawn(stream, make).to(like.device)
 
 
 def _refused(expression: Expression) -> Refused:

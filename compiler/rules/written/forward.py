@@ -346,10 +346,7 @@ def _shuffled(moment: Moment, inputs: tuple[Tensor, ...], name: str) -> tuple[Te
     """Give one input the rows of other samples of the batch: each the next one's of a random cycle."""
     ports = [port.name for port in moment.scheme.graph.root.inputs]
     order = moment.streams.permutation("shuffle of inputs", moment.batch.rows).to(inputs[0].device)
-    turned = inputs[ports.index(name)].new_empty(0)
-    own = inputs[ports.index(name)]
-    turned = own.clone()
-    turned[order] = own[order.roll(1)]
+    turned = inputs[ports.index(name)][order.roll(1)[order.argsort()]]
     return tuple(turned if place == ports.index(name) else value for place, value in enumerate(inputs))
 
 

@@ -52,6 +52,7 @@ class Moment:
     with its transposes; `rest` holds the keys of the parameters that the rule teaches and that are at no junction;
     `records` fills with the phases that have run. `memory` outlives the step: a way keeps there what it makes once.
     `state` holds all tensors of the network; `moves` says whether its running statistics follow the first phase.
+    `settled` are phases whose states have settled elsewhere already, by name.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Moment:
         memory: dict[str, Any],
         state: Mapping[str, Tensor],
         moves: bool,
+        settled: Mapping[str, Any] | None = None,
     ) -> None:
         self.run = run
         self.batch = batch
@@ -83,6 +85,7 @@ class Moment:
         self.memory = memory
         self.state = state
         self.moves = moves
+        self.settled = settled or {}
         self.records: dict[str, Record] = {}
 
 

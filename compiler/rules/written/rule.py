@@ -6,7 +6,7 @@ bias in force at the junctions, and pulls it back through the constraints to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,25 @@ class Prepared:
 
     def direction(self, batch: Batch, streams: Streams) -> Tensor:
         """Fill `.grad`; return the mean loss of the first phase."""
-        import torch
+        draws = self.run.draws() if self.effects else None
+        moment = self.moment(batch, streams)
+        sums = Gathered(self, moment)
+        self.run_phases(moment, sums)
+        loss = self.teach(moment, sums)
+        return self._finished(loss if draws is None else self._beside(loss, batch, draws))
 
+    def moment(
+        self, batch: Batch, streams: Streams, settled: Mapping[str, Any] | None = None
+    ) -> Moment:
+        """Return what the phases of one step are given."""
         from nnspec.compiler.rules.written.effective import Effective
         from nnspec.compiler.rules.written.phase import Moment
 
-        draws = self.run.draws() if self.effects else None
         state = self.run.learner.states()[0] if self.effects else self.run.learner.state
-        effective = Effective(state)
+        self.effective = effective = Effective(state)
         self.feedback.begin_step()
         junctions = self.scheme.junctions
-        moment = Moment(
+        return Moment(
             run=self.run,
             batch=batch,
             streams=streams,
@@ -130,19 +138,28 @@ class Prepared:
             memory=self.memory,
             state=state,
             moves=not self.effects,
+            settled=settled,
         )
-        sums = Gathered(self, moment)
+
+    def run_phases(self, moment: Moment, sums: Gathered, before: str | None = None) -> None:
+        """Run the phases in order, or those before one of them."""
         for line in self.equations.phases:
+            if line.name == before:
+                return
             each = sums.of(line.name) if line.name in self.equations.gathered else None
             moment.records[line.name] = WAYS[line.way].run(moment, line, each)
+
+    def teach(self, moment: Moment, sums: Gathered) -> Tensor:
+        """Fill `.grad` of what the rule teaches once its phases have run; return the mean loss of the first one."""
+        import torch
+
         for parameter in (*self.run.parameters, *self.more):
             parameter.grad = None
         with torch.no_grad():
-            self._at_junctions(moment, effective, sums)
-        effective.settle(self.parameters)
+            self._at_junctions(moment, self.effective, sums)
+        self.effective.settle(self.parameters)
         self._others(moment)
-        loss = next(iter(moment.records.values())).mean_loss()
-        return self._finished(loss if draws is None else self._beside(loss, batch, draws))
+        return next(iter(moment.records.values())).mean_loss()
 
     def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
         for target, places in (("weight", self.weights), ("bias", self.biases)):
