@@ -55,6 +55,13 @@ def alike_in_both_forms(graph: Graph) -> bool:
     return all(loop.gradient.name != "ift" or loop.solver.name in ("fixed_point", "euler") for loop in loops)
 
 
+def random_starts(graph: Graph) -> bool:
+    """Return whether states of a network's loops begin at random."""
+    loops = (s for block in blocks(graph.root) for s in walked(block.body) if isinstance(s, Loop))
+    starts = (state.start for loop in loops for state in loop.carried)
+    return any(start is not None and start.name != "constant" for start in starts)
+
+
 def write_loop(body: Body, index: int, loop: Loop) -> None:
     """Write a loop: weights made once, a step, where the states begin, and the solver."""
     settle_weights(body, loop.body)

@@ -82,6 +82,11 @@ class System:
             if weight.tie is None
         }
 
+    @property
+    def draws(self) -> bool:
+        """Whether states begin at random."""
+        return any(state.start is not None and state.start.name != "constant" for state in self.loop.carried)
+
     # ------------------------------------------------------------------------------------------- the parts
 
     def weights(self, state: Mapping[str, Tensor]) -> Weights:

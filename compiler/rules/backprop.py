@@ -12,6 +12,7 @@ from nnspec.dsl.errors.objectives import NoGradient
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nnspec.compiler.ir import Graph
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.streams import Streams
@@ -36,7 +37,7 @@ class Backprop(Rule):
     )
     example = "learn = backprop(clip = 1.0)"
 
-    def stacks(self, options: dict[str, Any]) -> bool:
+    def stacks(self, options: dict[str, Any], graph: Graph) -> bool:
         return options.get("clip") is None  # the norm is that of one network
 
     def direction(self, run: LearningGroup, batch: Batch, streams: Streams) -> Tensor:

@@ -8,7 +8,7 @@ return the batch's loss on the device, without waiting for it. Nothing here impo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from nnspec.compiler.runtime.component import Component
 
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from nnspec.compiler.rules.setting import Setting
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
+    from nnspec.compiler.runtime.stack import StackedGroup
     from nnspec.compiler.runtime.streams import Streams
     from nnspec.dsl.diagnostics import Error
+
+
+class ManyDirections(Protocol):
+    """Directions of many networks at once. `more` is what the optimizer may change beside their parameters."""
+
+    more: list[Tensor]
+
+    def direction(self, batch: Batch) -> Tensor:
+        """Fill `.grad` of the group's parameters, stacked; return the mean loss of each network."""
+        ...
 
 
 class Rule(Component):
@@ -36,9 +47,13 @@ class Rule(Component):
     # An optimizer may ask for the loss and its direction several times a step.
     repeats: ClassVar[bool] = False
 
-    def stacks(self, options: dict[str, Any]) -> bool:
-        """Return whether many networks can learn at once with these options."""
+    def stacks(self, options: dict[str, Any], graph: Graph) -> bool:
+        """Return whether many networks like this one can learn at once with these options."""
         return self.follows_gradient
+
+    def together(self, group: StackedGroup) -> ManyDirections | None:
+        """Return what gives the directions of many networks at once; None: their gradients are."""
+        return None
 
     def misfit(self, options: dict[str, Any]) -> tuple[str, str] | None:
         """Return the argument, and why, whose value does not go with the others; None if all do."""

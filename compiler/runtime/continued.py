@@ -36,10 +36,10 @@ def _squared(values: Tensor, target: Tensor) -> Tensor:
 
 
 def _cross_entropy(values: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    from torch.nn import functional
+    from nnspec.compiler.runtime.losses import like
 
     classes = values.shape[-1]
-    wanted = functional.one_hot(target, classes).to(values.dtype)
+    wanted = like(target, values.real).to(values.dtype)
     wanted = (1 - smoothing) * wanted + smoothing / classes
     shift = values.real.detach().amax(-1, keepdim=True)  # keeps exp finite, and cancels
     logs = values - shift - (values - shift).exp().sum(-1, keepdim=True).log()

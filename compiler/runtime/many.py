@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.runtime.stacked_forward import clean
+from nnspec.compiler.runtime.stacked_forward import clean, shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ class ManySteps:
         if key not in self.known:
             self.known[key] = parted(program(self.step, (*states, *own), shared), len(states))
         before, step = self.known[key]
-        made = before(*own, *shared)
+        made = before(*states, *own, *shared)
         return lambda states: step(*states, *made)
 
 
@@ -87,6 +87,21 @@ def flat(module: Any) -> Callable[..., Any]:
     return module.forward
 
 
+# What takes of its input the shape alone.
+_BY_SHAPE = ("ones_like", "zeros_like", "full_like", "new_zeros", "new_ones", "new_full")
+
+
+def _is_of_shape(node: Any, states: Sequence[Any]) -> bool:
+    """Whether a node takes only the shape of its input; if it can, it is made to take that of a state."""
+    if getattr(getattr(node.target, "overloadpacket", None), "__name__", "") not in _BY_SHAPE:
+        return False
+    like = shape(node.args[0])
+    state = next((own for own in states if shape(own) == like), None)
+    if state is not None:
+        node.args = (state, *node.args[1:])
+    return state is not None
+
+
 def parted(module: Any, count: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Part a program whose first `count` inputs are states: what does not depend on them, and what does."""
     from torch import fx
@@ -94,11 +109,12 @@ def parted(module: Any, count: int) -> tuple[Callable[..., Any], Callable[..., A
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     moving = set(inputs[:count])
     for node in module.graph.nodes:
-        if node.op == "call_function" and moving.intersection(node.all_input_nodes):
-            moving.add(node)
-    given = [n for n in module.graph.nodes if n.op != "output" and n not in moving]
+        if node.op == "call_function" and not _is_of_shape(node, inputs[:count]):
+            if moving.intersection(node.all_input_nodes):
+                moving.add(node)
+    given = [n for n in module.graph.nodes if n.op != "output" and (n not in moving or n in inputs)]
     read = {n for node in module.graph.nodes if node in moving or node.op == "output" for n in node.all_input_nodes}
-    kept = [node for node in given if node in read]
+    kept = [node for node in given if node in read and node not in moving]
     before, step = fx.Graph(), fx.Graph()
     copies: dict[Any, Any] = {}
     for node in given:

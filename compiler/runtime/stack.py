@@ -2,17 +2,19 @@
 
 Each trial has its own initialisation and its own order of the data, and its numbers are those it would have
 alone, to rounding; they never depend on its company. Only where that is exact: the rules follow the
-gradient, a forward draws nothing, rows of a batch do not see each other, nothing is stored but parameters,
-and the optimizers work on each number by itself.
+gradient or are equations, a forward draws nothing but where states begin, rows of a batch do not see each other,
+nothing is stored but parameters, and the optimizers work on each number by itself.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.emit.loops import alike_in_both_forms
+from nnspec.compiler.emit.loops import alike_in_both_forms, random_starts
 from nnspec.compiler.experiment import Group
+from nnspec.compiler.ir import Loop
 from nnspec.compiler.rules.registry import rule_of
+from nnspec.compiler.rules.written.many import STEPPED
 from nnspec.compiler.runtime import masks, optimizers
 from nnspec.compiler.runtime.after_step import AfterStep
 from nnspec.compiler.runtime.checkpoint import Snapshot, optimizer_snapshot, optimizer_state
@@ -25,6 +27,7 @@ from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, para
 from nnspec.compiler.runtime.progress import Progress
 from nnspec.compiler.runtime.stacked_forward import stacked
 from nnspec.compiler.runtime.stacked_losses import stacked_objective
+from nnspec.compiler.runtime.stacked_system import StackedSystem
 from nnspec.compiler.runtime.streams import Streams
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.compiler.tensors import learned_keys, tensors, tracked_keys
@@ -33,15 +36,18 @@ from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.objectives import NoGradient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from nnspec.compiler.experiment import Judged
+    from nnspec.compiler.rules.rule import ManyDirections
     from nnspec.compiler.runtime.stages import Phase
 
 # Above this many parameters a network keeps a core busy by itself (measured: benchmarks/seeds.py).
 SMALL = 30_000
+# Below this many steps of networks that are spared, the programs of a written rule take longer to make than they save.
+WORTH = 1_000
 
 
 def stackable(plan: Plan, small: int = SMALL) -> bool:
@@ -50,7 +56,7 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
     groups = [group for phase in plan.phases for group in phase.groups]
     return (
         len(plan.trials) > 1
-        and all(rule_of(chosen(g.rule)).stacks(chosen(g.rule).options) for g in groups)
+        and all(rule_of(chosen(g.rule)).stacks(chosen(g.rule).options, plan.graph) for g in groups)
         and experiment.stop is None
         and all(phase.thinning is None for phase in plan.phases)
         and experiment.save == "last"
@@ -61,13 +67,40 @@ def stackable(plan: Plan, small: int = SMALL) -> bool:
         and not draws(plan.graph)
         and not has_effects(plan.graph.root)
         and not batch_coupled(plan.graph)
-        and alike_in_both_forms(plan.graph)
+        and (_by_gradient(plan, groups) or _by_equations(plan, groups))
     )
 
 
+def _by_gradient(plan: Plan, groups: Sequence[Group]) -> bool:
+    """Whether no group needs more than the gradient of the forward, which draws nothing."""
+    follow = all(rule_of(chosen(group.rule)).follows_gradient for group in groups)
+    return follow and alike_in_both_forms(plan.graph) and not random_starts(plan.graph)
+
+
+def _by_equations(plan: Plan, groups: Sequence[Group]) -> bool:
+    """Whether the rules are equations, for enough steps to be worth their programs.
+
+    What they draw comes from streams of their own, or else its order would be another.
+    """
+    alone = not any(rule_of(chosen(group.rule)).follows_gradient for group in groups)
+    if not alone or plan.experiment.seed_mode != "streams":
+        return False
+    worth = plan.steps * (len(plan.trials) - 1) >= WORTH
+    return worth and (not random_starts(plan.graph) or _settles(plan))
+
+
+def _settles(plan: Plan) -> bool:
+    """Whether the states of the network settle by steps that are all alike; random ones are drawn on the CPU."""
+    loops = [s for s in plan.graph.root.body if isinstance(s, Loop)]
+    alike = len(loops) == 1 and loops[0].solver.name in STEPPED
+    return alike and (plan.device.type == "cpu" or not random_starts(plan.graph))
+
+
 def _only_parameters(plan: Plan) -> bool:
-    tracked = tracked_keys(plan.graph)
-    return all(tensor.kind != "buffer" or key in tracked for key, tensor in tensors(plan.graph))
+    """Whether nothing is stored but what is learned, masks, and how far training has come."""
+    stay = tracked_keys(plan.graph)
+    found = tensors(plan.graph)
+    return all(t.kind != "buffer" or t.dtype == "bool" or key in stay for key, t in found)
 
 
 class StackedGroup:
@@ -75,27 +108,46 @@ class StackedGroup:
 
     def __init__(self, stack: Stack, group: Group, phase: Phase, parameters: dict[str, Tensor]) -> None:
         self.stack = stack
+        self.group = group
         self.names = tuple(parameters)
         self.parameters = list(parameters.values())
-        self.optimizer = optimizers.build(chosen(group.optimizer), self.parameters, stack.plan.device.type)
+        choice = chosen(group.rule)
+        self.options = choice.options
+        self.own_rows = stack.own_rows
+        self.rule = rule_of(choice).together(self)
+        changed = self.parameters if self.rule is None else [*self.parameters, *self.rule.more]
+        self.optimizer = optimizers.build(chosen(group.optimizer), changed, stack.plan.device.type)
         self.pace = Pace(group, phase, self.optimizer)
         self.span = chosen(group.loss).span
         self.losses = stacked_objective(stack.plan, chosen(group.loss), stack.own_rows)
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """Make one step of every network; return the loss of each."""
-        stack = self.stack
         self.pace.set_rates(step)
         self.optimizer.zero_grad(set_to_none=True)
+        found = self.gradient(batch) if self.rule is None else self.directed(self.rule, batch)
+        self.optimizer.step()
+        self.stack.after_step(self.stack.state, self.pace.length, self.names)
+        return found
+
+    def gradient(self, batch: Batch) -> Tensor:
+        """Give the parameters the gradient of the loss; return that of each network."""
         found: Any = self.mean_loss(batch)
-        penalty = stack.penalties.smooth(stack.state, self.names)
+        penalty = self.stack.penalties.smooth(self.stack.state, self.names)
         found = found if penalty is None else found + penalty
         if not found.requires_grad:
             raise RunError(NoGradient(self.span))
-        found.backward(stack.ones, inputs=self.parameters)
-        self.optimizer.step()
-        stack.after_step(stack.state, self.pace.length, self.names)
+        found.backward(self.stack.ones, inputs=self.parameters)
         return found.detach()
+
+    def directed(self, rule: ManyDirections, batch: Batch) -> Tensor:
+        """Give the parameters the directions of a rule, and the gradient of penalties; return the losses."""
+        found = rule.direction(batch)
+        penalty: Any = self.stack.penalties.smooth(self.stack.state, self.names)
+        if penalty is None:
+            return found
+        penalty.backward(self.stack.ones, inputs=self.parameters)
+        return found + penalty.detach()
 
     def mean_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of each network on a batch."""
@@ -120,9 +172,12 @@ class Stack(Phased):
         self.progress = Progress(plan.graph, plan.steps)
         self.learned = {name: self.state[name] for name in learned_keys(plan.graph)}
         self.function = function(plan.sources.graph)
+        self.system = StackedSystem(plan.sources.graph, tuple(self.state)) if _settles(plan) else None
         self.scorer = Scorer(plan)
         self.masks = self._removed()
         self.step = 0
+        self.feedback: dict[str, Tensor] = {}  # of rules, by the names that a learner has for it
+        self.starts: dict[str, list[Any]] | None = None
         self.ones = next(iter(self.state.values())).new_ones(len(trials))
         self.enter(0)
 
@@ -137,7 +192,7 @@ class Stack(Phased):
             streams.leave_global()
         together = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         place, dtype = self.plan.device, self.plan.dtype
-        return {name: tensor.to(place, dtype) for name, tensor in together.items()}
+        return {n: t.to(place, dtype if t.is_floating_point() else None) for n, t in together.items()}
 
     def _removed(self) -> dict[str, Tensor]:
         """Return the stacked masks of what was pruned before; of a weight that each network has zeros of."""
@@ -212,15 +267,31 @@ class Stack(Phased):
         """Return for each part the scores of each network."""
         import torch
 
-        forward = stacked(self.function, own_inputs=False, training=False)
         with torch.no_grad():
             return {
-                name: self.scorer.stacked_scores(
-                    lambda *inputs: forward(self.state, *inputs), part, self.state
-                )
+                name: self.scorer.stacked_scores(self._forward(name), part, self.state)
                 for name, part in self.plan.parts.items()
             }
 
+    def _forward(self, name: str) -> Callable[..., Any]:
+        """Return the forward of all networks on the pieces of a part, one after another."""
+        system = self.system
+        if system is None:
+            forward = stacked(self.function, own_inputs=False, training=False)
+            return lambda *inputs: forward(self.state, *inputs)
+        begun = iter(self._starts(system)[name])
+        return lambda *inputs: system(self.state, next(begun), inputs)
+
+    def _starts(self, system: StackedSystem) -> dict[str, list[Any]]:
+        """Return where the states begin in measuring, for the pieces of each part, drawn in this order."""
+        if self.starts is None:
+            pieces = [(n, p.inputs) for n, part in self.plan.parts.items() for p in self.scorer.chunks(part)]
+            inputs = [own for _, own in pieces]
+            found = system.begin(self.state, inputs, self.streams, _measured)
+            self.starts = {name: [] for name in self.plan.parts}
+            for (name, _), own in zip(pieces, found, strict=True):
+                self.starts[name].append(own)
+        return self.starts
     def tables(self, choice: Judged | None) -> list[tuple[Any, Any]]:
         """Return for each network the confusion table and the pairs of target and output, held out."""
         import torch
@@ -228,12 +299,13 @@ class Stack(Phased):
         part = self.plan.parts[self.plan.held_out]
         found: list[tuple[Any, Any]] = []
         with torch.no_grad():
-            for own in self.states():
+            for streams, own in zip(self.streams, self.states(), strict=True):
 
                 def forward(*inputs: Tensor, own: dict[str, Tensor] = own) -> Tensor:
                     return self.function(own, *inputs, training=False)
 
-                found.append(self.scorer.tables(forward, part, own, choice))
+                with streams.apart("evaluation"):
+                    found.append(self.scorer.tables(forward, part, own, choice))
         return found
 
     # ---------------------------------------------------------------------------------------- checkpoints
@@ -244,6 +316,7 @@ class Stack(Phased):
 
         tensors = {f"model.{name}": tensor.detach().clone() for name, tensor in self.state.items()}
         tensors |= {f"mask.{name}": tensor for name, tensor in self.masks.items()}
+        tensors |= {f"feedback.{name}": tensor.detach().clone() for name, tensor in self.feedback.items()}
         kept: list[Any] = []
         for number, group in enumerate(self.groups):
             own = optimizer_snapshot(group.optimizer.state_dict())
@@ -258,11 +331,12 @@ class Stack(Phased):
         """Go back to where a snapshot was captured."""
         import torch
 
+        place = self.plan.device
+        self.feedback = {name: tensor.to(place) for name, tensor in snapshot.under("feedback.").items()}
         self._prepare(snapshot.data["phase"])
         with torch.no_grad():
             for name, tensor in snapshot.under("model.").items():
                 self.state[name].copy_(tensor)
-        place = self.plan.device
         self.masks = {name: tensor.to(place) for name, tensor in snapshot.under("mask.").items()}
         for number, (group, data) in enumerate(zip(self.groups, snapshot.data["optimizers"], strict=True)):
             kept = Snapshot(snapshot.under(f"optimizer.{number}."), data)
@@ -279,6 +353,12 @@ def _one(state: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
     return {name: tensor[index] for name, tensor in state.items()}
 
 
+def _measured(streams: Streams, make: Callable[[], list[Any]]) -> list[Any]:
+    """Return what is drawn whenever networks are measured."""
+    with streams.apart("evaluation"):
+        return make()
+
+
 def alone(snapshot: Snapshot, index: int) -> Snapshot:
     """Return one network's share of the snapshot of a stack, as a learner of its own would capture it.
 
@@ -286,7 +366,7 @@ def alone(snapshot: Snapshot, index: int) -> Snapshot:
     """
     own = {
         f"{kind}.{name}": tensor[index]
-        for kind in ("model", "mask")
+        for kind in ("model", "mask", "feedback")
         for name, tensor in snapshot.under(f"{kind}.").items()
     }
     optimizer = {

@@ -98,7 +98,7 @@ def _changes_nothing(node: Any) -> bool:
     if node.op != "call_function":
         return False
     if node.target in (aten.expand.default, aten.view.default, aten._unsafe_view.default):
-        return _shape(node) is not None and _shape(node) == _shape(node.args[0])
+        return shape(node) is not None and shape(node) == shape(node.args[0])
     return node.target is aten.mul.Scalar and node.args[1] == 1
 
 
@@ -115,8 +115,8 @@ def _join(graph: Any, node: Any) -> None:
         not node.kwargs
         and getattr(product, "target", None) is aten.bmm.default
         and len(product.users) == 1
-        and _shape(product) == _shape(node)
-        and len(_shape(bias) or ()) == 3
+        and shape(product) == shape(node)
+        and len(shape(bias) or ()) == 3
     )
     if joins:
         with graph.inserting_before(node):
@@ -126,6 +126,7 @@ def _join(graph: Any, node: Any) -> None:
         graph.erase_node(node)
 
 
-def _shape(node: Any) -> tuple[int, ...] | None:
+def shape(node: Any) -> tuple[int, ...] | None:
+    """Return the shape of what a node of a trace gives."""
     meta = getattr(node, "meta", {}).get("tensor_meta")
     return None if meta is None else tuple(meta.shape)

@@ -8,7 +8,7 @@ script. `kept_generators` leaves torch as it was found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,7 +142,10 @@ class Streams:
         """Return the states of the generators that are this training's own, under the names of `states`."""
         if self._own is not None:
             return {_GLOBAL + "cpu": self._own.get_state()}
-        return {name: generator.get_state() for name, generator in self._generators.items()}
+        found = {name: generator.get_state() for name, generator in self._generators.items()}
+        if "forward" in found:  # of a training by itself, the global generator
+            found[_GLOBAL + "cpu"] = found["forward"]
+        return found
 
     def restore_own(self, states: dict[str, Tensor]) -> None:
         """Set the generators to states that `own_states` returned."""
@@ -150,6 +153,42 @@ class Streams:
             generator = self._own if name.startswith(_GLOBAL) else self.generator(name)
             if generator is not None:
                 generator.set_state(state)
+
+
+class Noted(Streams):
+    """Streams that note what is drawn from them, as (method, arguments)."""
+
+    def __init__(self, trial: Trial, mode: str, device: torch.device) -> None:
+        super().__init__(trial, mode, device)
+        self.notes: list[tuple[str, tuple[Any, ...]]] = []
+
+    def permutation(self, name: str, count: int) -> Tensor:
+        self.notes.append(("permutation", (name, count)))
+        return super().permutation(name, count)
+
+    def normal(self, name: str, like: Tensor) -> Tensor:
+        self.notes.append(("normal", (name, like)))
+        return super().normal(name, like)
+
+    def drawn(self, name: str, make: Callable[[], Drawn]) -> Drawn:
+        self.notes.append(("drawn", (name, make)))
+        return super().drawn(name, make)
+
+
+class Given(Streams):
+    """Streams that give what was drawn before, in order."""
+
+    def __init__(self, drawn: Sequence[Tensor]) -> None:
+        self._left = iter(drawn)
+
+    def permutation(self, name: str, count: int) -> Tensor:
+        return next(self._left)
+
+    def normal(self, name: str, like: Tensor) -> Tensor:
+        return next(self._left)
+
+    def drawn(self, name: str, make: Callable[[], Any]) -> Any:
+        return next(self._left)
 
 
 def global_states(device: torch.device) -> dict[str, Tensor]:

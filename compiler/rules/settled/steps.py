@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.rules.settled.phases import Settling, States
     from nnspec.compiler.rules.written.equations import Equations
 
-_NUMBERS = 1 << 20  # that are kept at once
+CHUNK = 1 << 20  # that are kept at once
 _OWN = ("weight", "bias")
 
 
@@ -48,7 +48,7 @@ class Steps:
             return ()
         self.kept.append((before, tuple(state.clone() for state in after)))
         self.numbers += sum(state.numel() for state in after)
-        if self.numbers > _NUMBERS:
+        if self.numbers > CHUNK:
             self.finish()
         return ()
 

@@ -55,7 +55,7 @@ class Settles:
         known = moment.records.values()
         settling = next((record.settling for record in known if isinstance(record, SystemRecord)), None)
         if settling is None:
-            settling = _begun(moment)
+            settling = begun(moment)
         phase = read_phase(line, moment.equations.reader)
         samples = each if phase.nudging is not None else None
         with torch.no_grad():
@@ -286,7 +286,8 @@ class SystemRecord:
         return judge(as_given(self._outputs()), self.moment.batch, self.moment.state)
 
 
-def _begun(moment: Moment) -> Settling:
+def begun(moment: Moment) -> Settling:
+    """Return what lets the states of one batch settle, before its first phase."""
     import torch
 
     found = _system(moment.run.learner.plan.sources.graph)

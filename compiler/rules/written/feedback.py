@@ -208,6 +208,19 @@ def is_fixed(expression: Expression) -> bool:
             return dotted(expression) != "weight"
 
 
+def draws_anew(expression: Expression) -> bool:
+    """Return whether feedback is drawn again at each step."""
+    match expression:
+        case Unary(operand=operand):
+            return draws_anew(operand)
+        case Binary(left=left, right=right):
+            return draws_anew(left) or draws_anew(right)
+        case CallOf(function=function, arguments=arguments):
+            return dotted(function) == "sample" or any(draws_anew(given.value) for given in arguments)
+        case _:
+            return False
+
+
 def word_options(expression: Expression, reader: Reader) -> tuple[str, dict[str, Any]]:
     """Return an initializer's name and its options; Refused if it is none."""
     name = dotted(expression.function if isinstance(expression, CallOf) else expression)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.rules.rule import Rule
+from nnspec.compiler.rules.rule import ManyDirections, Rule
 from nnspec.compiler.rules.settled.fit import network
 from nnspec.compiler.rules.written.equations import Equations, equations
 from nnspec.compiler.rules.written.fits import mistakes, refusals
+from nnspec.compiler.rules.written.many import fits_many
 from nnspec.compiler.rules.written.scheme import Scheme, scheme
 from nnspec.compiler.rules.written.terms import Sum, scale
 from nnspec.compiler.rules.written.ways import WAYS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.rules.written.phase import Moment, Record
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
+    from nnspec.compiler.runtime.stack import StackedGroup
     from nnspec.compiler.runtime.streams import Streams
     from nnspec.dsl.diagnostics import Error
 
@@ -59,6 +61,14 @@ class WrittenRule(Rule):
     def mistakes(self, options: dict[str, Any]) -> Iterator[Error]:
         """Yield what is wrong with the equations by themselves, for the values of the parameters."""
         yield from mistakes(self, options)
+
+    def stacks(self, options: dict[str, Any], graph: Graph) -> bool:
+        return fits_many(self.equations(options), graph)
+
+    def together(self, group: StackedGroup) -> ManyDirections:
+        from nnspec.compiler.rules.written.together import Together
+
+        return Together(self, group)
 
     def begin(self, run: LearningGroup) -> Prepared:
         return Prepared(self, run)
