@@ -109,11 +109,17 @@ def parted(module: Any, count: int) -> tuple[Callable[..., Any], Callable[..., A
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     moving = set(inputs[:count])
     for node in module.graph.nodes:
-        if node.op == "call_function" and not _is_of_shape(node, inputs[:count]):
-            if moving.intersection(node.all_input_nodes):
-                moving.add(node)
+        if node.op != "call_function" or _is_of_shape(node, inputs[:count]):
+            continue
+        if moving.intersection(node.all_input_nodes):
+            moving.add(node)
     given = [n for n in module.graph.nodes if n.op != "output" and (n not in moving or n in inputs)]
-    read = {n for node in module.graph.nodes if node in moving or node.op == "output" for n in node.all_input_nodes}
+    read = {
+        n
+        for node in module.graph.nodes
+        if node in moving or node.op == "output"
+        for n in node.all_input_nodes
+    }
     kept = [node for node in given if node in read and node not in moving]
     before, step = fx.Graph(), fx.Graph()
     copies: dict[Any, Any] = {}
@@ -123,6 +129,6 @@ def parted(module: Any, count: int) -> tuple[Callable[..., Any], Callable[..., A
     copies = {node: step.node_copy(node) for node in inputs[:count]}
     copies |= {node: step.placeholder(f"made_{place}") for place, node in enumerate(kept)}
     for node in module.graph.nodes:
-        if node in moving and node not in copies or node.op == "output":
+        if (node in moving and node not in copies) or node.op == "output":
             copies[node] = step.node_copy(node, lambda old: copies[old])
     return flat(fx.GraphModule(module, before)), flat(fx.GraphModule(module, step))

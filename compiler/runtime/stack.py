@@ -292,6 +292,7 @@ class Stack(Phased):
             for (name, _), own in zip(pieces, found, strict=True):
                 self.starts[name].append(own)
         return self.starts
+
     def tables(self, choice: Judged | None) -> list[tuple[Any, Any]]:
         """Return for each network the confusion table and the pairs of target and output, held out."""
         import torch

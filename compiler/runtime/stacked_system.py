@@ -44,7 +44,11 @@ class StackedSystem:
         return self.system.readout(self._begun(given), states)
 
     def begin(
-        self, state: Mapping[str, Tensor], pieces: Sequence[tuple[Tensor, ...]], each: Sequence[Streams], draw: Draw
+        self,
+        state: Mapping[str, Tensor],
+        pieces: Sequence[tuple[Tensor, ...]],
+        each: Sequence[Streams],
+        draw: Draw,
     ) -> list[States]:
         """Return where the states begin for pieces of rows that all share, as `draw` says from each one's streams."""
         own = tuple(state[name][0] for name in self.names)

@@ -240,9 +240,7 @@ def word_options(expression: Expression, reader: Reader) -> tuple[str, dict[str,
     return name, options
 
 
-def _drawn(
-    run: LearningGroup, stream: str, name: str, options: Mapping[str, Any], like: Tensor
-) -> Tensor:
+def _drawn(run: LearningGroup, stream: str, name: str, options: Mapping[str, Any], like: Tensor) -> Tensor:
     """Return new numbers on the CPU's generator, so that every device sees the same ones."""
     import torch
 

@@ -123,9 +123,7 @@ class Prepared:
         loss = self.teach(moment, sums)
         return self._finished(loss if draws is None else self._beside(loss, batch, draws))
 
-    def moment(
-        self, batch: Batch, streams: Streams, settled: Mapping[str, Any] | None = None
-    ) -> Moment:
+    def moment(self, batch: Batch, streams: Streams, settled: Mapping[str, Any] | None = None) -> Moment:
         """Return what the phases of one step are given."""
         from nnspec.compiler.rules.written.effective import Effective
         from nnspec.compiler.rules.written.phase import Moment

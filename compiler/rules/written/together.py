@@ -9,6 +9,7 @@ come from each network's own streams.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.settled.phases import Phase, Sample, Settle, complex_of
@@ -75,7 +76,7 @@ class Together:
         for line in self.equations.phases:
             if isinstance(WAYS[line.way], Settles):
                 own |= self._settled(line, own, shared)
-        *found, loss = self._made("directions", self.one.directions, own, shared)
+        *found, loss = self.made("directions", self.one.directions, own, shared)
         for parameter, gradient in zip((*self.group.parameters, *self.more), found, strict=True):
             parameter.grad = gradient
         return loss
@@ -84,7 +85,9 @@ class Together:
         """Return the random numbers of this step, each network's from its own streams."""
         import torch
 
-        key = shapes([tensor for name, tensor in (*own.items(), *shared.items()) if name.startswith("batch ")])
+        key = shapes(
+            [tensor for name, tensor in (*own.items(), *shared.items()) if name.startswith("batch ")]
+        )
         if key not in self.notes:
             self.notes[key] = self._noted(own, shared)
         streams = self.stack.streams
@@ -99,7 +102,7 @@ class Together:
         self.one.directions({k: t[0] for k, t in own.items()} | dict(shared), noted)
         return noted.notes
 
-    def _made(self, name: Any, function: Callable[..., Any], own: Tensors, shared: Tensors) -> Any:
+    def made(self, name: Any, function: Callable[..., Any], own: Tensors, shared: Tensors) -> Any:
         """Return what a function of one network's tensors, by name, gives for all."""
         names = (*own, *shared)
         key = (name, names)
@@ -151,7 +154,9 @@ class Together:
         if key not in self.programs:
 
             def step(*given: Tensor) -> States:
-                return self.one.step(line, strength, given[:count], dict(zip(names, given[count:], strict=True)))
+                return self.one.step(
+                    line, strength, given[:count], dict(zip(names, given[count:], strict=True))
+                )
 
             self.programs[key] = ManySteps(step)
         states = self.one.system.begun(begin)
@@ -191,11 +196,13 @@ class _Gather:
         import torch
 
         count, one = len(self.kept), self.together.one
-        laid = [torch.cat(parts, 1) for side in zip(*self.kept, strict=True) for parts in zip(*side, strict=True)]
+        laid = [
+            torch.cat(parts, 1) for side in zip(*self.kept, strict=True) for parts in zip(*side, strict=True)
+        ]
         own = {**self.own, **{f"steps {place}": tensor for place, tensor in enumerate(laid)}}
-        found = self.together._made(
+        found = self.together.made(
             ("gather", self.line.name, count),
-            lambda tensors: one.gathered(self.line, count, tensors),
+            partial(one.gathered, self.line, count),
             own,
             self.shared,
         )
@@ -304,8 +311,8 @@ class _One:
     def _begun(self, prepared: Prepared, moment: Moment, line: PhaseLine) -> Any:
         """Return the phases of this batch, those before a line over."""
         prepared.run_phases(moment, Gathered(prepared, moment), before=line.name)
-        known = moment.records.values()
-        return next((r.settling for r in known if hasattr(r, "settling")), None) or begun(moment)
+        known = [record for record in moment.records.values() if isinstance(record, SystemRecord)]
+        return known[0].settling if known else begun(moment)
 
     def _settled(self, prepared: Prepared, states: Tensors) -> dict[str, Phase]:
         """Return the phases whose states are known."""
