@@ -139,10 +139,10 @@ class Settling:
         }
         return self.system.settle(given, begin, push=pushes, sums=sums, **options)
 
-    def step(self, phase: Settle, states: States, strength: complex) -> States:
-        """Return states that are on their way in a phase one step later."""
+    def step(self, phase: Settle, begin: States, states: States, strength: complex) -> States:
+        """Return states that are on their way in a phase, from where it begins, one step later."""
         given = self.continued() if phase.complexly else self.given
-        pushes = self._pushes(phase, given, strength)
+        pushes = self._pushes(phase, given, begin, strength)
         push = None if pushes is None else pushes(states)
         return self.system.moved(given, states, push, phase.dt, phase.damping)
 

@@ -63,7 +63,7 @@ class WrittenRule(Rule):
         yield from mistakes(self, options)
 
     def stacks(self, options: dict[str, Any], graph: Graph) -> bool:
-        return fits_many(self.equations(options), graph)
+        return fits_many(self.equations(options).of(graph), graph)
 
     def together(self, group: StackedGroup) -> ManyDirections:
         from nnspec.compiler.rules.written.together import Together

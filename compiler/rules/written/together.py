@@ -43,7 +43,7 @@ class Together:
         self.group = group
         self.stack = group.stack
         self.one = _One(rule, group)
-        self.equations: Equations = rule.equations(group.options)
+        self.equations: Equations = rule.equations(group.options).of(self.stack.plan.graph)
         self._draw_feedback()
         self.learned = [name for name in self.stack.feedback if name in self.one.learned]
         self.more = [self.stack.feedback[name] for name in self.learned]
@@ -148,6 +148,7 @@ class Together:
         own, shared = tensors
         if phase.complexly:
             begin = tuple(state.to(complex_of(state.dtype)) for state in begin)
+        own = {**own, **{f"begin {place}": state for place, state in enumerate(begin)}}
         names = (*own, *shared)
         key = ("step", line.name, strength, names)
         count = len(begin)
@@ -279,7 +280,8 @@ class _One:
         with torch.no_grad():
             prepared, moment = self.prepared(tensors)
             settling = self._begun(prepared, moment, line)
-            return settling.step(read_phase(line, prepared.equations.reader), states, strength)
+            begin = tuple(_under(tensors)("begin").values())
+            return settling.step(read_phase(line, prepared.equations.reader), begin, states, strength)
 
     def given(self, tensors: Tensors) -> Any:
         """Return what no step of the states changes, and know the system."""
