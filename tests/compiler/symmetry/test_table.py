@@ -6,6 +6,7 @@ of signed permutations of its weights (those that change no output). `brute.py` 
 
 from __future__ import annotations
 
+import os
 import re
 from math import factorial
 from pathlib import Path
@@ -49,7 +50,9 @@ def rows() -> list[Row]:
 
 
 ROWS = rows()
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+# The oracle's own numbers are computed anew for every fourth row; for all of them, which takes minutes, with
+# NNSPEC_WHOLE_TABLE=1, as whoever changes the oracle, the table or what modules compute should.
+COMPUTED = ROWS if os.environ.get("NNSPEC_WHOLE_TABLE") else ROWS[::4]
 # Where less is derived than there is: powers, products, piecewise functions, scales up to a norm.
 OPEN_DIMENSIONS = [
     "batchnorm_affine_false_linear_net",
@@ -198,8 +201,8 @@ def test_the_oracle_finds_its_numbers_again(name: str) -> None:
 
 
 @pytest.mark.slow
-@every_row
-def test_the_oracle_finds_all_its_numbers_again(row: Row) -> None:
+@pytest.mark.parametrize("row", COMPUTED, ids=lambda row: row.name)
+def test_the_oracle_finds_its_numbers_again_row_by_row(row: Row) -> None:
     found_again(row)
 
 
