@@ -10,6 +10,10 @@ from nnspec.dsl.catalog import Argument, Entry
 
 SOLVER, GRADIENT = "solver", "settled_gradient"  # families of the catalog
 FLOWS = ("euler", "rk4")  # solvers that follow a rate of change; the others take a map
+LEAPS = (
+    "anderson",
+    "broyden",
+)  # solvers whose steps are no motion of the states, but lead to where they rest
 
 
 def _steps(count: int, doc: str = "how many steps at most") -> Argument:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from nnspec.compiler.emit.captured import Captured, signature
 from nnspec.compiler.emit.load import execute, function, weight_function
 from nnspec.compiler.emit.loops import started
+from nnspec.compiler.emit.settling import Settled, Way, followed, leapt
 from nnspec.compiler.emit.static import Clip, static_source
 from nnspec.compiler.ir import Block, Carried, Graph, Loop, Port, Statement, instances, state_key
 from nnspec.compiler.rewrites.acting import acting
 from nnspec.compiler.rewrites.hard import effective
 from nnspec.compiler.rewrites.hoist import copies, hoisted
 from nnspec.compiler.rewrites.push import pushed
+from nnspec.compiler.solvers import LEAPS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     Push = Callable[[States], Sequence[Tensor | None]]
     Sums = Callable[[States, States], tuple[Tensor, ...]]
 
-_STEPPED = ("fixed_point", "euler")  # solvers whose step is made in place
 _OWN: Any = object()
 
 
@@ -40,15 +41,6 @@ class Given(NamedTuple):
 
     weights: Weights
     values: States
-
-
-class Settled(NamedTuple):
-    """States after a phase; `residual` has no axes; `sums` are those of each step."""
-
-    states: States
-    residual: Tensor
-    steps: int
-    sums: States
 
 
 def system(graph: Graph) -> System:
@@ -191,25 +183,19 @@ class System:
         """Settle from some states, which stay as they are; what is left out is the loop's own.
 
         Without a tolerance, or with 0, nothing waits for the device. The residual is the largest |f(s) - s| of a map,
-        the largest rate of a flow, pushes included, as of the last step.
+        the largest rate of a flow, pushes included, as of the last step. `sums` are told of each step, which a solver
+        that leaps towards rest has none of.
         """
-        import torch
-
-        options = self.loop.solver.options
-        steps = int(options["steps"] if steps is None else steps)
-        size = self._size(dt, damping)
-        clip = self.loop.clip if clip is _OWN else clip
-        tolerance = 0.0 if tolerance is None else tolerance
-        with torch.no_grad():
-            current = tuple(s.clone() if clip is None else s.clamp(*clip) for s in states)
-            run = _Run(self, given, current, size, clip, push, sums)
-            count = 0
-            for count in range(1, steps + 1):
-                looks = count == steps or bool(tolerance and count % every == 0)
-                run.advance(looks)
-                if looks and tolerance and float(run.residual) <= tolerance:
-                    break
-            return Settled(run.ended(), run.residual, count, run.totals)
+        way = Way(
+            steps=int(self.loop.solver.options["steps"] if steps is None else steps),
+            size=self._size(dt, damping),
+            clip=self.loop.clip if clip is _OWN else clip,
+            tolerance=tolerance or 0.0,
+            every=every,
+        )
+        if self.loop.solver.name in LEAPS:
+            return leapt(self, given, states, way, push)
+        return followed(self, given, states, way, push, sums)
 
     def moved(
         self,
@@ -236,12 +222,9 @@ class System:
         return states if clip is None else tuple(s.clamp(*clip) for s in states)
 
     def _size(self, dt: float | None, damping: float | None) -> float:
-        given = dt if self.loop.form == "flow" else damping
-        return float(
-            given
-            if given is not None
-            else self.loop.solver.options.get("dt" if self.loop.form == "flow" else "damping", 1.0)
-        )
+        own = self.loop.solver.options
+        given = dt if "dt" in own else damping
+        return float(own.get("dt", own.get("damping", 1.0)) if given is None else given)
 
     def stepper(
         self, given: Given, states: States, pushed: frozenset[str], size: float, clip: Clip | None
@@ -331,73 +314,6 @@ class System:
             penalties=(),
         )
         return function(self.graph.replace(name=f"{self.graph.name}_{name}", root=block))
-
-
-class _Run:
-    """A phase under way."""
-
-    def __init__(
-        self,
-        own: System,
-        given: Given,
-        states: States,
-        size: float,
-        clip: Clip | None,
-        push: Push | None,
-        sums: Sums | None,
-    ) -> None:
-        self.own, self.given, self.states = own, given, states
-        self.size, self.clip, self.push, self.sums = size, clip, push, sums
-        import torch
-
-        self.totals: States = ()
-        self.residual: Any = torch.full((), torch.inf)  # no step was taken
-        self.steppers: dict[frozenset[str], Any] = {}
-        self.nothing = (None,) * len(states)
-        self.recorded = own.captured(given, states, size, clip) if push is None else None
-        if self.recorded is not None:
-            self.states = self.recorded.states
-
-    def ended(self) -> States:
-        """Return the states as they are, in memory that nothing else uses."""
-        return self.states if self.recorded is None else tuple(state.clone() for state in self.states)
-
-    def advance(self, looks: bool) -> None:
-        """Take one step; keep the residual if somebody looks at it."""
-        import torch
-
-        pushes = self.nothing if self.push is None else tuple(self.push(self.states))
-        kinds = frozenset(n for n, p in zip(self.own.states, pushes, strict=True) if p is not None)
-        before = tuple(s.clone() for s in self.states) if looks or self.sums is not None else ()
-        if self.recorded is None and kinds not in self.steppers:
-            self.steppers[kinds] = self.own.stepper(self.given, self.states, kinds, self.size, self.clip)
-        if self.recorded is not None:
-            self.recorded.replay()
-        elif (advance := self.steppers[kinds]) is not None:
-            advance(self.size, pushes)
-        else:
-            self.move(pushes)
-        if looks:
-            moved = [(a - b).abs().max() for a, b in zip(self.states, before, strict=True)]
-            self.residual = torch.stack(moved).max() / self.size
-        if self.sums is not None:
-            found = self.sums(before, self.states)
-            self.totals = (
-                tuple(a + b for a, b in zip(self.totals, found, strict=True)) if self.totals else found
-            )
-
-    def move(self, pushes: Sequence[Tensor | None]) -> None:
-        """Take a step that allocates."""
-        import torch
-
-        found = self.own.step(self.given, self.states, pushes)
-        for state, value in zip(self.states, found, strict=True):
-            if self.own.loop.form == "flow":
-                state.add_(value, alpha=self.size)
-            else:
-                torch.lerp(state, value, self.size, out=state)
-            if self.clip is not None:
-                state.clamp_(*self.clip)
 
 
 def _loop(block: Block) -> tuple[int, Loop]:

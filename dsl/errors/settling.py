@@ -130,3 +130,25 @@ class PushTerm(Error):
 and `NAME.s`, its state at the end of an earlier phase that settles once. `incoming(e)` and `outgoing(e)` are what values come to
 over the connections, forwards and backwards; `jvp(e)` and `vjp(e)` what they come to through the Jacobian of what drives
 the units at the states with which the phase begins, and through its transpose."""
+
+
+class NoSuchStep(Error):
+    code = "N0725"
+    title = "a phase that asks for what its solver has not"
+    message = "`{rule}` gives `{phase}` a `{option}`, and the states settle by `{solver}`, which has none"
+    label = "it would do nothing"
+    help = "leave it out, or give what `{solver}` has: {known}"
+    explain = """Phases settle by the solver of the network's dynamics, with its own numbers where the rule says none. `damping`
+is the share of the new value that a map takes over, `dt` the length of a flow's steps; `broyden` has neither. A chain of layers
+is a map, and settles by `fixed_point`."""
+
+
+class SumOverLeaps(Error):
+    code = "N0726"
+    title = "a sum over the steps of states that leap"
+    message = "`{rule}` sums over the steps of `{phase}`, and those of `{solver}` are no motion of the states"
+    label = "sums over steps"
+    help = "let the states settle by `{follows}`"
+    explain = """A sum over the steps of a phase follows the states on their way. `fixed_point`, `euler` and `rk4` take them along
+it; `anderson` and `broyden` look for where it ends, by steps that lead anywhere in between. What is read at the end of a
+phase is the same by all of them."""

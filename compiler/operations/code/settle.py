@@ -36,7 +36,7 @@ def fixed_point(
             found = tuple(s.lerp(f, damping) for s, f in zip(states, found, strict=True))
         return within(found, clip)
 
-    return iterate(advance, states, steps, damping, tolerance, every, of)
+    return iterate(advance, moved_by(damping), states, steps, tolerance, every, of)
 
 
 def euler(
@@ -54,7 +54,7 @@ def euler(
     def advance(states: States) -> States:
         return within(shifted(states, rate(*states), dt), clip)
 
-    return iterate(advance, states, steps, dt, tolerance, every, of)
+    return iterate(advance, moved_by(dt), states, steps, tolerance, every, of)
 
 
 def rk4(
@@ -78,7 +78,7 @@ def rk4(
         mean = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in slopes)
         return within(shifted(states, mean, dt), clip)
 
-    return iterate(advance, states, steps, dt, tolerance, every, of)
+    return iterate(advance, moved_by(dt), states, steps, tolerance, every, of)
 
 
 def anderson(
@@ -98,27 +98,24 @@ def anderson(
     The weights a, which add up to 1, minimise |sum a_i g_i|^2 + ridge sum a_i^2 |g_i|^2, g_i = f(s_i) - s_i: the ridge
     shrinks with the residuals, for one of fixed size stops the acceleration where they are smaller than it.
     """
-    tolerance = looked_at(tolerance)
-    x = flat(states)
-    g = flat(within(step(*states), clip)) - x
-    xs, gs = [x], [g]
-    for count in range(1, steps):
-        if tolerance and count % every == 0 and float(largest(g)) <= tolerance:
-            break
+    xs: list[Tensor] = []
+    gs: list[Tensor] = []
+
+    def advance(states: States) -> States:
+        x = flat(states)
+        for kept, value in ((xs, x), (gs, flat(within(step(*states), clip)) - x)):
+            kept[:] = [*kept[max(0, len(kept) + 1 - memory) :], value]
         residuals = torch.stack(gs, 1)
         size = torch.linalg.vector_norm(residuals, dim=2) + torch.finfo(x.dtype).tiny
         unit = residuals / size.unsqueeze(2)
         scale = size.amin(1, keepdim=True) / size
-        gram = unit @ unit.mH
+        gram = unit.conj() @ unit.mT
         gram = gram + ridge * torch.eye(len(gs), dtype=x.dtype, device=x.device)
         a = scale * torch.linalg.solve_ex(gram, scale.to(x.dtype).unsqueeze(2))[0].squeeze(2)
         a = (a / a.sum(1, keepdim=True)).unsqueeze(1)
-        x = (a @ torch.stack(xs, 1) + damping * (a @ residuals)).squeeze(1)
-        states = within(unflat(x, states), clip)
-        x = flat(states)
-        g = flat(within(step(*states), clip)) - x
-        xs, gs = [*xs[1 - memory :], x], [*gs[1 - memory :], g]
-    return unflat(x + damping * g, states), warned(largest(g), steps, tolerance, of)
+        return within(unflat((a @ torch.stack(xs, 1) + damping * (a @ residuals)).squeeze(1), states), clip)
+
+    return iterate(advance, lambda *_: largest(gs[-1]), states, steps, tolerance, every, of)
 
 
 def broyden(
@@ -136,11 +133,9 @@ def broyden(
     The inverse of d(f(s) - s)/ds begins as -I and changes by one product of vectors a step; after `memory` of them it
     begins anew.
     """
-    tolerance = looked_at(tolerance)
-    x = flat(states)
-    g = flat(within(step(*states), clip)) - x
     left: list[Tensor] = []
     right: list[Tensor] = []
+    last: list[Tensor] = []
 
     def inverse(v: Tensor) -> Tensor:
         return -v + sum((u * (w * v).sum(1, keepdim=True) for u, w in zip(left, right, strict=True)))
@@ -148,19 +143,25 @@ def broyden(
     def transposed(v: Tensor) -> Tensor:
         return -v + sum((w * (u * v).sum(1, keepdim=True) for u, w in zip(left, right, strict=True)))
 
-    for count in range(1, steps):
-        if tolerance and count % every == 0 and float(largest(g)) <= tolerance:
-            break
-        states = within(unflat(x - inverse(g), states), clip)
-        moved, x = flat(states) - x, flat(states)
-        before, g = g, flat(within(step(*states), clip)) - x
+    def learn(moved: Tensor, change: Tensor) -> None:
         if len(left) == memory:
-            left, right = [], []
-        turned, row = inverse(g - before), transposed(moved)
-        slope = (moved * turned).sum(1, keepdim=True)
+            left.clear()
+            right.clear()
+        turned, row = inverse(change), transposed(moved.conj())
+        slope = (moved.conj() * turned).sum(1, keepdim=True)
         safe = torch.where(slope.abs() > torch.finfo(slope.dtype).tiny, slope, 1.0)
-        left, right = [*left, (moved - turned) / safe], [*right, row]
-    return unflat(x + g, states), warned(largest(g), steps, tolerance, of)
+        left.append((moved - turned) / safe)
+        right.append(row)
+
+    def advance(states: States) -> States:
+        x = flat(states)
+        g = flat(within(step(*states), clip)) - x
+        if last:
+            learn(x - last[0], g - last[1])
+        last[:] = [x, g]
+        return within(unflat(x - inverse(g), states), clip)
+
+    return iterate(advance, lambda *_: largest(last[1]), states, steps, tolerance, every, of)
 
 
 def implicit(
@@ -237,21 +238,26 @@ def phantom(
 
 def iterate(
     advance: Callable[[States], States],
+    residual: Callable[[States, States], Tensor],
     states: States,
     steps: int,
-    size: float,
     tolerance: float,
     every: int,
     of: str,
 ) -> tuple[States, Tensor]:
-    """Take steps of one size; the residual is the largest change in the last one, by its size."""
+    """Take steps, until the residual of one from some states to others is within the tolerance."""
     tolerance = looked_at(tolerance)
     before = states
     for count in range(1, steps + 1):
         before, states = states, advance(states)
-        if tolerance and count % every == 0 and float(largest_change(before, states)) <= tolerance * size:
+        if tolerance and count % every == 0 and float(residual(before, states)) <= tolerance:
             break
-    return states, warned(largest_change(before, states) / size, steps, tolerance, of)
+    return states, warned(residual(before, states), steps, tolerance, of)
+
+
+def moved_by(size: float) -> Callable[[States, States], Tensor]:
+    """Return the residual of steps of one size: the largest change, by that size."""
+    return lambda before, after: largest_change(before, after) / size
 
 
 def looked_at(tolerance: float) -> float:
@@ -264,7 +270,7 @@ def warned(residual: Tensor, steps: int, tolerance: float, of: str) -> Tensor:
     if tolerance and not float(residual) <= tolerance:
         text = (
             f"{of} not settled to {tolerance:g} after {steps} steps: "
-            "try more steps, a smaller step (damping, dt) or another solver"
+            "try more steps, another damping or dt, or another solver; `nnspec analyze --pass stability` says which"
         )
         warning: Any = RuntimeWarning(text)
         warning.residual = float(residual)  # for a loop that counts them

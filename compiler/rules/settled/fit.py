@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nnspec.compiler.ir import Graph, Word
+from nnspec.compiler.ir import Graph, Loop, Word
 from nnspec.compiler.rewrites.system import as_system, is_system
 from nnspec.compiler.rules.setting import Setting
 from nnspec.compiler.rules.settled.hearing import unheard
@@ -24,17 +24,19 @@ from nnspec.compiler.rules.settled.way import read_phase
 from nnspec.compiler.rules.written.equations import Equations
 from nnspec.compiler.rules.written.terms import Term, atoms
 from nnspec.compiler.runtime.continued import has_continuation
-from nnspec.compiler.solvers import default_word
+from nnspec.compiler.solvers import LEAPS, default_word
 from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.settling import (
     DirectedWeights,
     KinkedActivation,
     NoNudge,
+    NoSuchStep,
     NotASystem,
     NoTeachingSignal,
     NudgeTooSmall,
     PushTerm,
     RateJumps,
+    SumOverLeaps,
     UnlikeGradient,
 )
 from nnspec.dsl.rule_words import PUSHED
@@ -98,6 +100,8 @@ def refusals(setting: Setting, equations: Equations) -> Iterator[Error]:
         if phase.nudging is not None and not phase.nudge:
             yield NoNudge(span, rule=equations.name, phase=phase.name)
             return
+    if phases and is_system(graph):
+        yield from _unsolved(equations, phases, loop_of(graph), span)
     nudged = [phase for phase in phases if phase.nudge]
     if not nudged:
         return
@@ -114,6 +118,38 @@ def refusals(setting: Setting, equations: Equations) -> Iterator[Error]:
     if any(phase.nudging is not None for phase in nudged) or _supposes_energy(equations, nudged):
         yield from _unlike(equations, graph, span)
     yield from _drowned(setting, nudged)
+
+
+def _unsolved(equations: Equations, phases: Sequence[Settle], loop: Loop, span: Any) -> Iterator[Error]:
+    """Yield what phases ask of the solver of a network that it cannot do."""
+    name, options = loop.solver.name, loop.solver.options
+    place = _here(loop.solver.span or loop.span, "these states settle")
+    for phase in phases:
+        given = {"dt": phase.dt, "damping": phase.damping}
+        wrong = next(
+            (word for word, value in given.items() if value is not None and word not in options), None
+        )
+        if wrong is not None:
+            known = ", ".join(
+                f"`{word}`" for word in options if word in ("steps", "dt", "damping", "tolerance")
+            )
+            yield NoSuchStep(
+                span,
+                related=place,
+                rule=equations.name,
+                phase=phase.name,
+                option=wrong,
+                solver=name,
+                known=known,
+            )
+            return
+    terms = (term for line in equations.updates for term in line.value)
+    summed = next((term.steps for term in terms if term.steps and term.gathered == "sum"), None)
+    if name in LEAPS and summed is not None:
+        follows = "euler" if loop.form == "flow" else "fixed_point"
+        yield SumOverLeaps(
+            span, related=place, rule=equations.name, phase=summed, solver=name, follows=follows
+        )
 
 
 def _restless(equations: Equations, graph: Graph, span: Any) -> Iterator[Error]:

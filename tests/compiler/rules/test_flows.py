@@ -25,7 +25,15 @@ dynamics bends { s' = drive / (2 + s * s) - s - 0.3 * s ^ 3 + 0.1 }
 dynamics twice { s' = 2 * incoming(s) + bias - s }
 """
 DIRECTED, BOTH = "connect [h, o] -> [h, o] as rec except self", "connect [h, o] <-> [h, o] as rec"
-CASES = {
+EXACT = "gradient = ift(steps = 200, tolerance = 1e-13)"
+SOLVED = {
+    "anderson_map": (f"rate(tanh, solve = anderson(steps = 30), {EXACT})", DIRECTED),
+    "broyden_map": (f"rate(tanh, solve = broyden(steps = 30), {EXACT})", DIRECTED),
+    "anderson_flow": (f"leaky(sigmoid, tau = 2, solve = anderson(steps = 30), {EXACT})", DIRECTED),
+    "runge_kutta": (f"leaky(sigmoid, tau = 2, solve = rk4(dt = 1, steps = 60), {EXACT})", DIRECTED),
+    "damped_flow": (f"leaky(sigmoid, solve = fixed_point(damping = 0.5, steps = 80), {EXACT})", BOTH),
+}
+CASES = SOLVED | {
     "leaky_both": (f"leaky(sigmoid, {SOLVER})", BOTH),
     "leaky_slow": (f"leaky(sigmoid, tau = 2, {SOLVER})", BOTH),
     "leaky_directed": (f"leaky(sigmoid, tau = 2, {SOLVER})", DIRECTED),
@@ -92,6 +100,14 @@ def test_points_on_a_circle_leave_no_bias(folder: Path, network: str) -> None:
     rule = equilibrium("asymmetric", beta=0.05, free_steps=200, nudged_steps=200, nudging=nudging)
     group, batch = begun(folder, network, rule)
     assert worst(directions(group, batch), gradients(group, batch)) < 1e-6
+
+
+@pytest.mark.parametrize("network", SOLVED)
+def test_phases_settle_by_the_solver_of_the_network(folder: Path, network: str) -> None:
+    """Nudges are complex numbers here, which Anderson's and Broyden's methods mix as well."""
+    rule = 'equilibrium(variant = "asymmetric", beta = 0.05, nudging = holomorphic(points = 8))'
+    group, batch = begun(folder, network, rule)
+    assert worst(directions(group, batch), gradients(group, batch)) < 5e-6
 
 
 def test_a_rate_that_jumps_never_comes_to_rest(folder: Path) -> None:
