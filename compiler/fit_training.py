@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnspec.compiler.configuration import Configuration
+from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.derivation import Written, WrittenBlock
 from nnspec.compiler.experiment import Choice, Group
 from nnspec.compiler.experiment_fields import BLOCK_FIELDS
 from nnspec.compiler.experiment_record import listed
-from nnspec.compiler.ir import Graph, instances, state_key
+from nnspec.compiler.ir import Graph, state_key
 from nnspec.compiler.runtime import selection
 from nnspec.compiler.tensors import learned_keys, selected_keys, tensors
 from nnspec.compiler.values import Refused, describe
@@ -86,12 +87,12 @@ def _axes(graph: Graph) -> dict[str, int]:
 
 
 def _check_unmapped(stage: Choice, graph: Graph) -> None:
-    for located in instances(graph.root):
-        for weight in located.primitive.weights:
-            keys = {state_key(located.path, tensor.name) for tensor in weight.stored}
-            if weight.maps and keys & set(stage["select"]):
-                name = f"{located.path}.{weight.name}"
-                raise Refused(PrunedThroughMap(stage.span, key=name, map=weight.maps[0].name))
+    """Refuse weights that are made of what is stored; a topology leaves the stored numbers what they are."""
+    for own in constrained_weights(graph):
+        keys = {state_key(own.owner, tensor.name) for tensor in own.weight.stored}
+        maps = [item.name for laid, item in own.maps if laid.rule.kind != "topology"]
+        if maps and keys & set(stage["select"]):
+            raise Refused(PrunedThroughMap(stage.span, key=own.path, map=maps[0]))
 
 
 # ------------------------------------------------------------------------------------------------- blocks

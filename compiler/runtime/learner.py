@@ -74,7 +74,10 @@ class Learner(Phased):
         """Begin a phase: do what comes before it, and make its optimizers."""
         self._prepare(number)
         for stage in self.phase.before:
-            self.masks = masks.prune(stage, self.learned, self.masks, self.streams.generator("prune"))
+            absent = self.thinner.absent(self.learned, self.state)
+            self.masks = masks.prune(
+                stage, self.learned, self.masks, self.streams.generator("prune"), absent
+            )
         masks.lay(self.learned, self.masks)
 
     def _prepare(self, number: int) -> None:

@@ -18,16 +18,26 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 
+_ABSENT = -2.0  # the score of what never was there
+
+
 def prune(
-    choice: Choice, state: Mapping[str, Tensor], masks: State, generator: torch.Generator | None
+    choice: Choice,
+    state: Mapping[str, Tensor],
+    masks: State,
+    generator: torch.Generator | None,
+    absent: Mapping[str, Tensor] | None = None,
 ) -> State:
     """Return the masks after a `prune` stage; `masks` are those before, of which nothing comes back.
 
     Of the entries selected, in all tensors together or in each (`scope`), the nearest whole number to
-    `density` times their number is kept: the greatest by magnitude, the first of equals.
+    `density` times their number is kept: the greatest by magnitude, the first of equals. Entries that a topology
+    leaves out, true in `absent`, are not counted.
     """
     names = tuple(choice["select"])
     scores = {name: _scores(choice["by"], state[name], masks.get(name), generator) for name in names}
+    for name in set(names) & set(absent or {}):
+        scores[name] = scores[name].masked_fill((absent or {})[name], _ABSENT)
     scopes = [names] if choice["scope"] == "global" else [(name,) for name in names]
     found = dict(masks)
     for scope in scopes:
@@ -58,7 +68,7 @@ def _removed(scores: State, density: float) -> State:
     import torch
 
     flat = torch.cat([score.flatten() for score in scores.values()])
-    kept = round(density * flat.numel())
+    kept = round(density * int((flat != _ABSENT).sum()))
     mask = torch.ones_like(flat, dtype=torch.bool)
     mask[flat.argsort(descending=True, stable=True)[:kept]] = False
     mask |= flat < 0

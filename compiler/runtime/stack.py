@@ -29,6 +29,7 @@ from nnspec.compiler.runtime.stacked_forward import stacked
 from nnspec.compiler.runtime.stacked_losses import stacked_objective
 from nnspec.compiler.runtime.stacked_system import StackedSystem
 from nnspec.compiler.runtime.streams import Streams
+from nnspec.compiler.runtime.thinning import Thinner
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.compiler.tensors import learned_keys, tensors, tracked_keys
 from nnspec.compiler.typing_effects import has_effects
@@ -38,9 +39,10 @@ from nnspec.dsl.errors.objectives import NoGradient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import torch
     from torch import Tensor
 
-    from nnspec.compiler.experiment import Judged
+    from nnspec.compiler.experiment import Choice, Judged
     from nnspec.compiler.rules.rule import ManyDirections
     from nnspec.compiler.runtime.stages import Phase
 
@@ -213,11 +215,16 @@ class Stack(Phased):
         self._prepare(number)
         for stage in self.phase.before:
             found = [
-                masks.prune(stage, _one(self.learned, i), _one(self.masks, i), streams.generator("prune"))
-                for i, streams in enumerate(self.streams)
+                self._pruned(stage, i, streams.generator("prune")) for i, streams in enumerate(self.streams)
             ]
             self.masks = {name: torch.stack([own[name] for own in found]) for name in found[0]}
         masks.lay(self.learned, self.masks)
+
+    def _pruned(self, stage: Choice, place: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Return the masks of one network after a `prune` stage."""
+        learned, before = _one(self.learned, place), _one(self.masks, place)
+        absent = Thinner(self.plan.graph).absent(learned, _one(self.state, place))
+        return masks.prune(stage, learned, before, generator, absent)
 
     def _prepare(self, number: int) -> None:
         self.groups = [StackedGroup(self, group, self.phase, own) for group, own in self.begin_phase(number)]

@@ -118,6 +118,11 @@ class Thinner:
         own = self.states.get(key)
         return None if own is None else own.kept(state)
 
+    def absent(self, learned: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return which entries a topology leaves out, true where it does, of the weights that stand under one."""
+        found = {key: self.there(key, state) for key in learned}
+        return {key: ~there for key, there in found.items() if there is not None}
+
     def sparsity(self, learned: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Tensor:
         """Return the fraction of the weights there are that are zero."""
         import torch

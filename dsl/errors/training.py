@@ -50,7 +50,8 @@ class PrunedThroughMap(Error):
     label = "would remove stored numbers, not weights"
     help = "select other weights: `prune(density = 0.1, select = head.weight)`"
     explain = """Pruning sets stored numbers to zero. Where a constraint lies between the stored numbers and the
-weight, the weight need not be zero then: a binary weight is never zero."""
+weight, the weight need not be zero then: a binary weight is never zero. Masks and other constraints that only say which
+weights there are do not come between; entries that they leave out are not counted."""
 
 
 class BlocksOverlap(Error):

@@ -224,6 +224,17 @@ def test_pruning_keeps_the_density_and_brings_nothing_back(scope: str, by: str) 
         assert scope == "layer" or min(left.values()) > max(gone.values())
 
 
+@pytest.mark.parametrize("seeds", ["0", "0..1"], ids=["one", "stacked"])
+def test_pruning_under_a_mask_counts_what_is_there(trained: Train, experiment: Any, seeds: str) -> None:
+    """Half of the 240 entries off the diagonal are kept, those of greatest magnitude, and the diagonal stays out."""
+    fields = f"stages = [fit(epochs = 1), prune(density = 0.5, select = fc2.weight), fit(epochs = 1)]\n  seeds = {seeds}"
+    text = SMALL_NET.format(fields=f"{fields}\n  optimizer = adam(lr = 0.01)")
+    text = text.replace("as head\n", "as head\n  constrain fc2.weight: mask((i, j) => i != j)\n")
+    result = trained(experiment(text))
+    weight = load_state(result.path, 0)["fc2.weight"]
+    assert int((weight != 0).sum()) == 120 and not weight.diagonal().any()
+
+
 def test_nothing_revives_what_is_pruned(moons: Make, trained: Train) -> None:
     """Momentum and decay move every entry; those removed stay exactly zero."""
     stages = 'stages = [fit(epochs = 2), prune(density = 0.2, by = "random"), fit(epochs = 3)]'
