@@ -32,6 +32,7 @@ def progress(title: str) -> Generator[Callable[[Told], None] | None]:
 def _now(told: Told) -> str:
     several = f"{told.networks} {'seeds' if told.networks == len(told.seeds) else 'networks'} at once"
     seeds = f"seed {told.seeds[0]}" if told.networks == 1 else several
-    losses = [row["loss"] for row in told.rows if isinstance(row.get("loss"), float)]
-    loss = f", loss {sum(losses) / len(losses):.4g}" if losses else ""
+    name = told.descended
+    losses = [row[name] for row in told.rows if isinstance(row.get(name), float)]
+    loss = f", {name} {sum(losses) / len(losses):.4g}" if losses else ""
     return f"{seeds}, epoch {told.epoch} of {told.epochs}{loss}"

@@ -52,9 +52,10 @@ class ProbabilityFlow(Rule):
     doc = """Minimum probability flow (Sohl-Dickstein, Battaglino and DeWeese, 2011): the loss of the experiment is an
 energy of the inputs, which are bits, and the optimizer gets the gradient of the mean of sum_i exp((E(x) - E(x^(i))) / 2)
 over the data, x^(i) being x with bit i turned. `hidden` names values of the network that are bits too, which it infers from
-the inputs; they are turned as well (variational probability flow: Liu, Quek and Lin, 2018). The loss in the history is the
-flow; measured is the energy."""
+the inputs; they are turned as well (variational probability flow: Liu, Quek and Lin, 2018). The history
+tells the `flow` of each epoch; the loss, which is measured, is the energy."""
     requires = ("gradient",)
+    objective = "flow"
     arguments = (
         Argument(
             name="hidden",

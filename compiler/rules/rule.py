@@ -44,6 +44,9 @@ class Rule(Component):
     # Many networks at once: the direction is the gradient of the batch's mean loss, and nothing is drawn.
     follows_gradient: ClassVar[bool] = False
 
+    # What `direction` and `step` return, as a row of history calls it.
+    objective: ClassVar[str] = "loss"
+
     # An optimizer may ask for the loss and its direction several times a step.
     repeats: ClassVar[bool] = False
 

@@ -75,9 +75,7 @@ class Learner(Phased):
         self._prepare(number)
         for stage in self.phase.before:
             absent = self.thinner.absent(self.learned, self.state)
-            self.masks = masks.prune(
-                stage, self.learned, self.masks, self.streams.generator("prune"), absent
-            )
+            self.masks = masks.prune(stage, self.learned, self.masks, self.streams.generator("prune"), absent)
         masks.lay(self.learned, self.masks)
 
     def _prepare(self, number: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nnspec.compiler.experiment import Group
+from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.runtime import masks
 from nnspec.compiler.runtime.followers import Followers
 from nnspec.compiler.runtime.group import Pace
@@ -52,6 +53,12 @@ class Phased:
     def taught(self) -> Sequence[Taught]:
         """The groups of the phase."""
         raise TypeError("networks in training have groups")
+
+    @property
+    def descended(self) -> str:
+        """What the losses of a step are, as a row of history calls them: of the first group's rule."""
+        choice = self.phase.groups[0].rule
+        return "loss" if choice is None else rule_of(choice).objective
 
     def begin_phase(self, number: int) -> list[tuple[Group, dict[str, Tensor]]]:
         """Stand at the start of a phase; return its groups, each with the parameters that it teaches."""

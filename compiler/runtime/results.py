@@ -117,9 +117,21 @@ class RunResult(Node):
         """
         end = f".{self.held_out}.loss"
         ways = [name.removesuffix(end) for name in self.mean if name.endswith(end)]
+        titles = {name: self._loss if name == "loss" else name for name in self.names}
         if not ways:
-            return {name: f"{self.held_out} {name}" for name in self.names}
-        return {f"{way}.{name}": f"{way} {self.held_out} {name}" for way in ways for name in self.names}
+            return {name: f"{self.held_out} {title}" for name, title in titles.items()}
+        return {
+            f"{way}.{name}": f"{way} {self.held_out} {title}"
+            for way in ways
+            for name, title in titles.items()
+        }
+
+    @property
+    def _loss(self) -> str:
+        """What the loss is called: a value of the network by its own name, such as `energy`."""
+        written: Any = self.settings.get("loss")
+        text = str(written.get("expression", "")) if isinstance(written, dict) else ""
+        return text if text.isidentifier() else "loss"
 
     def _columns(self) -> dict[str, list[float]]:
         sound = [own.metrics for own in self.seeds if own.status != "diverged"]
@@ -137,6 +149,7 @@ class Progress(Node):
     epoch: int
     epochs: int
     rows: tuple[dict[str, Any], ...]  # the history's new rows
+    descended: str = "loss"  # what a row calls that which the rule descends
 
     @property
     def fraction(self) -> float:

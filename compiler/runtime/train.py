@@ -122,6 +122,7 @@ class _Trainer:
                     epoch=training.epoch,
                     epochs=self.plan.epochs,
                     rows=tuple(rows),
+                    descended=training.learner.descended,
                 )
             )
 

@@ -171,14 +171,15 @@ class Training:
     def _rows(self, losses: Sequence[float | None]) -> list[dict[str, Any]]:
         """Return a row of history for each trial that is sound.
 
-        `loss` is the mean over the epoch's steps, None right after the weights were pruned.
+        `loss`, or what else the rule descends, is the mean over the epoch's steps, None right after the weights were pruned.
         """
+        descended = self.learner.descended
         rows: list[dict[str, Any]] = []
         constrained = self.constraints.rows(self.epoch)
         for index, trial in enumerate(self.learner.trials):
             if trial not in self.diverged:
                 row: dict[str, Any] = {"seed": trial.seed} | self._place(trial)
-                row |= {"epoch": self.epoch, "step": self.learner.step, "loss": losses[index]}
+                row |= {"epoch": self.epoch, "step": self.learner.step, descended: losses[index]}
                 row |= penalty_row(self.learner) | notes_row(self.learner)
                 row |= {part: finite(own[index]) for part, own in self.scores.items()}
                 rows.append(row | self.constraints.fields(constrained[index], row))

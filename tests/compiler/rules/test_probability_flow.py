@@ -192,6 +192,17 @@ def test_a_machine_with_hidden_units_is_learned() -> None:
     assert divergence(learner, 1) <= 0.01
 
 
+def test_a_run_calls_flow_and_energy_by_their_names(tmp_path: Path) -> None:
+    """What is descended is at least 0, and the energy may be below; neither is called a loss."""
+    experiment = nnspec.load(SPEC).experiment("all_seen")
+    experiment.fitted = experiment.fitted.replace(steps=2)
+    told: list[str] = []
+    result = experiment.train(out=tmp_path, on_progress=lambda progress: told.append(progress.descended))
+    row = result.history[-1]
+    assert row["flow"] > 0 and "loss" not in row and set(told) == {"flow"}
+    assert result.shown["loss"] == "train energy"
+
+
 @pytest.mark.parametrize(
     ("network", "facts", "codes"),
     [
