@@ -62,7 +62,7 @@ def _agree(run: Forward, forward: Forward, state: State, inputs: tuple[Tensor, .
 
     found: list[list[Tensor]] = []
     for function in (run, forward):
-        own = {name: tensor.clone().requires_grad_() for name, tensor in state.items()}
+        own = {name: t.clone().requires_grad_(t.is_floating_point()) for name, t in state.items()}
         try:
             output = function(own, *inputs)
             # A weighting that no two entries share, so that wrong gradients cannot cancel.
