@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from nnspec.compiler.experiment import Objective
 from nnspec.compiler.ir import Graph
@@ -158,7 +158,8 @@ def _outputs(network: Any, plan: Plan, points: Tensor) -> Tensor:
         made: Any = network(
             *(part.reshape(len(rows), *shape) for part, shape in zip(parts, shapes, strict=True))
         )
-        first: Any = next(iter(made)) if isinstance(made, tuple) else made
+        several = cast("tuple[Tensor, ...]", made if isinstance(made, tuple) else (made,))
+        first: Any = several[0]
         found.append(first.reshape(len(rows), -1))
     return torch.cat(found)
 

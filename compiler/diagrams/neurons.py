@@ -19,7 +19,7 @@ from nnspec.compiler.diagrams.themes import FONT, THEMES, WIRES
 from nnspec.compiler.ir import Graph, instances, state_key
 from nnspec.compiler.relations import Contract, Move, Term
 from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
-from nnspec.compiler.symmetry.orbits import orbits
+from nnspec.compiler.symmetry.orbits import indices, orbits
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.relate import flow
 from nnspec.compiler.symmetry.spaces import Atom
@@ -144,7 +144,9 @@ class _Neurons:
             present: Any = known[weight.tensor]
             if kernel:
                 present = present.any(axis=tuple(kernel), keepdims=True)
-            ends = [[self.units(weight.tensor, axis) for axis in axes] for axes in (sources, targets)]
+            ends = [
+                [indices(self.spaces, (weight.tensor, axis)) for axis in axes] for axes in (sources, targets)
+            ]
             for column in ends:
                 self.add_column(column)
             entries: list[list[int]] = np.argwhere(present).tolist()
@@ -157,17 +159,6 @@ class _Neurons:
             if len(self.lines) > MOST_LINES:
                 units = sum(map(len, self.columns.values()))
                 raise SpecError((self.too_many(units, len(self.lines)),))
-
-    def units(self, tensor: str, axis: int) -> list[Unit]:
-        """Return the unit of each index of an axis."""
-        found: list[Unit] = []
-        for segment in self.spaces.atoms((tensor, axis)):
-            spaces = [self.spaces.space(atom) for atom in segment]
-            ranges = [range(self.spaces.sizes[space]) for space in spaces]
-            for place in product(*ranges):
-                pairs = tuple(zip(spaces, place, strict=True))
-                found.append(tuple(p for p in pairs if self.spaces.sizes[p[0]] > 1) or pairs[:1])
-        return found
 
     def add_column(self, column: list[list[Unit]]) -> None:
         for parts in product(*column):

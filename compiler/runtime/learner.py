@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from nnspec.compiler.experiment import Judged
     from nnspec.compiler.flat import Held
+    from nnspec.compiler.rules.settled.phases import Watch
     from nnspec.compiler.runtime.divergence import Blown
 
 __all__ = ["Batch", "Learner"]
@@ -54,6 +55,7 @@ class Learner(Phased):
         self.layer_penalties = LayerPenalties(plan.graph, self.network)
         self.notes = Notes()
         self.blown: list[Blown] | None = None  # where a diverged training is replayed: states that blew up
+        self.watch: Watch | None = None  # who looks on while the states of a system settle
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)

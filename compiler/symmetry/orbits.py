@@ -7,10 +7,11 @@ space that weights have, its indices in orbits of the component group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from nnspec.compiler.symmetry.neurons import NeuronGroup
 from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces
 
 
 def orbits(group: SymmetryGroup, neurons: NeuronGroup | None = None) -> dict[Atom, list[list[int]]]:
@@ -28,6 +29,17 @@ def orbits(group: SymmetryGroup, neurons: NeuronGroup | None = None) -> dict[Ato
             found[space] = [[index] for index in range(size)]
         else:
             found[space] = [list(range(size))]
+    return found
+
+
+def indices(spaces: Spaces, axis: AxisOf) -> list[tuple[tuple[Atom, int], ...]]:
+    """Return for each index of an axis its space and the index in it: of several factors, those that have more than one."""
+    found: list[tuple[tuple[Atom, int], ...]] = []
+    for segment in spaces.atoms(axis):
+        factors = [spaces.space(atom) for atom in segment]
+        for place in product(*(range(spaces.sizes[space]) for space in factors)):
+            pairs = tuple(zip(factors, place, strict=True))
+            found.append(tuple(pair for pair in pairs if spaces.sizes[pair[0]] > 1) or pairs[:1])
     return found
 
 

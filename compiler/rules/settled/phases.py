@@ -8,7 +8,7 @@ by the states (the nudge is -beta dC/ds, C the loss of each sample), and nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nnspec.compiler.experiment import Choice
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     ]  # of the network's outputs: the sum over the batch
     Slope: TypeAlias = Callable[[States], tuple[Tensor | None, ...]]
     Sums: TypeAlias = Callable[[States, States], tuple[Tensor, ...]]
+    # Lets states settle in the place of `run` and looks on: the phase, the strength of its nudge, where it begins, `run`, sums.
+    Watch: TypeAlias = Callable[["Settle", complex, States, Callable[..., Any], "Sums | None"], Any]
 
 
 class Settle(Node):
@@ -92,12 +94,14 @@ class Settling:
         inputs: tuple[Tensor, ...],
         loss: Loss,
         slope: Slope | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.system = system
         self.weights = weights
         self.inputs = inputs
         self.loss = loss
         self.slope = slope  # dC/ds in closed form, where it is known
+        self.watch = watch
         self.given = system.begin(weights, *inputs)
         self._continued: Any = None
         self._outside: dict[str, Tensor] = {}
@@ -131,13 +135,10 @@ class Settling:
         if phase.complexly:
             begin = tuple(state.to(complex_of(state.dtype)) for state in begin)
         pushes = self._pushes(phase, given, begin, strength)
-        options = {
-            "steps": phase.steps,
-            "dt": phase.dt,
-            "damping": phase.damping,
-            "tolerance": phase.tolerance,
-        }
-        return self.system.settle(given, begin, push=pushes, sums=sums, **options)
+        run = partial(self.system.settle, given, push=pushes, dt=phase.dt, damping=phase.damping)
+        if self.watch is not None:
+            return self.watch(phase, strength, begin, run, sums)
+        return run(begin, steps=phase.steps, tolerance=phase.tolerance, sums=sums)
 
     def step(self, phase: Settle, begin: States, states: States, strength: complex) -> States:
         """Return states that are on their way in a phase, from where it begins, one step later."""

@@ -293,7 +293,8 @@ def begun(moment: Moment) -> Settling:
     found = _system(moment.run.learner.plan.sources.graph)
     with torch.no_grad():
         weights = found.weights(moment.state)
-        return Settling(found, weights, moment.batch.inputs, _summed(moment), _squared(moment, found))
+        given = (moment.batch.inputs, _summed(moment), _squared(moment, found))
+        return Settling(found, weights, *given, moment.run.learner.watch)
 
 
 def _squared(moment: Moment, system: Any) -> Slope | None:
