@@ -171,9 +171,16 @@ class _Writer:
             "name": weight.name,
             "shape": plain(weight.shape),
             "stored": [
-                {"name": t.name, "shape": plain(t.shape), "kind": t.kind, "dtype": t.dtype}
+                {
+                    "name": t.name,
+                    "shape": plain(t.shape),
+                    "kind": t.kind,
+                    "dtype": t.dtype,
+                    "init": t.init and _word(t.init),
+                }
                 for t in weight.stored
             ],
+            "init": weight.init and _word(weight.init),
             "maps": [self.map(item) for item in weight.maps],
             "projections": [
                 {"name": item.name, **self.function(item.block, item.code)} for item in weight.projections
@@ -233,7 +240,7 @@ def place(span: Span | None) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """Return an argument as JSON can hold it: symbolic sizes and layers as text, lists as lists."""
+    """Return an argument as JSON can hold it: words with their arguments, symbolic sizes and layers as text."""
     if isinstance(value, tuple):
         return [plain(item) for item in cast("tuple[Any, ...]", value)]
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
@@ -242,6 +249,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Dim):
         return str(value)
+    if isinstance(value, Word):
+        return _word(value)
     name = getattr(value, "name", None)
     return name if isinstance(value, Node) and isinstance(name, str) else str(value)
 
