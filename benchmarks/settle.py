@@ -5,7 +5,8 @@ The first: a free phase of 784-512-10 in 20 Euler steps at batch 128, beside the
 (Scellier and Bengio 2017 as commonly implemented) and beside the equations by hand, drives of the input hoisted.
 The second: a whole step of equilibrium propagation (free, two nudged phases of 10 steps, directions of all weights), beside the
 same with every phase, and the directions, by autograd of the energy as one number.
-The third: settling 100 seeds of a complete network of 50 units, as one vmap, beside one seed after another.
+The third: settling 100 seeds of a complete network of 50 units, as one program, beside one seed after another.
+The fourth: a step of equilibrium propagation of these.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from nnspec.compiler.emit.load import function, initial_state
 from nnspec.compiler.emit.system import system
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import prepare
+from nnspec.compiler.runtime.stack import Stack
+from nnspec.compiler.runtime.stacked_system import StackedSystem
+from nnspec.compiler.runtime.streams import Streams
+from nnspec.compiler.runtime.trials import Trial
 
 STEPS, BATCH, DT = 20, 128, 0.5
 LAYERED = """
@@ -65,6 +70,18 @@ network complete(n: int = 50) {
   connect [h, o] -> [h, o] as rec except self
   dynamics rate(tanh, solve = fixed_point(steps = 30, damping = 0.5, tolerance = 0))
   output y = o
+}
+"""
+LEARNED = """
+experiment e {
+  network   = complete
+  data      = csv("rows.csv", target = "label", test = 0.0)
+  loss      = cross_entropy
+  learn     = equilibrium(variant = "asymmetric", beta = 0.2, free_steps = 30, nudged_steps = 10)
+  optimizer = sgd(lr = 0.01)
+  batch     = none
+  epochs    = 1
+  seeds     = 0..COUNT
 }
 """
 RATES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -192,26 +209,75 @@ def begun(text: str, folder: Path) -> tuple[Any, Any]:
 
 
 def many_seeds(count: int, batch: int, rounds: int) -> list[object]:
-    """Return the row of one batch size: settling many seeds at once and one after another."""
+    """Return the row of one batch size: settling many seeds at once and one after another.
+
+    Beside them the products and functions of the steps by themselves, which are the same in any way of doing it.
+    """
     graph = nnspec.load(COMPLETE).network().graph
-    forward = function(graph)
+    forward, steps, size = function(graph), 30, 50
     states = initial_state(graph, 0, count)
     x = torch.rand(batch, 8)
     alone = [{name: value[seed] for name, value in states.items()} for seed in range(count)]
+    together = StackedSystem(graph, tuple(states))
+    (begin,) = together.begin(
+        states, [(x,)], [Streams(Trial(seed, 0), "streams", x.device) for seed in range(count)], _plain
+    )
+    units, weight = torch.rand(count, batch, size), states["rec.weight"].mT
+    made = torch.empty_like(units)
 
     def at_once() -> Tensor:
         with torch.no_grad():
-            return torch.vmap(lambda own: forward(own, x))(states)
+            return together(states, begin, (x,))
 
     def one_by_one() -> list[Tensor]:
         with torch.no_grad():
             return [forward(own, x) for own in alone]
 
+    def arithmetic() -> None:
+        for _ in range(steps):
+            torch.bmm(units, weight, out=made)
+            torch.tanh(made, out=made)
+
     apart = (at_once() - torch.stack(one_by_one())).abs().max()
-    times = seconds({"at once": at_once, "one by one": one_by_one}, rounds)
-    together, apart_time = times["at once"] * 1e3, times["one by one"] * 1e3
-    cells = [f"{together:.1f} ms", f"{apart_time:.1f} ms", f"**{apart_time / together:.1f}**"]
+    times = seconds({"at once": at_once, "one by one": one_by_one, "arithmetic": arithmetic}, rounds)
+    mine, single, least = (times[name] * 1e3 for name in ("at once", "one by one", "arithmetic"))
+    cells = [f"{mine:.1f} ms", f"{least:.1f} ms", f"{single:.1f} ms", f"**{single / mine:.1f}**"]
     return [batch, *cells, f"{float(apart):.0e}"]
+
+
+def _plain(streams: Streams, make: Callable[[], list[tuple[Tensor, ...]]]) -> list[tuple[Tensor, ...]]:
+    """Return where states begin that are not drawn."""
+    return make()
+
+
+def many_learners(count: int, batch: int, rounds: int) -> list[object]:
+    """Return the row of one batch size: a step of equilibrium propagation of many seeds, and of one after another."""
+    text = COMPLETE + LEARNED.replace("COUNT", str(count - 1))
+    draw = torch.Generator().manual_seed(0)
+    rows: list[list[float]] = torch.rand(batch, 8, generator=draw).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [",".join([*(f"{v:.4f}" for v in row), f"c{i % 2}"]) for i, row in enumerate(rows)]
+        (Path(folder) / "rows.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,label", *lines]) + "\n")
+        plan = prepare(experiment(text), Path(folder), "cpu")
+    together = Stack(plan, plan.trials).groups[0]
+    learners = [Learner(plan, trial).groups[0] for trial in plan.trials]
+
+    def at_once() -> None:
+        together.learn(plan.train, 0)
+
+    def one_by_one() -> None:
+        for own in learners:
+            own.learn(plan.train, 0)
+
+    at_once()
+    one_by_one()
+    moved = [
+        p.detach()[-1] - q.detach() for p, q in zip(together.parameters, learners[-1].parameters, strict=True)
+    ]
+    apart = max(float(own.abs().max()) for own in moved)
+    times = seconds({"at once": at_once, "one by one": one_by_one}, rounds)
+    mine, single = times["at once"] * 1e3, times["one by one"] * 1e3
+    return [batch, f"{mine:.1f} ms", f"{single:.1f} ms", f"**{single / mine:.1f}**", f"{apart:.0e}"]
 
 
 def main() -> None:
@@ -234,8 +300,12 @@ def main() -> None:
     columns = ("a step of equilibrium propagation", "ours", "energy and autograd", "times faster", "apart")
     print(table(columns, [learned("hard_sigmoid", True, 9), learned("sigmoid", False, 9)]))
     print()
-    columns = ("100 seeds of complete(50): samples", "at once", "one after another", "times faster", "apart")
-    print(table(columns, [many_seeds(100, batch, 5) for batch in (1, 4, 16, 64)]))
+    columns = ("one after another", "times faster", "apart")
+    first = ("100 seeds of complete(50): samples", "at once", "products and functions alone", *columns)
+    print(table(first, [many_seeds(100, batch, 5) for batch in (1, 4, 16, 64)]), flush=True)
+    print()
+    first = ("a step of learning, 100 seeds: samples", "at once", *columns)
+    print(table(first, [many_learners(100, batch, 3) for batch in (2, 4, 16)]))
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 
 # Above this many parameters a network keeps a core busy by itself (measured: benchmarks/seeds.py).
 SMALL = 30_000
-# Below this many steps of networks that are spared, the programs of a written rule take longer to make than they save.
-WORTH = 1_000
+# Below this many steps of networks that are spared, the programs of a written rule take longer to make than they save; a step
+# in which states settle counts for one in each so many steps of theirs.
+WORTH, SETTLING = 1_000, 20
 
 
 def stackable(plan: Plan, small: int = SMALL) -> bool:
@@ -87,7 +88,9 @@ def _by_equations(plan: Plan, groups: Sequence[Group]) -> bool:
     alone = not any(rule_of(chosen(group.rule)).follows_gradient for group in groups)
     if not alone or plan.experiment.seed_mode != "streams":
         return False
-    worth = plan.steps * (len(plan.trials) - 1) >= WORTH
+    loops = [s for s in plan.graph.root.body if isinstance(s, Loop)]
+    each = max((loop.solver.options["steps"] // SETTLING for loop in loops), default=1)
+    worth = plan.steps * (len(plan.trials) - 1) * max(each, 1) >= WORTH
     return worth and (not random_starts(plan.graph) or _settles(plan))
 
 

@@ -13,6 +13,7 @@ from nnspec.compiler.pipeline import check
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.plan import prepare
+from nnspec.compiler.runtime.train import train
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
 
@@ -106,10 +107,11 @@ def test_three_updates_are_those_of_the_notebooks() -> None:
 
 
 @pytest.mark.slow
-def test_xor_is_solved_at_some_epoch_by_at_least_half_of_the_seeds() -> None:
+def test_xor_is_solved_at_some_epoch_by_half_of_ten_networks() -> None:
     """The published settings, ten networks at once, by the equations that the rule follows update by update (above).
 
-    Solved: all four right, and a mean squared error below 0.02. It is often left again, and no claim goes beyond this.
+    Solved: all four right, and a mean squared error below 0.02. It is often left again. These ten are a lucky draw: over
+    many, a quarter to a third solve it (docs/rules.md).
     """
     seeds, hidden, steps, draw = 10, 5, 1000, np.random.default_rng(0)
     count = 3 + hidden + 1
@@ -139,3 +141,16 @@ def test_xor_is_solved_at_some_epoch_by_at_least_half_of_the_seeds() -> None:
         W = (W + 100 * change / (steps * 4)) * mask
     print("solved at some epoch:", [seed for seed in range(seeds) if solved[seed]])
     assert solved.sum() >= 5
+
+
+@pytest.mark.slow
+def test_the_spec_solves_xor_with_some_seeds(tmp_path: Path) -> None:
+    """Seeds 4 and 14 of the gallery's spec, compiled and at once: solved at epochs 47 and 25, as the docs say."""
+    bag = Bag()
+    path = Path(__file__).parents[3] / "specs" / "directed_ep" / "xor.nnspec"
+    own = check(Source(str(path), path.read_text(encoding="utf-8")), bag).experiments[-1]
+    assert not bag.failed
+    found = train(own.replace(seeds=(4, 14), epochs=60), root=tmp_path, out=tmp_path / "runs", device="cpu")
+    for seed in (4, 14):
+        errors = [row["train"]["mean_squared_error"] for row in found.history if row["seed"] == seed]
+        assert min(errors) <= 0.02 < errors[0]
