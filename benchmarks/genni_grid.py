@@ -28,7 +28,7 @@ from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
 from nnspec.dsl.source import Source
 
-POINTS, ROUNDS, SAMPLES = 20, 7, 500
+POINTS, ROUNDS, SAMPLES = 35, 5, 500  # along each of three axes, as in specs/genni/fcn.nnspec
 NETWORKS = {
     "FCN of the paper, 1-2-1": "x: real[1]\n  output y = x -> dense(2, bias = false) -> relu -> dense(1, bias = false)",
     "tanh 2-3-1": "x: real[2]\n  output y = x -> dense(3) -> tanh -> dense(1)",
@@ -57,7 +57,7 @@ def copied(net: nn.Module, points: Tensor, basis: Tensor, x: Tensor, y: Tensor) 
     for point in points:
         own = copy.deepcopy(net)
         moved(own, origin, basis @ point)
-        found.append(float(nn.functional.mse_loss(own(x), y)))
+        found.append(nn.functional.mse_loss(own(x), y).item())
     return torch.tensor(found, dtype=torch.float64)
 
 
@@ -68,7 +68,7 @@ def in_place(net: nn.Module, points: Tensor, basis: Tensor, x: Tensor, y: Tensor
     with torch.no_grad():
         for point in points:
             moved(own, origin, basis @ point)
-            found.append(float(nn.functional.mse_loss(own(x), y)))
+            found.append(nn.functional.mse_loss(own(x), y).item())
     return torch.tensor(found, dtype=torch.float64)
 
 
@@ -86,11 +86,11 @@ def row(name: str, body: str) -> list[object]:
     few = points[:: max(1, len(points) // 400)]  # of the slow ways only some points, to fit into the rounds
 
     ways: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: distance.of(cut.points(points)),
+        "ours": lambda: distance.on(cut, points),
         "copy": lambda: copied(net, few, basis, inputs[0], targets),
         "place": lambda: in_place(net, few, basis, inputs[0], targets),
     }
-    same = distance.of(cut.points(few))
+    same = distance.on(cut, few)
     for slow in (ways["copy"](), ways["place"]()):
         assert torch.allclose(slow, same, rtol=1e-10), "the ways differ"
     times = seconds(ways, ROUNDS)

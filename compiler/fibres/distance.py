@@ -1,7 +1,7 @@
 """Functional distance: J(theta) = mean (f(theta, x) - f(teacher, x))^2 over samples and outputs.
 
-In: a chart, probe inputs and the teacher's outputs. Many weights are evaluated as one batch, in chunks that
-bound memory. torch is imported by the functions that use it.
+In: a chart, probe inputs and the teacher's outputs. Many weights are evaluated as one batch, in chunks whose
+values stay in a processor's cache; those of a grid by a plan made for its slice. torch is imported by the functions that use it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.plans import planned
 from nnspec.compiler.fibres.samples_last import samples_last
+from nnspec.compiler.fibres.slices import Slice
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NUMBERS_AT_ONCE = 1 << 19  # of the widest value of one chunk
+_NUMBERS_AT_ONCE = 1 << 17  # of the widest value of one chunk
+_WORTH_PLANNING = 30  # chunks: to trace takes as long as some of them
 
 
 class Distance:
@@ -29,7 +32,7 @@ class Distance:
     ) -> None:
         self.chart = chart
         self.inputs = inputs
-        self.targets = targets
+        self.targets = targets.mT.contiguous().mT  # samples last in memory, as products are
         self.variance = float(((targets - targets.mean(dim=0)) ** 2).mean())
         self.square = float((targets**2).mean())
         self.weights = _sample_weights(len(targets), batch).to(targets.dtype)
@@ -38,14 +41,34 @@ class Distance:
         """Return J [K] at weights [K, p]."""
         import torch
 
-        chunk = max(1, _NUMBERS_AT_ONCE // (len(self.targets) * self.chart.widest))
+        with torch.no_grad():
+            return torch.cat([self._many(part) for part in vectors.split(self._chunk)])
+
+    def on(self, cut: Slice, coordinates: Tensor) -> Tensor:
+        """Return J [n] at points of a slice, given by their coordinates [n, d]."""
+
+        def along(points: Tensor) -> Tensor:
+            return self._many(cut.points(points))
+
+        run = None
+        if len(coordinates) >= _WORTH_PLANNING * self._chunk:
+            run = planned(along, self._chunk, coordinates.shape[1], self.chart.seed)
+        return self.of(cut.points(coordinates)) if run is None else run(coordinates)
+
+    @property
+    def _chunk(self) -> int:
+        return max(1, _NUMBERS_AT_ONCE // (len(self.targets) * self.chart.widest))
+
+    def _many(self, vectors: Tensor) -> Tensor:
+        import torch
+
         own: Any = torch.vmap(self._one, randomness="same")
-        with torch.no_grad(), samples_last():
-            return torch.cat([own(part) for part in vectors.split(chunk)])
+        with samples_last():
+            return own(vectors)
 
     def _one(self, vector: Tensor) -> Tensor:
         difference = self.chart.outputs(vector, self.inputs) - self.targets
-        return (difference * difference).mean(dim=1) @ self.weights
+        return (self.weights @ (difference * difference)).mean()  # along samples first: so they lie in memory
 
 
 def _sample_weights(count: int, batch: int | None) -> Tensor:

@@ -152,7 +152,8 @@ def outputs_of(found: Any) -> Tensor:
 
     listed = cast("tuple[Any, ...]", found if isinstance(found, tuple) else (found,))
     plain = [torch.view_as_real(item) if item.is_complex() else item for item in listed]
-    return torch.cat([item.reshape(item.shape[0], -1) for item in plain], dim=1)
+    rows = [item.reshape(item.shape[0], -1) for item in plain]
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
 
 def with_same_draws(graph: Graph, seed: int) -> Callable[..., Any]:
