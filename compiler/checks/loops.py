@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nnspec.compiler.ir import Block, Graph, Loop, Word
+from nnspec.compiler.solvers import default_word
 from nnspec.dsl.node import Node
 
 IMPLICIT = "implicit differentiation"
@@ -49,6 +50,12 @@ def exactly_differentiated(graph: Graph, tolerance: float) -> Graph:
     Loops that are unrolled are as they are: their gradient is that of their very steps.
     """
     return changed(graph, lambda loop: _exact(loop, tolerance)) if loops(graph) else graph
+
+
+def unrolled(graph: Graph) -> Graph:
+    """Return the network whose loops are differentiated through the very steps that they take."""
+    through = default_word("unrolled")
+    return changed(graph, lambda loop: loop.replace(gradient=through)) if loops(graph) else graph
 
 
 def changed(graph: Graph, change: Callable[[Loop], Loop]) -> Graph:

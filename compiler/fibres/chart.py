@@ -2,7 +2,8 @@
 
 In: a typed graph and a state; perhaps which entries of the weights move, and entries of buffers that may make good
 what they do. Weights with a gradient of their own (straight-through) take few values; they
-stand still with the buffers. Random draws of the network are the same at every call. Outputs are one row a
+stand still with the buffers. Loops are differentiated through the steps that they take, whatever a training does, so
+that a derivative is that of the function. Random draws of the network are the same at every call. Outputs are one row a
 sample, complex ones as pairs of reals. torch is imported by the functions that use it.
 """
 
@@ -13,6 +14,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.checks.loops import unrolled
 from nnspec.compiler.flat import flatten
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.hard import hard, hard_state
@@ -49,7 +51,7 @@ class Chart:
             None if entries is None else {k: i for k, i in entries.items() if k in learned and i.numel()}
         )
         self.keys = learned if self.entries is None else list(self.entries)
-        self.graph = hard(graph)
+        self.graph = unrolled(hard(graph))
         full = {name: _double(value) for name, value in hard_state(graph, dict(state)).items()}
         self.shapes: list[torch.Size] = [full[key].shape for key in self.keys]
         self.sizes = [prod(shape) for shape in self.shapes]

@@ -24,6 +24,7 @@ from nnspec.compiler.fibres.rank import NotFinite
 from nnspec.compiler.fibres.search import descend
 from nnspec.compiler.fibres.slices import Slice, box, grid, through
 from nnspec.compiler.fibres.walk import Walk, null_directions, stratum, walk
+from nnspec.compiler.fibres.words import POLISHING
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.runtime.seeds import stream_seed
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TINY = 1e-8  # variance of a teacher's outputs, beside 1 + their mean square, that is none
-POLISHED_ON = 2000  # samples for Levenberg-Marquardt and for ranks, at most
+_POLISHED_ON = (500, 2000)  # samples for Levenberg-Marquardt, at least and at most; between them ..
+_ROWS = 10  # .. so many outputs for each weight
 PLANE = 81  # points along each axis of the plane that is drawn beside a space, at least
 _WALKS = 3
 _IMAGES = 100  # random elements of the group whose images of the origin are drawn
@@ -182,9 +184,10 @@ def _students(
         found = _descended(chart, first, drawn, doubled, targets, options)
     polished: list[Tensor | None] = [None] * count
     if options["polish"] or search.name == "lm":
-        rows = tuple(item[:POLISHED_ON] for item in doubled)
-        steps = search["steps"] if search.name == "lm" else 100
-        polished = list(polish(chart, found.double(), rows, targets[:POLISHED_ON], steps).vectors)
+        rows = shown_samples(chart.count, targets.shape[1])
+        shown = tuple(item[:rows] for item in doubled)
+        steps = search["steps"] if search.name == "lm" else POLISHING
+        polished = list(polish(chart, found.double(), shown, targets[:rows], steps).vectors)
     losses: list[float] = distance.of(found.double()).tolist()
     better = [None if p is None else float(distance.of(p.unsqueeze(0))[0]) for p in polished]
     last = [loss if b is None else b for loss, b in zip(losses, better, strict=True)]
@@ -199,6 +202,12 @@ def _students(
         )
         for k in range(count)
     )
+
+
+def shown_samples(parameters: int, outputs: int) -> int:
+    """Return how many samples Levenberg-Marquardt is shown, if there are so many."""
+    least, most = _POLISHED_ON
+    return min(most, max(least, _ROWS * parameters // max(1, outputs)))
 
 
 def _descended(
@@ -288,7 +297,7 @@ def _cuts(
         count = options["grid"] if dims == options["dims"] else max(options["grid"], PLANE)
         points = grid(sides[:dims], count)
         plane = cut.replace(basis=cut.basis[:, :dims])
-        values = distance.of(plane.points(points))
+        values = distance.on(plane, points)
         found.append(Cut(bounds=tuple(sides[:dims]), count=count, coordinates=points, values=values))
     return tuple(found)
 

@@ -1,9 +1,8 @@
 """Levenberg-Marquardt from many weights at once, in double precision.
 
 theta <- theta - (A + lambda a I)^-1 g, with A = J^T J / n, g = J^T r / n and a the largest entry of A's
-diagonal; lambda falls after a step that lowers the loss and grows after one that does not (Marquardt, 1963). J is
-taken in forward mode: p columns where p is far below the number of residuals. A is decomposed once a step, so
-that trying another lambda costs next to nothing.
+diagonal; lambda falls after a step that lowers the loss and grows after one that does not (Marquardt, 1963). A is
+decomposed once a step, so that trying another lambda costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.derivatives import derivative
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXACT = 1e-12  # of the variance: what counts as the same function
 _DONE = 1e-28  # of the variance: nothing is left to gain
 _LEAST, _MOST = 1e-15, 1e8  # damping
 _TRIES = 8  # dampings tried with one Jacobian
-_NUMBERS_AT_ONCE = 1 << 24  # of the derivatives of the widest value
+_NUMBERS_AT_ONCE = 1 << 24  # of derivatives
 
 
 class Polished(Node):
@@ -38,7 +38,7 @@ def polish(
     """Return the weights to which Levenberg-Marquardt leads from each of [K, p]."""
     import torch
 
-    chunk = max(1, _NUMBERS_AT_ONCE // (len(targets) * chart.widest * max(1, chart.count)))
+    chunk = max(1, _NUMBERS_AT_ONCE // (targets.numel() * max(1, chart.widest, chart.count)))
     parts = [_polish(chart, part, inputs, targets, steps) for part in vectors.split(chunk)]
     return Polished(
         vectors=torch.cat([part.vectors for part in parts]),
@@ -56,7 +56,7 @@ def _polish(
         return (chart.outputs(vector, inputs) - targets).reshape(-1)
 
     many: Any = torch.vmap(residual, randomness="same")
-    basis = torch.eye(chart.count, dtype=vectors.dtype)
+    slopes: Any = torch.vmap(derivative(chart, vectors[0], inputs), randomness="same")
     least = _DONE * max(float(((targets - targets.mean(0)) ** 2).mean()), 1e-300)
     losses = (many(vectors) ** 2).mean(dim=1)
     damping = torch.full((len(vectors),), 1e-3, dtype=vectors.dtype)
@@ -67,7 +67,7 @@ def _polish(
         if not len(index):
             break
         at = vectors[index]
-        values, axes, slope = _quadratic(residual, many, at, basis)
+        values, axes, slope = _quadratic(slopes(at), many(at))
         moved, loss, damped = _try(many, at, losses[index], values, axes, slope, damping[index])
         better = loss < losses[index]
         gain = 1 - loss / losses[index].clamp_min(1e-300)
@@ -79,22 +79,15 @@ def _polish(
     return Polished(vectors=vectors, losses=losses, steps=tuple(taken.tolist()))
 
 
-def _quadratic(residual: Any, many: Any, at: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return eigenvalues and axes of A at each of the weights, and g along these axes."""
+def _quadratic(rows: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues and axes of A, and g along these axes, from J [K, n, p] and r [K, n]."""
     import torch
 
-    def columns(vector: Tensor) -> Tensor:
-        def along(direction: Tensor) -> Tensor:
-            return torch.func.jvp(residual, (vector,), (direction,))[1]
-
-        return torch.vmap(along, randomness="same")(basis)
-
-    rows: Tensor = torch.vmap(columns, randomness="same")(at)  # [K, p, n]
-    count = rows.shape[2]
-    matrix = rows @ rows.transpose(1, 2) / count
-    slope = (rows @ many(at).unsqueeze(2)).squeeze(2) / count
+    count = rows.shape[1]
+    matrix = rows.mT @ rows / count
+    slope = (rows.mT @ residuals.unsqueeze(2)).squeeze(2) / count
     values, axes = torch.linalg.eigh(matrix.nan_to_num(0.0, 0.0, 0.0))  # where J is not finite: no step
-    return values.clamp_min(0), axes, (axes.transpose(1, 2) @ slope.unsqueeze(2)).squeeze(2)
+    return values.clamp_min(0), axes, (axes.mT @ slope.unsqueeze(2)).squeeze(2)
 
 
 def _try(

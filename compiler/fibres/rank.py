@@ -10,10 +10,12 @@ what they can make good counts as no movement. Double precision throughout.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.derivatives import derivative
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -35,14 +37,13 @@ class NotFinite(Exception):
 
 
 class Spectrum(Node):
-    """Singular values of a Jacobian, falling, on so many inputs; `right` holds right vectors as rows."""
+    """Singular values of a Jacobian, falling, on so many inputs."""
 
     values: tuple[float, ...]
     rank: int
     inputs: int
     settled: bool  # the last doublings of the inputs added nothing
     triangle: Tensor  # [.., p], with the singular values and right vectors of the Jacobian
-    right: Tensor  # [p, p]
 
     @property
     def nullity(self) -> int:
@@ -56,48 +57,23 @@ class Spectrum(Node):
         dropped = self.values[self.rank]
         return self.values[self.rank - 1] / dropped if dropped else inf
 
-    @property
+    @cached_property
     def null(self) -> Tensor:
-        """Return an orthonormal basis [p, nullity] of what moves no output."""
-        return self.right[self.rank :].T
+        """Return an orthonormal basis [p, nullity] of what moves no output; vectors take longer than values."""
+        import torch
+
+        return torch.linalg.svd(self.triangle, full_matrices=True)[2][self.rank :].T
 
 
 def jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """Return dF/dtheta [samples * m, p], or raise NotFinite."""
     import torch
 
-    found = _jacobian(chart, point, inputs)
+    at = torch.cat([point, chart.kept])
+    found = derivative(chart, at, inputs)(at)
     if not bool(torch.isfinite(found).all()):
         raise NotFinite("derivatives")
     return found
-
-
-def _jacobian(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Take forward mode, or reverse mode where that has fewer columns."""
-    import torch
-
-    point, width = torch.cat([point, chart.kept]), chart.count + len(chart.kept)
-
-    def outputs(vector: Tensor) -> Tensor:
-        return chart.outputs(vector, inputs)
-
-    rows = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1] * len(inputs[0])
-    if width > rows:
-        chunk = _chunk(rows, len(inputs[0]) * chart.widest)
-        return torch.func.jacrev(outputs, chunk_size=chunk)(point).reshape(rows, width)
-
-    def derivative(direction: Tensor) -> Tensor:
-        return torch.func.jvp(outputs, (point,), (direction,))[1]
-
-    columns = torch.vmap(
-        derivative, randomness="same", chunk_size=_chunk(width, len(inputs[0]) * chart.widest)
-    )
-    return columns(torch.eye(width, dtype=point.dtype)).reshape(width, rows).T
-
-
-def _chunk(count: int, other: int) -> int:
-    """Return how many columns at once keep what stands between input and output small."""
-    return max(1, min(count, _NUMBERS_AT_ONCE // max(1, other)))
 
 
 def spectrum(
@@ -150,13 +126,11 @@ def decompose(triangle: Tensor, chart: Chart, inputs: int, tolerance: float = TO
         left, sizes, _ = torch.linalg.svd(kept, full_matrices=False)
         inside = left[:, sizes > TOLERANCE * sizes[0]]
         moving = moving - inside @ (inside.T @ moving)
-    _, found, right = torch.linalg.svd(moving, full_matrices=True)
-    listed: list[float] = [value if value > least else 0.0 for value in found.tolist()]
+    found: list[float] = torch.linalg.svdvals(moving).tolist()
+    listed = [value if value > least else 0.0 for value in found]
     listed += [0.0] * (chart.count - len(listed))
     rank = sum(value > tolerance * listed[0] for value in listed)
-    return Spectrum(
-        values=tuple(listed), rank=rank, inputs=inputs, settled=False, triangle=moving, right=right
-    )
+    return Spectrum(values=tuple(listed), rank=rank, inputs=inputs, settled=False, triangle=moving)
 
 
 def rank_of(matrix: Tensor, tolerance: float = TOLERANCE, largest: float | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.experiment import Choice
 from nnspec.dsl.catalog import Argument, Entry
 
+POLISHING = 100  # steps of Levenberg-Marquardt at most, where nothing else is said
 _STEPS = Argument(name="steps", kind="int", default=1000, at_least=1, doc="how many")
 _BATCH = Argument(
     name="batch", kind="int", default=None, at_least=1, nullable=True, doc="samples of a step; none: all"
@@ -14,7 +15,7 @@ _SEARCHES = (
         name="lm",
         family="search",
         doc="Levenberg-Marquardt from each student's first weights, in double precision.",
-        arguments=(Argument(name="steps", kind="int", default=100, at_least=1, doc="at most so many"),),
+        arguments=(Argument(name="steps", kind="int", default=POLISHING, at_least=1, doc="at most so many"),),
         example="search = lm(steps = 50)",
     ),
     Entry(

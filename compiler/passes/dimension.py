@@ -20,13 +20,21 @@ from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.catalog import Argument, validate
 from nnspec.dsl.diagnostics import Error, SpecError
-from nnspec.dsl.errors.fibres import RankPrecision, TooManyParameters, UnfitAnalysis, WeightsNotFinite
+from nnspec.dsl.errors.fibres import (
+    RankPrecision,
+    TooManyParameters,
+    TooMuchWork,
+    UnfitAnalysis,
+    WeightsNotFinite,
+)
 from nnspec.dsl.source import Span
 
 if TYPE_CHECKING:
     from nnspec.compiler.emit.load import State
     from nnspec.compiler.fibres.hidden import Hidden
 
+_LARGE = 1500  # parameters above which one set of weights is looked at
+MOST_WORK = 1e12  # operations for derivatives: some minutes
 _FLOOR = 1e-20  # of the largest singular value, below which a plot shows nothing
 
 
@@ -40,7 +48,14 @@ class Dimension(Pass):
     (masked entries, triangles of symmetric weights) are hidden symmetries, listed by cause: dead, constant,
     duplicate and always-on units, kernels of read-outs, unknown."""
     arguments = (
-        Argument(name="seeds", kind="int", doc="how many sets of random weights", default=3, at_least=1),
+        Argument(
+            name="seeds",
+            kind="int",
+            doc=f"how many sets of random weights; none: 3, and 1 above {_LARGE:,} parameters",
+            default=None,
+            nullable=True,
+            at_least=1,
+        ),
         Argument(
             name="weights",
             kind="choice",
@@ -84,6 +99,11 @@ class Dimension(Pass):
                 parameters=count,
                 advice="analyse the same network with smaller widths",
             )
+        elif (work := _work(graph, count)) > MOST_WORK:
+            advice = "analyse the same network with smaller inputs, fewer weights, or fewer repetitions of its layers"
+            yield TooMuchWork(
+                span, pass_name=self.name, network=graph.name, work=work, limit=MOST_WORK, advice=advice
+            )
         yield from fixed(graph, self.name, span)
 
     def run(self, subject: Subject, options: Mapping[str, Any]) -> Result:
@@ -95,6 +115,19 @@ class Dimension(Pass):
             tables=_tables(found),
             plots=(Plot(name="spectrum", draw=lambda axes: _draw(axes, found, given["tolerance"])),),
         )
+
+
+def _work(graph: Graph, parameters: int) -> float:
+    """Return how many operations the derivatives of two outputs for each weight take."""
+    from nnspec.compiler.symmetry.draws import idealised
+
+    return 2 * parameters * work_of_derivative(idealised(graph))
+
+
+def work_of_derivative(graph: Graph) -> float:
+    """Return how many operations it takes to differentiate one output of one sample: thrice a forward."""
+    forward = cost_table(graph).flops
+    return 3.0 * forward if isinstance(forward, int) else 0.0
 
 
 def complete(one: Pass, subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +205,7 @@ def _states(subject: Subject, options: Mapping[str, Any]) -> Iterator[tuple[str,
         yield from ((label_of(subject, number), state) for number, state in enumerate(subject.states))
         return
     drawn = normal_state if options["weights"] == "normal" else initial_state
-    for seed in range(options["seeds"]):
+    for seed in range(options["seeds"] or (1 if cost_table(subject.graph).parameters > _LARGE else 3)):
         yield f"seed {seed}", drawn(subject.graph, seed)
 
 

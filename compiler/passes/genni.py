@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from math import isfinite
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Experiment
@@ -21,7 +21,15 @@ from nnspec.compiler.fibres.probe import DEFAULT, is_real
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.passes.dimension import complete, fixed, group_of, label_of, not_finite
+from nnspec.compiler.passes.dimension import (
+    MOST_WORK,
+    complete,
+    fixed,
+    group_of,
+    label_of,
+    not_finite,
+    work_of_derivative,
+)
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import Error, SpecError
 from nnspec.dsl.errors.command_line import NeedsPackage
@@ -30,6 +38,7 @@ from nnspec.dsl.errors.fibres import (
     GridTooLarge,
     TooFewStudents,
     TooManyParameters,
+    TooMuchWork,
     UnfitAnalysis,
 )
 from nnspec.dsl.source import Span
@@ -167,6 +176,11 @@ class Genni(Pass):
                 parameters=count,
                 advice="write `search = adam` and `polish = false`, or use smaller widths",
             )
+        elif (work := _work(graph, options, count)) > MOST_WORK:
+            advice = "let states settle in fewer steps (`solve`), search fewer `students`, or for fewer steps: `search = lm(20)`"
+            yield TooMuchWork(
+                span, pass_name=self.name, network=graph.name, work=work, limit=MOST_WORK, advice=advice
+            )
 
     def not_as_the_paper(
         self, graph: Graph, options: Mapping[str, Any], experiment: Experiment | None, span: Span | None
@@ -202,6 +216,20 @@ class Genni(Pass):
 
 
 # ------------------------------------------------------------------------------------------------- what was found
+
+
+def _work(graph: Graph, options: Mapping[str, Any], parameters: int) -> float:
+    """Return how many operations the derivatives of a search by Levenberg-Marquardt take, if it takes all its steps."""
+    from nnspec.compiler.fibres.genni import shown_samples
+
+    search = options["search"]
+    steps = search["steps"] if search.name == "lm" else words.POLISHING
+    outputs = sum(
+        prod(size for size in dict(graph.root.types)[port.value].shape if isinstance(size, int))
+        for port in graph.root.outputs
+    )
+    samples = min(options["samples"], shown_samples(parameters, outputs))
+    return options["students"] * steps * samples * outputs * work_of_derivative(graph)
 
 
 def limit_of(found: Equivalents, options: Mapping[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""What passes refuse that compute with the weights at hand, or read a run's history (N0970 to N0978)."""
+"""What passes refuse that compute with the weights at hand, or read a run's history (N0970 to N0978, N0930)."""
 
 from __future__ import annotations
 
@@ -98,3 +98,17 @@ class NoSettlingPhase(Error):
     help = "{help}"
     explain = """Rules such as `equilibrium`, `contrastive_hebbian` and `deep` let the states of a network settle, freely and
 then under a nudge, and learn from where they come to rest. Only such rules have phases to show."""
+
+
+class TooMuchWork(Error):
+    code = "N0930"
+    title = "an analysis that would not end in minutes"
+    message = (
+        "`{pass_name}` would take about {work:.0e} operations to differentiate {network}, and takes at most "
+        "{limit:.0e}"
+    )
+    help = "{advice}"
+    explain = """A derivative of an output is a pass through the network and back. `dimension` needs two for each weight, and
+of states that settle it differentiates 30 steps; a search by Levenberg-Marquardt needs one for each sample, student and
+step, through all steps that the solver may take. How many operations that is follows from the spec, so it is known before
+anything is computed: some 1e12 of them take minutes."""
