@@ -104,8 +104,7 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
     sorted_: dict[str, list[Any]] = {
         name: [] for name in ("permutations", "signs", "rotations", "stretches", "scales", "shifts")
     }
-    exchanged = (swap for own in group.derivation.branches for swap in own.swaps())
-    for move in (*random_element(group, seed).moves, *exchanged):
+    for move in random_element(group, seed).moves:
         if isinstance(move, Permute | Rearrange | Exchange | Swap):
             sorted_["permutations"].append(move)
         elif isinstance(move, Multiply):

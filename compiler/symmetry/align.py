@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.balance import Scales, balance, common, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.blocks import blocks, places
-from nnspec.compiler.symmetry.canonical import canonical, exact
+from nnspec.compiler.symmetry.branches import Swap
+from nnspec.compiler.symmetry.canonical import exact, sorted_weights
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import (
     AnyMove,
@@ -39,7 +40,7 @@ from nnspec.compiler.symmetry.matching import (
     rotation,
     two_sided_map,
 )
-from nnspec.compiler.symmetry.moves import Add, Multiply, Permute, Transform
+from nnspec.compiler.symmetry.moves import Add, Exchange, Multiply, Permute, Transform, in_force
 from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -72,13 +73,35 @@ class Aligned(Node):
 def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, seed: int = 0) -> Aligned:
     """Return `theirs` moved near to `ours` by an element of the group."""
     d = group.derivation
-    ours, theirs = exact(ours), exact(theirs)
+    ours, given = exact(ours), exact(theirs)
+    theirs = in_force(d, given)
+    element, matcher, tried, notes = _aligned(group, in_force(d, ours), theirs, restarts, seed)
+    moved = act(d, element, given)
+    return Aligned(
+        element=element,
+        state=moved,
+        before=distance(d, ours, given),
+        after=distance(d, ours, moved),
+        solvers=tuple(
+            (d.related.carriers[space.tensor].shown, how) for space, how in matcher.solvers.items()
+        ),
+        starts=tried,
+        notes=tuple(dict.fromkeys((*left_out(group), *notes))),
+    )
+
+
+def _aligned(
+    group: SymmetryGroup, ours: State, theirs: State, restarts: int, seed: int
+) -> tuple[Element, _Matcher, int, tuple[str, ...]]:
+    """Return the element found for weights in force, the matcher that knows how, and how many starts it had."""
+    d = group.derivation
     mine, other = balance(d, ours), balance(d, theirs)
-    target, given = act(d, mine.element, ours), act(d, other.element, theirs)
+    target, given = mine.state, other.state
     matcher = _Matcher(d, target, restarts, seed)
     best: tuple[float, Element] | None = None
     tried = 0
-    for start in _starts(group, target, given, restarts, seed):
+    for start in _starts(group, ours, theirs, restarts, seed):
+        start = other.element.inverse().then(start).then(mine.element) if start.moves else start
         tried += 1
         found = matcher.run(start, given)
         if best is None or found[0] < best[0] * (1 - 1e-9):
@@ -89,31 +112,21 @@ def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, s
     element = other.element.then(best[1]).then(mine.element.inverse())
     # The same gauge is not the nearest one where the two differ: scales and matrices are fitted once more.
     polisher = _Matcher(d, ours, restarts, seed, stretches=True)
-    element = element.then(polisher.run(Element(), act(d, element, theirs))[1])
+    element = element.then(polisher.run(Element(), element.moved(d, theirs))[1])
     if shifted_keys(d, ours):
-        moved = act(d, element, theirs)
+        moved = element.moved(d, theirs)
         shift = Element(moves=(nearest_shift(d, moved, ours),))
-        again = act(d, shift, moved)
+        again = shift.moved(d, moved)
         gaps = ((item, common(item, ours) - common(item, again)) for item in d.forgotten)
         shift = shift.then(Element(moves=tuple(Add(item=item, added=gap) for item, gap in gaps)))
-        if distance(d, ours, act(d, shift, moved)) < distance(d, ours, moved):
+        if distance(d, ours, shift.moved(d, moved)) < distance(d, ours, moved):
             element = element.then(shift)
-    moved = act(d, element, theirs)
-    return Aligned(
-        element=element,
-        state=moved,
-        before=distance(d, ours, theirs),
-        after=distance(d, ours, moved),
-        solvers=tuple(
-            (d.related.carriers[space.tensor].shown, how) for space, how in matcher.solvers.items()
-        ),
-        starts=tried,
-        notes=tuple(dict.fromkeys((*left_out(group), *mine.notes, *other.notes))),
-    )
+    return element, matcher, tried, (*mine.notes, *other.notes)
 
 
 def distance(d: Derivation, ours: State, theirs: State) -> float:
-    """Return the norm of the difference of two networks' weights, over the norm of the first one's."""
+    """Return the norm of the difference of two networks' weights in force, over the norm of the first one's."""
+    ours, theirs = in_force(d, ours), in_force(d, theirs)
     keys = weight_keys(d, ours)
     gap = sum(float(((ours[key] - theirs[key]) ** 2).sum()) for key in keys)
     size = sum(float((ours[key] ** 2).sum()) for key in keys)
@@ -128,13 +141,13 @@ def weight_keys(d: Derivation, state: State) -> list[str]:
 def _starts(group: SymmetryGroup, ours: State, theirs: State, restarts: int, seed: int) -> Iterator[Element]:
     """Yield where to start: as they come, both in canonical form, and at random."""
     yield Element()
-    yield canonical(group, theirs).element.then(canonical(group, ours).element.inverse())
+    yield sorted_weights(group, theirs).element.then(sorted_weights(group, ours).element.inverse())
     for number in range(restarts):
         random = random_element(group, seed + number)
         kept = [
             m
             for m in random.moves
-            if isinstance(m, Permute | Rearrange) or (isinstance(m, Multiply) and m.sign)
+            if isinstance(m, Permute | Rearrange | Exchange | Swap) or (isinstance(m, Multiply) and m.sign)
         ]
         yield Element(moves=tuple(kept))
 
@@ -157,7 +170,7 @@ class _Matcher:
             for one in directions(d, d.signs)
             if all(d.by_space[space].is_fixed for space in one.spaces)
             for amounts in _each(d, one)
-        ]
+        ] + [(Multiply(given=given, sign=True),) for given in d.graded.signs]
         self.masked = None if d.masked is None else d.masked.strands()
         self.patterns = {
             strand.space: UnitSigns(d, strand) for strand in (*self.strands, *(self.masked or ()))
@@ -167,14 +180,14 @@ class _Matcher:
 
     def run(self, start: Element, given: State) -> tuple[float, Element]:
         """Return the squared distance that is reached from a start, and the element that leads there."""
-        state = act(self.d, start, given)
+        state = start.moved(self.d, given)
         moves: list[AnyMove] = list(start.moves)
         gap = self.gap(state)
         for _ in range(_SWEEPS):
             before = gap
             for turn in (*self.strands, None):
                 for move in self.common(state) if turn is None else self.wire(turn, state):
-                    found = act(self.d, Element(moves=move), state)
+                    found = Element(moves=move).moved(self.d, state)
                     nearer = self.gap(found)
                     if nearer < gap - _GAIN * self.size:
                         state, gap = found, nearer
@@ -203,13 +216,13 @@ class _Matcher:
             yield (masked.move(member), *self.patterns[strand.space].flips(picked))
         found = [self.signed(move, state) for move in islice(masked.apart(), _TRIED)]
         if found:
-            yield min(found, key=lambda moves: self.gap(act(self.d, Element(moves=moves), state)))
+            yield min(found, key=lambda moves: self.gap(Element(moves=moves).moved(self.d, state)))
 
     def signed(self, move: AnyMove, state: State) -> tuple[AnyMove, ...]:
         """Return a permutation that masks leave, followed by the flips of single units that are nearest."""
         moves = [move]
         for strand in self.masked or ():
-            scores = self.scores(strand, act(self.d, Element(moves=tuple(moves)), state))
+            scores = self.scores(strand, Element(moves=tuple(moves)).moved(self.d, state))
             picked = scores.diagonal(axis1=2, axis2=3).argmax(axis=0)
             moves += self.patterns[strand.space].flips(picked)
         return tuple(moves)

@@ -9,16 +9,17 @@ is taken out, and what shifts move (biases) is made as small as it can be, by le
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.blocks import Coordinates, along, places
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
+from nnspec.compiler.symmetry.elements import AnyMove, Element, directions, scale_directions
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.moves import Add, Multiply, Shift, Transform
-from nnspec.compiler.symmetry.places import State, key_of, stored
+from nnspec.compiler.symmetry.places import State, act_on_strand, key_of, stored
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.wires import label
 from nnspec.dsl.node import Node
@@ -31,37 +32,54 @@ _STILL = 1e-13  # a relative change that is none
 _NEWTON = 100
 _FAR = 2.0  # the largest step of a logarithm of a scale
 _SINGULAR = 1e-10  # of the largest eigenvalue
+_UNSEEN = 1e-9  # of the largest singular value
 
 
 class Balance(Node):
     """An element that takes weights to the balanced member of their orbit, and what had to be left."""
 
     element: Element
+    state: State  # in force
+    is_limit: bool  # no element leads there
     notes: tuple[str, ...]
 
 
-def balance(d: Derivation, state: State) -> Balance:
-    """Return the element that balances weights in double precision."""
-    balancer = _Balancer(d, state)
+def balance(d: Derivation, state: State, limits: bool = False) -> Balance:
+    """Return the balanced member of weights in force, in double precision, and the element that leads to it.
+
+    A wire that is wider than what is mapped into it or read from it has no least member. With `limits`, it is taken
+    to the limit of smaller and smaller ones: it computes the same, and is the same for all of the orbit.
+    """
+    balancer = _Balancer(d, state, limits)
     balancer.run()
-    return Balance(element=Element(moves=tuple(balancer.moves)), notes=tuple(balancer.notes))
+    return Balance(
+        element=Element(moves=tuple(balancer.moves)),
+        state=balancer.state,
+        is_limit=balancer.is_limit,
+        notes=tuple(balancer.notes),
+    )
 
 
 class _Balancer:
-    def __init__(self, d: Derivation, state: State) -> None:
+    def __init__(self, d: Derivation, state: State, limits: bool) -> None:
         self.d = d
         self.state = state
+        self.limits = limits
+        self.is_limit = False
+        self.lying: set[str] = set()  # keys of what shifts move on wires that are taken to their limits
         self.moves: list[AnyMove] = []
         self.notes: list[str] = []
 
     def move(self, move: AnyMove) -> None:
         self.moves.append(move)
-        self.state = act(self.d, Element(moves=(move,)), self.state)
+        self.state = move.apply(self.d, self.state)
 
     def run(self) -> None:
         self.forget()
-        self.level_gains()
+        for move in level_gains(self.d, self.state):
+            self.move(move)
         shifted = shifted_keys(self.d, self.state)
+        self.shifted = shifted
         self.names = [
             name
             for name in stored(self.d, self.state)
@@ -76,32 +94,24 @@ class _Balancer:
         for item in self.d.forgotten:
             self.move(Add(item=item, added=-common(item, self.state)))
 
-    def level_gains(self) -> None:
-        """Make every gain that folds into the maps behind it 1, so that what acts before it acts there alike."""
-        for fold in self.d.folds:
-            strand = self.d.by_space[fold.behind]
-            for system, sign in ((self.d.signs, True), (self.d.scales, False)):
-                for direction in along(self.d, system, strand):
-                    coordinates = Coordinates(self.d, [direction])
-                    moved = coordinates.rows(fold.gain).diagonal()
-                    if len(moved) == coordinates.count and bool(moved.all()):
-                        gain = self.state[key_of(fold.gain)]
-                        numbers = (gain < 0).double() if sign else -gain.abs().log() / float(moved[0])
-                        self.move(Multiply(given=coordinates.amounts(numbers), sign=sign))
-                        break
-
     # ------------------------------------------------------------------------------------ scales and GL
 
     def balance(self) -> None:
+        if self.limits:
+            self.narrow()
         scales = Scales(self.d, self.names)
         held = {name for name in self.names if scales.holds(name)}
-        wires = [strand for strand in self.d.of_group("linear", "complex") if self.regular(strand)]
+        wires = [s for s in self.d.of_group("linear", "complex") if self.is_limit or self.regular(s)]
         for _ in range(_ROUNDS):
             change = 0.0
             if scales.count:
                 numbers = scales.least(self.state)
                 change = max(change, float(numbers.abs().max()))
                 self.move(Multiply(given=scales.amounts(numbers), sign=False))
+            if any(key_of(name) in self.lying for name in self.names):
+                shift = nearest_shift(self.d, self.state, None, self.lying)
+                change = max(change, _largest(shift.apply(self.d, self.state), self.state, self.lying))
+                self.move(shift)
             for strand in wires:
                 matrix = self.even(strand, held)
                 change = max(change, float((matrix - _identity(matrix)).abs().max()))
@@ -153,9 +163,86 @@ class _Balancer:
             a, b = _trace(ours), _trace(theirs)
             ratio = (more + (more**2 + a * b) ** 0.5) / a
             return ratio[:, None, None] ** 0.5 * _identity(ours)
-        root, inverse = power(ours, 0.5), power(ours, -0.5)
-        inside = power(root @ theirs @ root + (more / 2) ** 2 * _identity(ours), 0.5)
-        return power(inverse @ (inside + more / 2 * _identity(ours)) @ inverse, 0.5)
+        return _evened(ours, theirs, more)
+
+    # -------------------------------------------------------------------------------------------- limits
+
+    def narrow(self) -> None:
+        """Take wires to their limits: what is made and not read goes to nothing, and what reads nothing that is made.
+
+        A wire that carries less may make its neighbours carry less. Biases on these wires go behind them first.
+        """
+        wires = [strand for strand in self.d.of_group("linear") if strand.size > 1]
+        carried = {strand.space: [strand.size] * strand.copies for strand in wires}
+        narrow: list[Strand] = []
+        while True:
+            ranks = {strand.space: [_rank(part) for part in self.seen(strand)] for strand in wires}
+            fresh = [strand for strand in wires if ranks[strand.space] != carried[strand.space]]
+            if not fresh:
+                return
+            narrow += [strand for strand in fresh if strand not in narrow]
+            self.lying = {key for strand in narrow for key in self.shifted & self.keys_on(strand)}
+            if self.lying and self.shift_behind():
+                continue
+            for strand in fresh:
+                self.project(strand)
+            carried, self.is_limit = ranks, True
+
+    def shift_behind(self) -> bool:
+        """Make what shifts move on narrow wires as small as it can be; whether something is left that was not counted.
+
+        Such are the rows of a table, of which shifts take the common part alone: they count like other weights.
+        """
+        self.move(nearest_shift(self.d, self.state, None, self.lying))
+        left = [
+            name
+            for name in stored(self.d, self.state)
+            if (key := key_of(name)) in self.lying
+            and name not in self.names
+            and float(self.state[key].abs().max()) > _UNSEEN
+        ]
+        self.names += left
+        return bool(left)
+
+    def keys_on(self, strand: Strand) -> set[str]:
+        return {key_of(atoms[0].tensor) for atoms, _ in strand.places}
+
+    def seen(self, strand: Strand) -> list[Tensor]:
+        """Return for each copy of a wire the projection that keeps what is both made and read."""
+        import torch
+
+        sides: dict[int, list[Tensor]] = {1: [], -1: []}
+        for atom, rows in places(self.d, strand, self.state, self.names):
+            sides[self.d.orientations.of(atom)].append(rows)
+        nothing = torch.zeros(strand.copies, strand.size, 1, dtype=torch.float64)
+        made, read = (torch.cat([*sides[sense], nothing], dim=2) for sense in (1, -1))
+        return [_seen_part(*pair) for pair in zip(made, read, strict=True)]
+
+    def project(self, strand: Strand) -> None:
+        """Leave what a wire does not carry, at right angles to what it does."""
+        import torch
+
+        part = torch.stack(self.seen(strand))
+        self.state = act_on_strand(
+            self.d, strand, self.state, lambda given, sense: (part if sense > 0 else part.mT) @ given
+        )
+        rest = _identity(part) - part
+        self.move(Transform(space=strand.space, matrix=power(part.mT @ part + rest.mT @ rest, 0.5)))
+
+
+def level_gains(d: Derivation, state: State) -> Iterator[Multiply]:
+    """Yield moves that make every gain that folds into the maps behind it 1: what acts before it then acts there alike."""
+    for fold in d.folds:
+        strand = d.by_space[fold.behind]
+        gain = state[key_of(fold.gain)]
+        for system, sign in ((d.signs, True), (d.scales, False)):
+            for direction in along(d, system, strand):
+                coordinates = Coordinates(d, [direction])
+                moved = coordinates.rows(fold.gain).diagonal()
+                if len(moved) == coordinates.count and bool(moved.all()):
+                    numbers = (gain < 0).double() if sign else -gain.abs().log() / float(moved[0])
+                    yield Multiply(given=coordinates.amounts(numbers), sign=sign)
+                    break
 
 
 def common(item: Forgotten, state: State) -> Tensor:
@@ -184,12 +271,15 @@ def shifted_keys(d: Derivation, state: State) -> set[str]:
     return {key for key, tensor in moved.items() if not torch.equal(tensor, state[key])}
 
 
-def nearest_shift(d: Derivation, state: State, target: State | None) -> Shift:
-    """Return the shift that brings what it moves nearest to another state's, or (None) to zero, whatever is forgotten."""
+def nearest_shift(d: Derivation, state: State, target: State | None, among: set[str] | None = None) -> Shift:
+    """Return the shift that brings what it moves nearest to another state's, or (None) to zero, whatever is forgotten.
+
+    With `among`, only the tensors of these keys count.
+    """
     import torch
 
     shifts = Coordinates(d, list(directions(d, d.shifts)))
-    keys = sorted(shifted_keys(d, state))
+    keys = sorted(shifted_keys(d, state) if among is None else among)
 
     def flat(given: State) -> Tensor:
         given = remembered(d, given)
@@ -208,7 +298,7 @@ class Scales(Coordinates):
     """All scales of some weights as numbers, and the least sum of squares over them."""
 
     def __init__(self, d: Derivation, names: list[str]) -> None:
-        super().__init__(d, list(directions(d, d.scales)))
+        super().__init__(d, scale_directions(d))
         from scipy.sparse import vstack
 
         self.names = names
@@ -300,6 +390,42 @@ class Scales(Coordinates):
         import numpy as np
 
         return float((values * np.exp(2 * (self.matrix @ numbers))).sum() - 2 * held @ numbers)
+
+
+def _evened(ours: Tensor, theirs: Tensor, more: float) -> Tensor:
+    """Return the least M of `even`, a stack of one a copy; what a wire at its limit does not carry stays."""
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    found: list[Tensor] = []
+    for a, b in zip(ours, theirs, strict=True):
+        values, vectors = linear_algebra.eigh(a + b)
+        axes = vectors[:, values > _SINGULAR * values[-1]]
+        a, b, one = axes.T @ a @ axes, axes.T @ b @ axes, _identity(axes)
+        root, inverse = power(a, 0.5), power(a, -0.5)
+        inside = power(root @ b @ root + (more / 2) ** 2 * one, 0.5)
+        least = power(inverse @ (inside + more / 2 * one) @ inverse, 0.5)
+        found.append(_identity(vectors) + axes @ (least - one) @ axes.T)
+    return torch.stack(found)
+
+
+def _seen_part(made: Tensor, read: Tensor) -> Tensor:
+    """Return the projection E of least rank with R' E A = R' A, for A and R of shape [size, others]."""
+    import torch
+
+    linear_algebra: Any = torch.linalg
+    a, r = (linear_algebra.qr(side.T, mode="r").R.T for side in (made, read))
+    left, values, right = linear_algebra.svd(r.T @ a, full_matrices=False)
+    kept = values > _UNSEEN * values.max()
+    return a @ (right[kept].T / values[kept]) @ left[:, kept].T @ r.T
+
+
+def _largest(ours: State, theirs: State, keys: set[str]) -> float:
+    return max(float((ours[key] - theirs[key]).abs().max()) for key in keys)
+
+
+def _rank(projection: Tensor) -> int:
+    return round(float(projection.diagonal().sum()))
 
 
 def power(matrix: Tensor, exponent: float) -> Tensor:

@@ -7,14 +7,14 @@ moves by a sparse linear function of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.amounts import Amounts, atoms_of
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.elements import Direction, unit
+from nnspec.compiler.symmetry.elements import Direction, Grade
 from nnspec.compiler.symmetry.places import State, axes_of, degree_of, key_of, on_atoms, on_strand, shape_of
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
@@ -90,7 +90,7 @@ def along(d: Derivation, system: Unknowns, strand: Strand) -> list[Direction]:
 class Coordinates:
     """The numbers of some directions in a row: one for each common direction, one an index for each free one."""
 
-    def __init__(self, d: Derivation, given: list[Direction]) -> None:
+    def __init__(self, d: Derivation, given: Sequence[Direction | Grade]) -> None:
         self.d = d
         self.directions = given
         self.shapes = [[d.spaces.sizes[space] for space in one.spaces] for one in given]
@@ -120,17 +120,18 @@ class Coordinates:
     def rows(self, name: str) -> Any:
         """Return a sparse matrix: how each entry of a stored tensor, flat, depends on the numbers."""
         import numpy as np
+        import torch
         from scipy.sparse import coo_array
 
         total = prod(shape_of(self.d, name))
         parts: list[tuple[Any, Any, Any]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
         for start, one in zip(self.starts, self.directions, strict=False):
-            if one.spaces:
+            if isinstance(one, Direction) and one.spaces:
                 for column, number in self._free(name, one):
                     where = (column >= 0).nonzero()[0]
                     parts.append((where, start + column[where], np.full(len(where), number)))
             else:
-                field = unit(self.d, one).field(self.d, name)
+                field = one.amounts(self.d, torch.ones(())).field(self.d, name)
                 if field is not None:
                     flat = field.numpy().ravel()
                     where = flat.nonzero()[0]

@@ -46,41 +46,46 @@ class Branches(Node):
 
     def swaps(self) -> Iterator[Swap]:
         """Yield moves that, with permutations of the axis, make all others."""
-        for other in self.tensors[1:]:
-            for index in range(1 if self.axes is None else self.size):
-                pairs = tuple(zip(self.tensors[0], other, strict=True))
-                yield Swap(pairs=pairs, axes=self.axes, index=index, behind=self.behind)
+        count = len(self.tensors)
+        for other in range(1, count):
+            order = tuple({0: other, other: 0}.get(place, place) for place in range(count))
+            for index in range(self.size):
+                yield Swap(item=self, order=order, index=index)
 
 
 class Swap(Node):
-    """A move: the tensors of two branches change places, or what they hold at one index of their axes."""
+    """A move: branch i takes what branch `order[i]` held, all of it or what it held at one index of the axes."""
 
-    pairs: tuple[tuple[str, str], ...]
-    axes: tuple[int, ...] | None
-    index: int
-    behind: Direction | None = None
+    item: Branches
+    order: tuple[int, ...]
+    index: int = 0
 
     def apply(self, d: Derivation, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         changed = dict(state)
-        for place, pair in enumerate(self.pairs):
-            one, other = (state_key(name, "") for name in pair)
-            if self.axes is None:
-                changed[one], changed[other] = state[other], state[one]
-                continue
-            changed[one], changed[other] = state[one].clone(), state[other].clone()
-            axis = self.axes[place]
-            changed[one].select(axis, self.index).copy_(state[other].select(axis, self.index))
-            changed[other].select(axis, self.index).copy_(state[one].select(axis, self.index))
-        if self.behind is None:
+        for place, names in enumerate(zip(*self.item.tensors, strict=True)):
+            keys = [state_key(name, "") for name in names]
+            for key, other in zip(keys, self.order, strict=True):
+                if self.item.axes is None:
+                    changed[key] = state[keys[other]]
+                    continue
+                changed[key] = state[key].clone()
+                axis = self.item.axes[place]
+                changed[key].select(axis, self.index).copy_(state[keys[other]].select(axis, self.index))
+        if self.item.behind is None or self.order == (0, 1):  # a difference has two terms
             return changed
         from nnspec.compiler.symmetry.elements import unit
         from nnspec.compiler.symmetry.moves import Multiply
 
-        given = unit(d, self.behind, (self.index,))
+        given = unit(d, self.item.behind, (self.index,))
         return Multiply(given=given, sign=True, is_centred=True).apply(d, changed)
 
     def inverse(self) -> Swap:
-        return self
+        return self.replace(order=inverted(self.order))
+
+
+def inverted(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the inverse of a permutation."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def alike_branches(d: Derivation) -> tuple[Branches, ...]:

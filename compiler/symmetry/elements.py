@@ -11,10 +11,20 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.amounts import Amounts, amounts, amounts_of
+from nnspec.compiler.symmetry.branches import Swap
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
-from nnspec.compiler.symmetry.moves import Add, AnyMove, Multiply, Permute, Shift, Transform, applied
+from nnspec.compiler.symmetry.moves import (
+    Add,
+    AnyMove,
+    Exchange,
+    Multiply,
+    Permute,
+    Shift,
+    Transform,
+    applied,
+)
 from nnspec.compiler.symmetry.places import State, key_of
-from nnspec.compiler.symmetry.record import SymmetryGroup
+from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -34,11 +44,20 @@ class Element(Node):
         """Return this element followed by another."""
         return Element(moves=(*self.moves, *other.moves))
 
+    def moved(self, d: Derivation, state: State) -> State:
+        """Return weights in force moved."""
+        for move in self.moves:
+            state = move.apply(d, state)
+        return state
+
     def inverse(self) -> Element:
         return Element(moves=tuple(move.inverse() for move in reversed(self.moves)))
 
     def permutation(self, space: Atom, size: int) -> tuple[int, ...]:
-        """Return how the element permutes a space that no mask touches: new index i is the old one at place i."""
+        """Return how permutations of a wire alone move a space: new index i is the old one at place i.
+
+        What masks leave, and exchanges with parallel branches, are other moves.
+        """
         order = tuple(range(size))
         for move in self.moves:
             if isinstance(move, Permute) and move.space == space:
@@ -91,6 +110,30 @@ def directions(d: Derivation, system: Unknowns) -> Iterator[Direction]:
             yield Direction(solution=solution, spaces=spaces)
 
 
+class Grade(Node):
+    """A direction that grades units: each moves by an amount of its own, all by one number."""
+
+    given: Amounts
+    spaces: tuple[Atom, ...] = ()
+
+    def amounts(self, d: Derivation, numbers: Tensor) -> Amounts:
+        return self.given.times(float(numbers))
+
+
+def sign_directions(d: Derivation) -> list[Direction | Grade]:
+    """Return all directions along which signs are free, those that grade units too."""
+    return [*directions(d, d.signs), *graded_signs(d)]
+
+
+def graded_signs(d: Derivation) -> list[Grade]:
+    return [Grade(given=given) for given in d.graded.signs]
+
+
+def scale_directions(d: Derivation) -> list[Direction | Grade]:
+    """Return all directions along which scales are free, those that grade units too."""
+    return [*directions(d, d.scales), *(Grade(given=given) for given in d.graded.scales)]
+
+
 def _is_of_matrices(d: Derivation, space: Atom) -> bool:
     strand = d.by_space[space]
     return d.groups.get(strand.space) in MATRICES
@@ -101,12 +144,15 @@ def unit(d: Derivation, direction: Direction, indices: tuple[int, ...] = ()) -> 
     return amounts(d, direction.solution, dict(zip(direction.spaces, indices, strict=True)))
 
 
-def every_unit(d: Derivation, direction: Direction) -> Iterator[Amounts]:
-    """Yield the amounts of a direction at every combination of indices but those at which one is 0."""
+def every_unit(d: Derivation, direction: Direction | Grade, first: int = 1) -> Iterator[Amounts]:
+    """Yield the amounts of a direction at every combination of indices from `first`; 0 follows from the others."""
+    if isinstance(direction, Grade):
+        yield direction.given
+        return
     if not direction.spaces:
         yield unit(d, direction)
         return
-    for indices in product(*(range(1, d.spaces.sizes[space]) for space in direction.spaces)):
+    for indices in product(*(range(first, d.spaces.sizes[space]) for space in direction.spaces)):
         yield unit(d, direction, indices)
 
 
@@ -128,10 +174,13 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
         elif wire.size > 1 and d.groups[wire.space] in MATRICES:
             drawn = [random_matrix(d, d.by_space[wire.space], random, spread) for _ in range(wire.copies)]
             moves.append(Transform(space=wire.space, matrix=torch.stack(drawn)))
+        if wire.size > 1 and d.turns_ones(d.by_space[wire.space]):
+            moves += _turned_ones(wire, random)
+    moves += _exchanged(d, random)
     if d.masked is not None:
         moves.append(d.masked.drawn(seed))
-    for system, sign in ((d.signs, True), (d.scales, False)):
-        for direction in directions(d, system):
+    for found, sign in ((sign_directions(d), True), (scale_directions(d), False)):
+        for direction in found:
             given = direction.amounts(d, _numbers(d, direction, random, sign, spread))
             moves.append(Multiply(given=given, sign=sign))
     for direction in directions(d, d.shifts):
@@ -145,15 +194,6 @@ def left_out(group: SymmetryGroup) -> tuple[str, ...]:
     if group.families["kernel"]:
         count = group.families["kernel"]
         found.append(f"{count} kernel directions depend on the weights, and are left as they are")
-    if group.derivation.parallel:
-        found.append("units of parallel branches stay in their branch")
-    for carrier in group.derivation.related.carriers.values():
-        if carrier.action is not None and carrier.action.is_lifted:
-            found.append(f"`{carrier.name}` is made of other numbers, and these have no canonical form")
-    if group.derivation.branches:
-        found.append("branches that may change places stay where they are")
-    if group.derivation.graded.signs or group.derivation.graded.scales:
-        found.append("signs and scales that grade units are left as they are")
     if group.derivation.masked is not None:
         found += group.derivation.masked.notes
     return tuple(found)
@@ -198,8 +238,33 @@ def centred_basis(size: int) -> Tensor:
     return basis
 
 
+def _exchanged(d: Derivation, random: torch.Generator) -> Iterator[AnyMove]:
+    """Yield random orders of the units of parallel branches, and of branches that may change places."""
+    import torch
+
+    def shuffled(count: int) -> tuple[int, ...]:
+        drawn: Any = torch.randperm(count, generator=random)
+        return tuple(drawn.tolist())
+
+    for item in d.parallel:
+        yield Exchange(item=item, order=shuffled(item.size))
+    for item in d.branches:
+        for index in range(item.size):
+            yield Swap(item=item, order=shuffled(len(item.tensors)), index=index)
+
+
+def _turned_ones(wire: Wire, random: torch.Generator) -> Iterator[Transform]:
+    """Yield a reflection along the vector of ones, or (as often) nothing."""
+    import torch
+
+    turns = torch.randint(0, 2, (wire.copies, 1, 1), generator=random).double()
+    matrix = torch.eye(wire.size, dtype=torch.float64) - turns * 2.0 / wire.size
+    if bool(turns.any()):
+        yield Transform(space=wire.space, matrix=matrix)
+
+
 def _numbers(
-    d: Derivation, direction: Direction, random: torch.Generator, sign: bool, spread: float
+    d: Derivation, direction: Direction | Grade, random: torch.Generator, sign: bool, spread: float
 ) -> Tensor:
     import torch
 

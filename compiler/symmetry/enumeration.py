@@ -1,87 +1,98 @@
-"""The component group element by element, for small networks: permutations and sign flips, and orbits under them."""
+"""Orbits under permutations, exchanges and sign flips, element by element, for small networks.
+
+Their generators permute the numbers of the weights in force and multiply them by constants, once functions that are
+odd about a constant are read as odd ones: each is an index and a factor for every number, and an orbit is what they
+reach. The two components of GL and O wires are not among them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import permutations, product
-from math import log10, prod
+from collections.abc import Iterable, Iterator
+from math import log10
+from typing import Any, TypeAlias
 
-from nnspec.compiler.symmetry.blocks import Coordinates
 from nnspec.compiler.symmetry.canonical import exact
-from nnspec.compiler.symmetry.elements import AnyMove, Element, act, directions
-from nnspec.compiler.symmetry.moves import Multiply, Permute
-from nnspec.compiler.symmetry.places import State, stored
+from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.elements import directions, every_unit, graded_signs
+from nnspec.compiler.symmetry.generators import permutations
+from nnspec.compiler.symmetry.moves import AnyMove, Multiply, centring, in_force
+from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.errors.weights import TooLargeToEnumerate
 
+Array: TypeAlias = Any
 
-def elements(group: SymmetryGroup, state: State, limit: int) -> Iterator[Element]:
-    """Yield every permutation with every sign flip; SpecError if there are more than `limit`.
-
-    The two components of GL and O wires, and units that change their branch, are not among them.
-    """
-    d = group.derivation
-    wires = [strand for strand in d.of_group("monomial") if strand.size > 1]
-    flips = _flips(group, state)
-    digits = sum(_log10_factorial(strand.size) * strand.copies for strand in wires) + len(flips) * log10(2)
-    digits += 0.0 if d.masked is None else d.masked.group.log10_order
-    if digits > log10(limit) + 1e-9:
-        error = TooLargeToEnumerate(None, network=group.network, digits=f"{digits:.1f}", limit=f"{limit:,}")
-        raise SpecError((error,))
-    wires.sort(key=lambda strand: -len(strand.outer))
-    places = [(strand, copy) for strand in wires for copy in range(strand.copies)]
-    every = [list(permutations(range(strand.size))) for strand, _ in places]
-    kept: list[list[AnyMove]] = [[]]
-    if d.masked is not None:
-        kept = [[d.masked.move(member)] for member in d.masked.group.members()]
-    for orders, by_masks in product(product(*every), kept):
-        moves: list[AnyMove] = [
-            Permute(space=strand.space, order=order, copy=copy)
-            for (strand, copy), order in zip(places, orders, strict=True)
-        ]
-        for used in product((False, True), repeat=len(flips)):
-            signs = [flip for flip, use in zip(flips, used, strict=True) if use]
-            yield Element(moves=(*moves, *by_masks, *signs))
+_DIGITS = 9  # of a number over the largest, by which two members are told apart
 
 
 def orbit_size(group: SymmetryGroup, state: State, limit: int) -> int:
-    """Return how many different weights the component group makes of some: its order over that of the stabiliser."""
-    state = exact(state)
-    found: set[bytes] = set()
-    for element in elements(group, state, limit):
-        moved = act(group.derivation, element, state)
-        found.add(b"".join((moved[key] + 0.0).numpy().tobytes() for key in sorted(moved)))
-    return len(found)
+    """Return how many different weights permutations and flips make of some: their number over that of the stabiliser.
+
+    SpecError if the order of the component group is above `limit`.
+    """
+    if group.log10_order > log10(limit) + 1e-9:
+        digits = f"{group.log10_order:.1f}"
+        error = TooLargeToEnumerate(None, network=group.network, digits=digits, limit=f"{limit:,}")
+        raise SpecError((error,))
+    return reached(group.derivation, [(move,) for move in _generating(group)], state)
 
 
-def _flips(group: SymmetryGroup, state: State) -> list[Multiply]:
-    """Return sign flips that are independent on the weights."""
+def reached(d: Derivation, elements: Iterable[tuple[AnyMove, ...]], state: State) -> int:
+    """Return how many weights are products of some permutations and flips, each given by its moves, of some weights."""
+    import numpy as np
+
+    used = in_force(d, exact(state))
+    used = centring(d, -1.0).apply(d, used)
+    names = stored(d, used)
+    acting = [_monomial(d, moves, used, names) for moves in elements]
+    frontier = _flat(used, names)[None]
+    unit = 10.0**-_DIGITS * (float(np.abs(frontier).max(initial=0.0)) or 1.0)
+    known = _keys(frontier, unit).keys()
+    while acting and len(frontier):
+        found = np.concatenate([factor * frontier[:, index] for index, factor in acting])
+        fresh = {key: place for key, place in _keys(found, unit).items() if key not in known}
+        known |= fresh.keys()
+        frontier = found[list(fresh.values())]
+    return len(known)
+
+
+def _keys(rows: Array, unit: float) -> dict[bytes, int]:
+    """Return the places of different rows, by their rounded numbers."""
+    import numpy as np
+
+    return {row.tobytes(): place for place, row in enumerate(np.round(rows / unit) + 0.0)}
+
+
+def _flat(state: State, names: list[str]) -> Array:
+    import numpy as np
+
+    return np.concatenate([state[key_of(name)].numpy().ravel() for name in names])
+
+
+def _generating(group: SymmetryGroup) -> Iterator[AnyMove]:
+    """Yield moves that generate all permutations and flips."""
+    d = group.derivation
+    for _, move in permutations(group):
+        yield move
+    for direction in (*directions(d, d.own_signs), *graded_signs(d)):
+        for given in every_unit(d, direction, first=0):
+            yield Multiply(given=given, sign=True)
+
+
+def _monomial(d: Derivation, moves: Iterable[AnyMove], state: State, names: list[str]) -> tuple[Array, Array]:
+    """Return for each number where it comes from, and by what it is multiplied."""
+    import numpy as np
     import torch
 
-    from nnspec.compiler.symmetry.parity import masks_of
-
-    d = group.derivation
-    coordinates = Coordinates(d, list(directions(d, d.signs)))
-    rows = [mask for name in stored(d, state) for mask in masks_of(coordinates.rows(name))]
-    columns = [0] * coordinates.count  # the entries that each flip changes, as bits
-    for place, mask in enumerate(rows):
-        while mask:
-            bit = mask.bit_length() - 1
-            columns[bit] |= 1 << place
-            mask ^= 1 << bit
-    pivots: dict[int, int] = {}
-    kept: list[Multiply] = []
-    for number, column in enumerate(columns):
-        while column and (top := column.bit_length() - 1) in pivots:
-            column ^= pivots[top]
-        if column:
-            pivots[column.bit_length() - 1] = column
-            one = torch.zeros(coordinates.count, dtype=torch.float64)
-            one[number] = 1.0
-            kept.append(Multiply(given=coordinates.amounts(one), sign=True))
-    return kept
-
-
-def _log10_factorial(n: int) -> float:
-    return log10(prod(range(1, n + 1))) if n < 100 else sum(log10(i) for i in range(1, n + 1))
+    ones, places, start = dict(state), dict(state), 1
+    for name in names:
+        own = state[key_of(name)]
+        ones[key_of(name)] = torch.ones_like(own)
+        places[key_of(name)] = torch.arange(start, start + own.numel()).to(own).reshape(own.shape)
+        start += own.numel()
+    for move in moves:
+        own = move.replace(is_centred=True) if isinstance(move, Multiply) else move
+        ones, places = own.apply(d, ones), own.apply(d, places)
+    factor = _flat(ones, names)
+    return np.round(_flat(places, names) / factor).astype(int) - 1, factor

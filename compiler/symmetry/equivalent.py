@@ -1,6 +1,6 @@
 """Whether two networks with weights are one function because a symmetry takes the one to the other.
 
-Yes comes with the element, and is checked by applying it; no with inputs on which the outputs differ, or with what
+Yes comes with the element, and is checked by applying it, or else with canonical members that are one; no with inputs on which the outputs differ, or with what
 tells the architectures apart; what is neither is undecided, and why is said.
 """
 
@@ -12,7 +12,7 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.hard import hard
 from nnspec.compiler.symmetry.align import Aligned, align
 from nnspec.compiler.symmetry.architecture import correspondences, difference
-from nnspec.compiler.symmetry.canonical import exact
+from nnspec.compiler.symmetry.canonical import canonical, exact
 from nnspec.compiler.symmetry.elements import Element
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import largest_change
@@ -80,6 +80,12 @@ def equivalent(
     given: dict[str, Any] = {"distance": found.after, "output_change": change, "names": names}
     if change > _SEEN * tolerance:
         return Equivalence(answer="no", reason="their outputs differ on random inputs", **given)
+    forms = [canonical(group, state).state for state in (first, moved)]
+    if _others_equal(forms[0], forms[1], tolerance):
+        reason = (
+            "their canonical members are one: they differ in what no element moves and no output depends on"
+        )
+        return Equivalence(answer="yes", reason=reason, **given)
     parts = (
         "a symmetry of these very weights",
         "an element that the search missed, which finds local optima",

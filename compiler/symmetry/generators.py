@@ -8,7 +8,7 @@ by the functions that touch tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 from nnspec.compiler.symmetry.amounts import Amounts
@@ -53,25 +53,14 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
     def made(family: str, wire: str | None, move: Callable[[float], AnyMove]) -> Generator:
         return Generator(family=family, wire=wire, apply=lambda state, t: applied(d, (move(t),), state))
 
+    for name, move in permutations(group):
+        yield made("permutation", name, lambda t, move=move: move)
     for wire in group.wires:
-        if wire.size > 1 and d.groups[wire.space] == "monomial":
-            yield made("permutation", wire.name, _permutation(wire))
-            if wire.copies > 1:
-                yield made("permutation", wire.name, _permutation(wire, copy=1))
-        elif wire.size > 1 and d.groups[wire.space] in MATRICES:
+        if wire.size > 1 and d.groups[wire.space] in MATRICES:
             family = "linear" if d.groups[wire.space] in ("linear", "complex") else "orthogonal"
             yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
             if d.turns_ones(d.by_space[wire.space]):
                 yield made("sign", wire.name, _mirrored_ones(wire))
-    for item in d.parallel:
-        for ours, theirs in pairwise(item.places):
-            move = Exchange(places=tuple(zip(ours, theirs, strict=True)))
-            yield made("permutation", None, lambda t, move=move: move)
-    for item in d.branches:
-        for move in item.swaps():
-            yield made("permutation", None, lambda t, move=move: move)
-    for move in _rearrangements(d):
-        yield made("permutation", None, lambda t, move=move: move)
     for name, given in (*_single(d, d.signs), *((None, given) for given in d.graded.signs)):
         yield made("sign", name, lambda t, given=given: Multiply(given=given.times(round(t)), sign=True))
     for name, given in (*_single(d, d.scales), *((None, given) for given in d.graded.scales)):
@@ -82,23 +71,30 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
         yield made("shift", item.weight, _forgetting(item, seed))
 
 
-def _rearrangements(d: Derivation) -> Iterator[Rearrange]:
-    """Yield permutations of units that keep masks."""
+def permutations(group: SymmetryGroup) -> Iterator[tuple[str | None, AnyMove]]:
+    """Yield generators of all permutations of units and of branches, with the names of the wires that have one."""
+    d = group.derivation
+    for wire in group.wires:
+        if wire.size > 1 and d.groups[wire.space] == "monomial":
+            for copy in range(wire.copies):
+                for order in _cycle_and_swap(wire.size):
+                    yield wire.name, Permute(space=wire.space, order=order, copy=copy)
+    for item in d.parallel:
+        for order in item.crossings():
+            yield None, Exchange(item=item, order=order)
+    for item in d.branches:
+        for move in item.swaps():
+            yield None, move
     if d.neurons is not None:
         for shuffle in d.neurons.generators:
-            yield Rearrange(group=d.neurons, shuffle=shuffle)
+            yield None, Rearrange(group=d.neurons, shuffle=shuffle)
 
 
-def _permutation(wire: Wire, copy: int | None = None) -> Callable[[float], Permute]:
-    """A cyclic permutation of the indices after two of them are swapped; t counts how often."""
-
-    def move(t: float) -> Permute:
-        order = list(range(wire.size))
-        for _ in range(round(t)):
-            order = [*order[1:2], *order[2:], *order[:1]]
-        return Permute(space=wire.space, order=tuple(order), copy=copy)
-
-    return move
+def _cycle_and_swap(size: int) -> Iterator[tuple[int, ...]]:
+    """Yield a cycle and an exchange of two, of which all permutations are products."""
+    yield (*range(1, size), 0)
+    if size > 2:
+        yield (1, 0, *range(2, size))
 
 
 def _matrices(d: Derivation, strand: Strand, seed: int) -> Callable[[float], Transform]:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.symmetry.amounts import Amounts
-from nnspec.compiler.symmetry.branches import Swap
+from nnspec.compiler.symmetry.branches import Swap, inverted
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.flips import Centred
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.images import bias_step
 from nnspec.compiler.symmetry.neurons import Rearrange
-from nnspec.compiler.symmetry.parallel import Twin
+from nnspec.compiler.symmetry.parallel import Parallel, Twin
 from nnspec.compiler.symmetry.places import State, act_on_strand, degree_of, key_of, on_atoms, stored
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom
@@ -34,24 +34,32 @@ def applied(d: Derivation, moves: Iterable[AnyMove], state: State) -> State:
 
     A weight that a constraint makes of other tensors moves itself; what is stored is then made from it anew.
     """
-    moved = given = {**state, **_lifted(d, state)}
+    moved = given = in_force(d, state)
     for move in moves:
         moved = move.apply(d, moved)
-    return _lowered(d, state, given, moved)
+    return lowered(d, state, moved, given)
 
 
-def _lifted(d: Derivation, state: State) -> State:
-    """Return the effective weights that are made of other tensors, or whose stored tensor is not all in use."""
+def in_force(d: Derivation, state: State) -> State:
+    """Return a state with the effective weights that are made of other tensors, or whose stored tensor is not all in use.
+
+    Moves act on such a state; `lowered` returns to what is stored.
+    """
     from nnspec.compiler.emit.load import effective_weight
 
-    return {
+    lifted = {
         key_of(carrier.name): effective_weight(carrier.weight, carrier.name.rpartition(".")[0], state)
         for carrier in d.related.carriers.values()
         if carrier.weight is not None and carrier.action is not None and carrier.action.is_lifted
     }
+    return {**state, **lifted}
 
 
-def _lowered(d: Derivation, state: State, given: State, moved: State) -> State:
+def lowered(d: Derivation, state: State, moved: State, given: State | None = None) -> State:
+    """Return the numbers to store for weights in force, in the keys of a state.
+
+    What is stored for a weight that is the same object in `given` stays; else it is made from the weight alone.
+    """
     from nnspec.compiler.emit.load import code_function
 
     found = {key: moved[key] for key in state}
@@ -59,7 +67,7 @@ def _lowered(d: Derivation, state: State, given: State, moved: State) -> State:
         if carrier.weight is None or carrier.action is None or not carrier.action.is_lifted:
             continue
         key = key_of(carrier.name)
-        if moved[key] is given[key]:
+        if given is not None and moved[key] is given[key]:
             found.update({name: state[name] for name in (key,) if name in state})
             continue
         (first, *_) = carrier.weight.maps
@@ -100,8 +108,7 @@ class Permute(Node):
         return act_on_strand(d, d.by_space[self.space], state, act)
 
     def inverse(self) -> Permute:
-        places = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return self.replace(order=tuple(places))
+        return self.replace(order=inverted(self.order))
 
 
 class Multiply(Node):
@@ -243,43 +250,39 @@ class Add(Node):
 
 
 class Exchange(Node):
-    """The first unit of one strand and the first unit of a parallel one change places."""
+    """Units of parallel strands, of all in one row: new unit i is the old unit `order[i]`."""
 
-    places: tuple[tuple[Twin, Twin], ...]
+    item: Parallel
+    order: tuple[int, ...]
 
     def apply(self, d: Derivation, state: State) -> State:
+        import torch
+
         changed = dict(state)
-        for one, other in self.places:
-            rows = [_unit(d, changed, twin.atom) for twin in (one, other)]
-            ratio = one.factor / other.factor
-            _set_unit(d, changed, other.atom, rows[0] * ratio)
-            _set_unit(d, changed, one.atom, rows[1] / ratio)
+        for twins in self.item.roles:
+            rows = parallel_rows(d, changed, twins)
+            moved = torch.cat(rows)[list(self.order)].split([len(own) for own in rows])
+            for twin, own in zip(twins, moved, strict=True):
+                key = key_of(twin.atom.tensor)
+                row = own / twin.factor
+                changed[key] = on_atoms(d, changed[key], (twin.atom,), lambda _, row=row: row)
         return changed
 
     def inverse(self) -> Exchange:
-        return self
+        return self.replace(order=inverted(self.order))
 
 
-def _unit(d: Derivation, state: State, atom: Atom) -> Tensor:
-    """Return the entries of the first index of an atom."""
+def parallel_rows(d: Derivation, state: State, twins: tuple[Twin, ...]) -> list[Tensor]:
+    """Return what the units of parallel strands hold in one role, [units, others] of each strand."""
     found: list[Tensor] = []
 
     def read(given: Tensor) -> Tensor:
-        found.append(given[0].clone())
+        found.append(given)
         return given
 
-    on_atoms(d, state[key_of(atom.tensor)], (atom,), read)
-    return found[0]
-
-
-def _set_unit(d: Derivation, state: State, atom: Atom, row: Tensor) -> None:
-    def write(given: Tensor) -> Tensor:
-        changed = given.clone()
-        changed[0] = row
-        return changed
-
-    key = key_of(atom.tensor)
-    state[key] = on_atoms(d, state[key], (atom,), write)
+    for twin in twins:
+        on_atoms(d, state[key_of(twin.atom.tensor)], (twin.atom,), read)
+    return [twin.factor * own for twin, own in zip(twins, found, strict=True)]
 
 
 AnyMove: TypeAlias = "Exchange | Swap | Permute | Multiply | Transform | Shift | Add | Rearrange"

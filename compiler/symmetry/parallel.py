@@ -9,7 +9,7 @@ functions, free weights of their own. What adds up may be multiplied by constant
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.operations.registry import operation
@@ -52,6 +52,20 @@ class Parallel(Node):
     @property
     def size(self) -> int:
         return sum(strand.size for strand in self.strands)
+
+    @property
+    def roles(self) -> tuple[tuple[Twin, ...], ...]:
+        """The same places by what they are in their branch, each with one twin a strand."""
+        return tuple(zip(*self.places, strict=True))
+
+    def crossings(self) -> Iterator[tuple[int, ...]]:
+        """Yield orders of all units that, with permutations within strands, make all others."""
+        first = 0
+        for strand in self.strands[:-1]:
+            order = list(range(self.size))
+            order[first], order[first + strand.size] = first + strand.size, first
+            yield tuple(order)
+            first += strand.size
 
 
 def parallel_strands(derivation: Derivation) -> tuple[Parallel, ...]:

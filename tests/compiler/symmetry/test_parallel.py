@@ -52,7 +52,7 @@ def test_exchanges_leave_outputs_unchanged_and_move_weights(build: Build, body: 
     graph = build(f"network n {{\n input x: real[4]\n {body}\n}}\n")
     group = symmetry_group(graph)
     (item,) = group.derivation.parallel
-    move = Exchange(places=tuple(zip(*item.places, strict=True)))
+    move = Exchange(item=item, order=next(item.crossings()))
     state = random_state(graph, group, 0)
     moved = applied(group.derivation, (move,), state)
     assert any(not torch.equal(moved[name], state[name]) for name in state)
