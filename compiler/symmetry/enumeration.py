@@ -46,9 +46,9 @@ def reached(d: Derivation, elements: Iterable[tuple[AnyMove, ...]], state: State
     used = centring(d, -1.0).apply(d, used)
     names = stored(d, used)
     acting = [_monomial(d, moves, used, names) for moves in elements]
-    frontier = _flat(used, names)[None]
+    frontier: Array = _flat(used, names)[None]
     unit = 10.0**-_DIGITS * (float(np.abs(frontier).max(initial=0.0)) or 1.0)
-    known = _keys(frontier, unit).keys()
+    known = set(_keys(frontier, unit))
     while acting and len(frontier):
         found = np.concatenate([factor * frontier[:, index] for index, factor in acting])
         fresh = {key: place for key, place in _keys(found, unit).items() if key not in known}
@@ -61,7 +61,8 @@ def _keys(rows: Array, unit: float) -> dict[bytes, int]:
     """Return the places of different rows, by their rounded numbers."""
     import numpy as np
 
-    return {row.tobytes(): place for place, row in enumerate(np.round(rows / unit) + 0.0)}
+    rounded: Array = np.round(rows / unit) + 0.0
+    return {row.tobytes(): place for place, row in enumerate(rounded)}
 
 
 def _flat(state: State, names: list[str]) -> Array:
@@ -95,4 +96,5 @@ def _monomial(d: Derivation, moves: Iterable[AnyMove], state: State, names: list
         own = move.replace(is_centred=True) if isinstance(move, Multiply) else move
         ones, places = own.apply(d, ones), own.apply(d, places)
     factor = _flat(ones, names)
-    return np.round(_flat(places, names) / factor).astype(int) - 1, factor
+    index: Array = np.round(_flat(places, names) / factor)
+    return index.astype(int) - 1, factor

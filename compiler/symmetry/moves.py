@@ -261,7 +261,8 @@ class Exchange(Node):
         changed = dict(state)
         for twins in self.item.roles:
             rows = parallel_rows(d, changed, twins)
-            moved = torch.cat(rows)[list(self.order)].split([len(own) for own in rows])
+            every: Any = torch.cat(rows)[list(self.order)]
+            moved: tuple[Tensor, ...] = every.split([len(own) for own in rows])
             for twin, own in zip(twins, moved, strict=True):
                 key = key_of(twin.atom.tensor)
                 row = own / twin.factor

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from symmetric_nets import NETS, net
-from test_table import Row, every_row
+from test_table import COMPUTED, Row
 from test_table import graph as graph_of
 
 from nnspec.compiler.ir import Graph
@@ -151,7 +151,7 @@ def test_a_chain_of_maps_goes_to_the_least_factors_of_its_product(build: Build) 
 
 
 @pytest.mark.slow
-@every_row
+@pytest.mark.parametrize("row", COMPUTED, ids=lambda row: row.name)
 def test_every_network_of_the_table_has_a_canonical_form(row: Row) -> None:
     """Idempotent, the same for all of an orbit, and the same function; all but kernels is in it."""
     made = idealised(graph_of(row))
