@@ -188,7 +188,7 @@ class System:
         """
         way = Way(
             steps=int(self.loop.solver.options["steps"] if steps is None else steps),
-            size=self._size(dt, damping),
+            size=self.size(dt, damping),
             clip=self.loop.clip if clip is _OWN else clip,
             tolerance=tolerance or 0.0,
             every=every,
@@ -208,7 +208,7 @@ class System:
         """Return the states after one step of settling, as new tensors."""
         import torch
 
-        size, clip = self._size(dt, damping), self.loop.clip
+        size, clip = self.size(dt, damping), self.loop.clip
         pairs = zip(states, self.step(given, states, push), strict=True)
         if self.loop.form == "flow":
             found = tuple(torch.add(s, f, alpha=size) for s, f in pairs)
@@ -221,7 +221,8 @@ class System:
         clip = self.loop.clip
         return states if clip is None else tuple(s.clamp(*clip) for s in states)
 
-    def _size(self, dt: float | None, damping: float | None) -> float:
+    def size(self, dt: float | None, damping: float | None) -> float:
+        """Return the length of a step, the loop's own where it is None."""
         own = self.loop.solver.options
         given = dt if "dt" in own else damping
         return float(own.get("dt", own.get("damping", 1.0)) if given is None else given)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.flat import Held
     from nnspec.compiler.rules.settled.phases import Watch
     from nnspec.compiler.runtime.divergence import Blown
+    from nnspec.compiler.runtime.settling import Unsettled
 
 __all__ = ["Batch", "Learner"]
 
@@ -56,6 +57,7 @@ class Learner(Phased):
         self.notes = Notes()
         self.blown: list[Blown] | None = None  # where a diverged training is replayed: states that blew up
         self.watch: Watch | None = None  # who looks on while the states of a system settle
+        self.unsettled: Unsettled | None = None  # what a training keeps of phases that did not settle
         self.after_step = AfterStep(plan.graph)
         self.after_step.project(self.state)
         self.followers = Followers(plan.graph)

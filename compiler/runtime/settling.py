@@ -1,6 +1,7 @@
 """What training keeps of states that did not settle: how often, and how far from it, told once in the end.
 
-In: the warnings of the emitted solvers, which carry a residual. Out: counts for the record of a run, and a diagnostic.
+In: the warnings of the emitted solvers, which carry a residual, and the residuals of phases of rules, which stay on the device
+until they are read. Out: counts for the record of a run, why, and a diagnostic.
 """
 
 from __future__ import annotations
@@ -8,11 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnspec.dsl.diagnostics import Error
 from nnspec.dsl.errors.unsettled import GradientsUnsettled, StatesUnsettled
 from nnspec.dsl.source import Span
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnspec.compiler.ir import Graph
+
+
+_ADVICE = "try more steps, another `damping` (of a map) or `dt` (of a flow), `clip`, or `solve = anderson`"
+_SAMPLES = 4  # at which it is looked why
 
 
 class Unsettled:
@@ -20,6 +30,37 @@ class Unsettled:
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, Any]] = {}
+        self.phases: dict[tuple[str, int, float, float], tuple[Tensor, Tensor]] = {}  # counts, and the worst
+
+    def note(self, phase: str, residual: Tensor, steps: int, tolerance: float, stride: float) -> None:
+        """Count a phase that was to settle; nothing waits for the device."""
+        key = (f"the states of `{phase}`", steps, tolerance, stride)
+        count, worst = self.phases.get(key, (residual.new_zeros(()), residual.new_zeros(())))
+        self.phases[key] = (count + ~(residual <= tolerance), worst.maximum(residual))
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """Return what was found, that of phases among it."""
+        for (of, steps, tolerance, stride), (count, worst) in self.phases.items():
+            if float(count):
+                why = f"{tolerance:g} after {steps} steps"
+                facts = {"count": int(count), "residual": min(float(worst), 1e300), "why": why}
+                self.found[of] = {**facts, "stride": stride}
+        return self.found
+
+    def explain(self, graph: Graph, state: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> None:
+        """Look at the last weights, at some inputs, why states did not settle, and note it."""
+        from nnspec.compiler.checks.unsettled import Settling, reason
+
+        for of, kept in self.read().items():
+            if of.startswith("gradient"):
+                continue
+            tolerance, _, steps = str(kept["why"]).partition(" after ")
+            given = Settling(int(steps.split()[0]), float(tolerance), kept.get("stride"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # the network says again what is known
+                found = reason(graph, state, tuple(values[:_SAMPLES] for values in inputs), given)
+            if found is not None:
+                kept |= found._asdict()
 
     @contextmanager
     def watching(self) -> Generator[None]:
@@ -53,10 +94,16 @@ def diagnostics(found: Mapping[str, Mapping[str, Any]], seed: int, span: Span | 
     for of, kept in sorted(found.items(), reverse=True):  # states first
         error = GradientsUnsettled if of.startswith("gradient") else StatesUnsettled
         tolerance, _, steps = str(kept["why"]).partition(" after ")
+        radius = kept.get("radius")
         made.append(
             error(
                 span,
                 seed=seed,
+                what=of,
+                radius=""
+                if radius is None
+                else f"; at the last weights a step has a spectral radius of {radius:.3g}",
+                advice=kept.get("advice") or _ADVICE,
                 count=f"{kept['count']:,}",
                 residual=f"{kept['residual']:.1e}",
                 tolerance=tolerance,

@@ -71,6 +71,8 @@ class Training:
         self.saved_at = time.monotonic()
         self.constraints = ConstraintLog(learner, self.plan.epochs)
         self.unsettled = Unsettled()
+        if isinstance(learner, Learner):
+            learner.unsettled = self.unsettled
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -238,6 +240,8 @@ class Training:
             scores = {part: own[index] for part, own in self.scores.items()}
             with self.unsettled.watching():
                 ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
+            if trial not in self.diverged:
+                self.unsettled.explain(self.plan.graph, states[index], self.plan.train.inputs)
             result = self._result(trial, scores, ways, tables[index])
             pictures = [] if trial in self.diverged else self.constraints.pictures(index)
             self.record.results[trial.name] = result | {"weights": pictures}

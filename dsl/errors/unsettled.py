@@ -10,18 +10,17 @@ class StatesUnsettled(Error):
     title = "states that did not settle while training"
     severity = "warning"
     message = (
-        "seed {seed}: {count} times states were not settled to {tolerance} after {steps}; "
-        "the worst residual is {residual}"
+        "seed {seed}: {count} times {what} were not settled to {tolerance} after {steps}; "
+        "the worst residual is {residual}{radius}"
     )
     label = "this experiment"
-    help = (
-        "give the loop more steps, `damping` below 1 (a map) or a smaller `dt` (a flow), or `solve = anderson`; "
-        "`analyze --pass stability` shows the spectral radius"
-    )
+    help = "{advice}; `analyze --pass stability` shows more"
     explain = """A loop ends after its steps whether its states have settled or not, and what follows reads them as they
 are then: the network that is trained is then the unrolled one, and an implicit gradient is not its gradient. Where the
-spectral radius of a step is above 1 no number of steps helps: damp it, or bound the weights, as `spectral(0.9)` does.
-A larger `tolerance` says that less is enough."""
+spectral radius of a step is above 1 no number of steps helps: damp it, or bound the weights, as `spectral(0.9)` does; where it is
+just below 1 longer steps come sooner to rest. It is estimated at the last weights, where some samples stand after as many plain
+steps. Of a rule's phases those are counted that nothing nudges; one with its own `steps` is to come to 1e-3, or to the
+solver's `tolerance` if that is larger. A larger `tolerance` says that less is enough."""
 
 
 class GradientsUnsettled(Error):

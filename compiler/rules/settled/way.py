@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nnspec.compiler.rules.settled.phases import Loss, Slope, States
     from nnspec.compiler.rules.written.equations import PhaseLine
     from nnspec.compiler.rules.written.phase import Moment, Record
+    from nnspec.compiler.runtime.settling import Unsettled
 
 NUMBERS = ("dt", "damping", "tolerance", "nudge")
 OPTIONS = ("steps", *NUMBERS, "nudging", "push")
@@ -66,6 +67,8 @@ class Settles:
             if samples is not None:
                 for sample in found.samples:
                     samples(SystemRecord(moment, settling, sample.states), sample.coefficient)
+        if not phase.nudge and moment.run.learner.unsettled is not None:
+            _note(moment.run.learner.unsettled, settling, phase, found.residual)
         blown = moment.run.learner.blown
         if blown is not None:
             blown += [Blown(name, line.name) for name in _not_finite(settling, found)]
@@ -87,6 +90,19 @@ def _settle(
     if steps is not None:
         steps.finish()
     return found
+
+
+_ENOUGH = 1e-3  # residual of a phase whose steps the rule counts
+
+
+def _note(unsettled: Unsettled, settling: Settling, phase: Settle, residual: Tensor) -> None:
+    """Count a free phase that did not settle, to its own tolerance or that of the network."""
+    options = settling.system.loop.solver.options
+    own = float(options["tolerance"])
+    tolerance = phase.tolerance or (own if phase.steps is None else max(own, _ENOUGH))
+    if tolerance:
+        stride = settling.system.size(phase.dt, phase.damping)
+        unsettled.note(phase.name, residual, phase.steps or int(options["steps"]), tolerance, stride)
 
 
 def _not_finite(settling: Settling, phase: Phase) -> list[str]:

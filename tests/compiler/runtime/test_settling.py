@@ -45,6 +45,40 @@ def test_states_and_gradients_that_do_not_settle_are_told(tmp_path: Path) -> Non
     assert [str(error.message) for error in kept.doubts] == [states, gradients]
 
 
+RULE = """
+use library.dynamics
+network neurons {
+  input x: real[2]
+  state h: real[4]
+  state o: real[1]
+  connect x -> h as feed
+  connect h <-> o as rec
+  dynamics rate(tanh, solve = fixed_point(steps = 60, tolerance = 0.0001))
+  output y = o
+  initialize rec.weight: normal(std = 0.6)
+}
+experiment e {
+  network   = neurons
+  data      = table([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+  loss      = mean_squared_error
+  learn     = equilibrium(free_steps = STEPS)
+  optimizer = sgd(lr = 0.001)
+  epochs    = 3
+  batch     = none
+}
+"""
+
+
+def test_free_phases_that_do_not_settle_are_told_with_what_would_help(tmp_path: Path) -> None:
+    (doubt,) = nnspec.load(RULE.replace("STEPS", "3")).experiment().train(out=tmp_path).doubts
+    assert doubt.code == "N0720" and doubt.help is not None
+    assert "seed 0: 3 times the states of `free` were not settled to 0.001 after 3 steps" in doubt.message
+    assert "a step has a spectral radius of 0." in doubt.message
+    steps = int(doubt.help.split("take more steps: ")[1].split()[0])
+    assert 3 < steps < 60
+    assert not nnspec.load(RULE.replace("STEPS", str(steps + 10))).experiment().train(out=tmp_path).doubts
+
+
 def test_what_settles_is_not_mentioned(tmp_path: Path) -> None:
     assert not trained(tmp_path, "0.1", ", solve = anderson").doubts
 
