@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.initializers.registry import initializers
 from nnspec.compiler.rules.written.equations import Equations, FeedbackLine
-from nnspec.compiler.rules.written.evaluation import entrywise
 from nnspec.compiler.rules.written.maps import through
 from nnspec.compiler.rules.written.reading import Reader
 from nnspec.compiler.rules.written.routes import Route, route
 from nnspec.compiler.rules.written.scheme import Scheme
+from nnspec.compiler.rules.written.values import entrywise
 from nnspec.compiler.values import Given, Refused
 from nnspec.dsl.bind_rule import dotted
 from nnspec.dsl.errors.rules import FeedbackValue

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from nnspec.compiler.ir import Graph
     from nnspec.compiler.rules.setting import Setting
     from nnspec.compiler.rules.written.effective import Effective
-    from nnspec.compiler.rules.written.evaluation import Values
     from nnspec.compiler.rules.written.phase import Moment, Record
+    from nnspec.compiler.rules.written.values import Values
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.stack import StackedGroup
@@ -248,7 +248,7 @@ class Gathered:
         """Return what adds up the terms of one step of a phase."""
         import torch
 
-        from nnspec.compiler.rules.written.evaluation import Values
+        from nnspec.compiler.rules.written.values import Values
 
         lines = self.prepared.descent.items()
         wanted = [(target, tuple(term for term in value if term.steps == phase)) for target, value in lines]
@@ -274,7 +274,7 @@ class Gathered:
 
     def change(self, target: str, place: int, value: Sum) -> Tensor | None:
         """Return minus the whole wished change at a junction, averaged over the batch."""
-        from nnspec.compiler.rules.written.evaluation import Values
+        from nnspec.compiler.rules.written.values import Values
 
         total = self.totals.get((target, place))
         if total is not None and total.is_complex():
@@ -289,8 +289,6 @@ class Gathered:
 
 
 def _change(values: Values, target: str, value: Sum) -> Any:
-    if target == "bias":
-        return values.bias_change(value)
-    if target == "weight":
-        return values.weight_change(value)
-    return values.feedback_change(value)
+    from nnspec.compiler.rules.written.changes import Changes
+
+    return Changes(values).of(target, value)

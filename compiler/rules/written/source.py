@@ -2,7 +2,7 @@
 
 In: the normal form of an update, and a junction. Out: a function of tensors, those that the equations read, which gives
 minus the wished change of the weight, the bias or learned feedback, averaged over the batch: what the optimizer gets. It
-computes what `evaluation` does, by matrix products where that does. Imports no torch.
+computes what `changes.py` does, by matrix products where that does. Imports no torch.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from nnspec.compiler.pipeline import check
 from nnspec.compiler.rules.written import rule as rules
-from nnspec.compiler.rules.written.evaluation import Values
 from nnspec.compiler.rules.written.expressions import map_lines
 from nnspec.compiler.rules.written.listing import feeds_of, listings, ranks_of
 from nnspec.compiler.rules.written.source import HELPERS, JunctionFunction
 from nnspec.compiler.rules.written.terms import Sum
+from nnspec.compiler.rules.written.values import Values
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.dsl.diagnostics import Bag, RunError
 from nnspec.dsl.source import Source

@@ -1,7 +1,7 @@
-"""Sums of products as tensors: values of atoms at a junction, and the wished change of its weight and bias.
+"""Factors of an update as tensors: the values of atoms at one junction, each computed once.
 
-In: a moment, the records of its phases, and a junction. Every value is computed once. No tensor of (batch, targets,
-sources) is made where an equation separates: `LinearMap.outer` contracts the batch.
+In: a moment, the records of its phases, and a junction. Out: tensors, the batch first. `Turned` reads a connection the other
+way, `Pairs` lays values out for every pair of units.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from nnspec.compiler.rules.written.phase import Moment, Record
 from nnspec.compiler.rules.written.reading import kind, site
 from nnspec.compiler.rules.written.terms import (
     Atom,
-    Factors,
     Sum,
     Term,
     constant,
-    is_even,
-    parted,
     side,
     union,
 )
@@ -84,7 +81,7 @@ class Values:
         total: Any = None
         axes = max((_axes(self.atom(atom), atom) for atom, _ in term.factors if atom.spaces), default=0)
         for atom, power in term.factors:
-            found = _raised(self.atom(atom), power)
+            found = raised(self.atom(atom), power)
             if not atom.spaces and atom.batched and axes:
                 found = found.reshape(-1, *[1] * (axes - 1))
             total = found if total is None else total * found
@@ -138,7 +135,7 @@ class Values:
 
     def _against(self, value: Tensor) -> Tensor:
         """Return what arrives at the sources of what the targets send."""
-        return self.map.back(value, self.weight, self._any("pre"))
+        return self.map.back(value, self.weight, self.any("pre"))
 
     def _argument(self, value: Sum, of: str) -> Any:
         """Return what a function takes: the truth of a comparison, or numbers."""
@@ -149,9 +146,9 @@ class Values:
             return self.weight
         if atom.name == "bias":
             return self.moment.biases[self.junction]
-        return self._record(atom).read(atom.name, self.junction)
+        return self.record(atom).read(atom.name, self.junction)
 
-    def _record(self, atom: Atom) -> Record:
+    def record(self, atom: Atom) -> Record:
         if self.step is not None and not atom.phase:
             return self.step
         return self.records[atom.phase]
@@ -160,162 +157,21 @@ class Values:
     def weight(self) -> Tensor:
         return self.moment.weights[self.junction]
 
-    def _any(self, word: str) -> Tensor:
+    def any(self, word: str) -> Tensor:
         """Return a word of any phase, for its shape."""
         record = self.step if self.step is not None else next(iter(self.records.values()))
         return record.read(word, self.junction)
 
     @property
-    def _drives(self) -> Tensor:
+    def drives(self) -> Tensor:
         """Something in the shape of a drive."""
-        return self._any("drive" if self.moment.scheme.wiring is not None else "post")
+        return self.any("drive" if self.moment.scheme.wiring is not None else "post")
 
     def _full(self, value: Sum, word: str) -> Tensor:
         """Return a sum in the full shape of its side, where it may be a number or broadcast."""
-        like = self._any("pre") if word == "pre" else self._drives
+        like = self.any("pre") if word == "pre" else self.drives
         found = self.sum(value)
         return (found if hasattr(found, "dim") else like.new_tensor(found)).expand(like.shape)
-
-    # ------------------------------------------------------------------------------------------------ changes
-
-    def weight_change(self, value: Sum) -> Tensor | None:
-        """Return the wished change of the weight, averaged over the batch, for terms that all read this step.
-
-        A weight that is used both ways has two uses, and what is the same for both counts once. Where it leads from some
-        states to themselves, the matrix holds each pair twice.
-        """
-        own = self.moment.scheme.junctions[self.junction]
-        total = self._weight_terms(value)
-        if total is None or not own.both:
-            return total
-        if is_even(value):
-            return total / 2 if own.within else total
-        return total if own.within else total + Turned(self).weight_terms(value)
-
-    def _weight_terms(self, value: Sum) -> Tensor | None:
-        total: Tensor | None = None
-        for term in value:
-            found = self._weight_term(term)
-            total = found if total is None else total + found
-        return total
-
-    def _weight_term(self, term: Term) -> Tensor:
-        if any(atom.word == "dense" for atom, _ in term.factors):
-            return self._dense(term)
-        post, pre, own, running = parted(term)
-        scale = term.coefficient
-        if running is not None:
-            return self._running(post, running, scale)
-        if not any(atom.batched or atom.spaces for atom, _ in (*post, *pre)):
-            for atom, power in post:
-                scale = scale * _raised(self.atom(atom), power)
-            return self._times_own(None, own, scale)
-        rows = self.moment.batch.rows
-        return self._times_own(self._outer(post, pre, scale / rows), own, 1.0)
-
-    def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
-        like = self._drives
-        source = self._any("pre")
-        left = self._target(post, like)
-        if scale != 1.0:
-            left = left * scale
-        recorded = self._recorded(pre, left.expand(like.shape))
-        if recorded is not None:
-            return recorded
-        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else None
-        if self.map.matrix and not (post and pre):
-            return self._broadcast(left.expand(like.shape), right, source)
-        right = source.new_ones(()) if right is None else right
-        return self.map.outer(left.expand(like.shape), right.expand(source.shape), self.weight)
-
-    def _recorded(self, pre: Factors, left: Tensor) -> Tensor | None:
-        """Return the outer product with a pass's own pre where the pass has kept what it needs for that."""
-        if len(pre) != 1 or pre[0][1] != 1.0 or pre[0][0].word != "read":
-            return None
-        outer = getattr(self._record(pre[0][0]), "outer", None)
-        return None if outer is None else outer(self.junction, left)
-
-    def _broadcast(self, left: Tensor, right: Tensor | None, source: Tensor) -> Tensor:
-        """Return an outer product one side of which is the same for all its units."""
-        if right is None:
-            return left.reshape(-1, left.shape[-1]).sum(0).unsqueeze(1).expand(self.weight.shape)
-        rows = (right * left[..., :1]).expand(source.shape)
-        return rows.reshape(-1, source.shape[-1]).sum(0).expand(self.weight.shape)
-
-    def _target(self, factors: Factors, like: Tensor) -> Tensor:
-        """Return factors of the target and of the sample so that they broadcast to a drive."""
-        if not factors:
-            return like.new_ones(())
-        found = self.product(Term(coefficient=1.0, factors=factors))
-        if any(atom.spaces for atom, _ in factors) or not found.dim():
-            return found
-        return found.reshape(-1, *[1] * (like.dim() - 1))
-
-    def _times_own(self, value: Tensor | None, own: Factors, scale: Any) -> Tensor:
-        total: Any = value
-        for atom, power in own:
-            found = _raised(self.atom(atom), power)
-            total = found if total is None else total * found
-        if total is None:
-            total = self.weight.new_ones(self.weight.shape)
-        return total if isinstance(scale, float) and scale == 1.0 else total * scale
-
-    def _running(self, post: Factors, running: Atom, scale: float) -> Tensor:
-        """a_i sum_{k <= i} b_k w_kj, averaged: the lower triangle of the mean of a b^T, times w."""
-        left = self._matrix(self.product(Term(coefficient=1.0, factors=post)) if post else None)
-        total: Any = None
-        for term in running.of[0]:
-            inner, _, own, _ = parted(term)
-            right = self._matrix(self.product(Term(coefficient=1.0, factors=inner)) if inner else None)
-            both = (left.t() @ right).tril() * (scale * term.coefficient / self.moment.batch.rows)
-            found = self._mixed(both, self._times_own(None, own, 1.0))
-            total = found if total is None else total + found
-        return total
-
-    def _mixed(self, among: Tensor, own: Tensor) -> Tensor:
-        """Return numbers between target units times numbers of synapses."""
-        return among @ own
-
-    def _matrix(self, value: Tensor | None) -> Tensor:
-        like = self._drives
-        full = like.new_ones(like.shape) if value is None else value.expand(like.shape)
-        return full.reshape(-1, full.shape[-1])
-
-    def feedback_change(self, value: Sum) -> Tensor | None:
-        """Return the wished change of learned feedback, laid out as it is stored."""
-        found = self.weight_change(value)
-        turned = self.moment.scheme.junctions[self.junction].weight.transposed
-        return found.transpose(0, 1) if turned and found is not None else found
-
-    def _dense(self, term: Term) -> Tensor:
-        """Evaluate a term for every sample and pair of units: (batch, targets, sources)."""
-        import torch
-
-        found = torch.as_tensor(Pairs(self).product(term), dtype=self.weight.dtype, device=self.weight.device)
-        return found.expand(self.moment.batch.rows, *self.weight.shape).mean(0)
-
-    def bias_change(self, value: Sum) -> Tensor | None:
-        """Return the wished change of the bias, averaged over the batch."""
-        like = self._drives
-        bias = self.moment.biases[self.junction]
-        assert bias is not None
-        total: Any = None
-        for term in value:
-            post, _, own, _ = parted(term)
-            scale: Any = term.coefficient
-            if any(atom.batched or atom.spaces for atom, _ in post):
-                left = self._target(post, like).expand(like.shape)
-                found = self.map.over_uses(left, self._any("pre"), self.weight) * (
-                    scale / self.moment.batch.rows
-                )
-            else:
-                for atom, power in post:
-                    scale = scale * _raised(self.atom(atom), power)
-                found = bias.new_ones(bias.shape) * scale
-            for atom, power in own:
-                found = found * _raised(self.atom(atom), power)
-            total = found if total is None else total + found
-        return total
 
 
 class Turned(Values):
@@ -325,28 +181,12 @@ class Turned(Values):
         moment, step = values.moment, values.step
         records = {name: Exchanged(record) for name, record in values.records.items()}
         super().__init__(moment, records, values.junction, None if step is None else Exchanged(step))
-        self._straight = values
-
-    def weight_terms(self, value: Sum) -> Tensor:
-        """Return the wished change by the use of the weight on its way back."""
-        found = self._weight_terms(value)
-        assert found is not None
-        return found
 
     def _along(self, value: Tensor) -> Tensor:
-        return self.map.back(value, self.weight, self._any("post"))
+        return self.map.back(value, self.weight, self.any("post"))
 
     def _against(self, value: Tensor) -> Tensor:
         return self.map.forward(value, self.weight, None)
-
-    def _mixed(self, among: Tensor, own: Tensor) -> Tensor:
-        return own @ among.t()
-
-    def _outer(self, post: Factors, pre: Factors, scale: float) -> Tensor:
-        source, target = self._any("post"), self._any("pre")
-        left = self._target(post, source) * scale
-        right = self.product(Term(coefficient=1.0, factors=pre)) if pre else target.new_ones(())
-        return self.map.outer(right.expand(target.shape), left.expand(source.shape), self.weight)
 
 
 class Exchanged:
@@ -394,7 +234,7 @@ class Pairs(Values):
     def product(self, term: Term) -> Any:
         total: Any = term.coefficient
         for atom, power in term.factors:
-            total = total * _raised(self.atom(atom), power)
+            total = total * raised(self.atom(atom), power)
         return total
 
 
@@ -409,7 +249,7 @@ def _bool() -> Any:
     return torch.bool
 
 
-def _raised(value: Any, power: float) -> Any:
+def raised(value: Any, power: float) -> Any:
     if power == 1.0:
         return value
     if power == 2.0:
