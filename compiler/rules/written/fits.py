@@ -268,8 +268,15 @@ class _Fit:
         """Numbers of the output's units at a synapse that leads elsewhere."""
         found = None if junction.output is not None else next(_unsent(value), None)
         if found is not None:
+            ends = [own.path for own in self.scheme.junctions if own.output is not None]
+            last = (
+                f"teach the last layer alone: `train {ends[-1]}.* {{ learn = {self.own.name} }}`; "
+                if ends
+                else ""
+            )
             help_text = (
-                "send it: `feedback B: output -> post = normal(std = 0.1)` and " + f"`B({found.name})`"
+                f"{last}a rule of your own can send it: `feedback B: output -> post = normal(std = 0.1)` "
+                f"and `B({found.name})`"
             )
             yield OutputElsewhere(
                 found.span,

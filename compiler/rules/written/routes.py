@@ -25,6 +25,11 @@ from nnspec.dsl.node import Node
 from nnspec.dsl.rule_words import INTO
 from nnspec.dsl.syntax import CallOf, Expression
 
+_WAY_ROUND = (
+    "without `via` feedback is a matrix, which fits any two; of a convolution, "
+    '`padding = "same"` keeps the size of a map'
+)
+
 
 class Route(Node):
     """How feedback reaches a junction. `shape` None: the error is heard as it is. `layer` is what it goes through."""
@@ -86,6 +91,7 @@ def _layer(
     missing = next((a.name for a in entry.arguments if a.required and a.name not in given), None)
     sizes: tuple[Any, ...] = junction.drive.shape if missing is not None else (None,)
     found: list[str] = []
+    problem: str | None = None
     for size in sizes:
         values, problems = validate(entry, given | ({missing: size} if missing is not None else {}))
         if problems:
@@ -93,7 +99,10 @@ def _layer(
         made = _made(name, values, source)
         if isinstance(made, Primitive) and made.outputs[0].shape == junction.drive.shape:
             return made
-        found.append(str(made.outputs[0]) if isinstance(made, Primitive) else made)
+        if isinstance(made, Primitive):
+            found.append(str(made.outputs[0]))
+        else:
+            problem = made
     related = (
         ()
         if junction.span is None
@@ -104,10 +113,10 @@ def _layer(
             via.span,
             related,
             why=f"the feedback `{line.name}` does not give what `{junction.path}` has",
-            label="this layer",
+            label="this layer" if problem is None else f"`{name}` {problem}, and {source} comes in",
             expected=str(junction.drive),
-            found=found[0] if found else None,
-            help='`padding = "same"` keeps the size of a map; where it shrinks on the way, feedback needs another way',
+            found=None if problem is not None else found[0] if found else None,
+            help=_WAY_ROUND,
         )
     )
 
