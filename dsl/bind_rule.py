@@ -161,11 +161,10 @@ class RuleBinder:
             why = f"a rule changes no `{line.target}`"
             self.bag.add(RuleLine(line.span, why=why, label="nothing that a rule changes", help=help_text))
         elif self.sources.get(line.target, "drive") not in INTO:
-            why = f"`{line.target}` stays as it is drawn: feedback into the sources of a synapse alone is learned"
-            label, help_text = (
-                "feedback from the output",
-                "`feedback B: drive -> pre` has the shape of the weight",
-            )
+            source = self.sources[line.target]
+            why = f"`{line.target}` stays as it is drawn: what leads from the {source} to a layer is not learned"
+            label = f"feedback from the {source}"
+            help_text = "feedback in the shape of the weight is: `feedback B: drive -> pre`, or `post -> pre`"
             self.bag.add(RuleLine(line.span, why=why, label=label, help=help_text))
         elif line.target in self.updated:
             related = (Related(span=self.updated[line.target], label="the first one"),)
@@ -263,6 +262,18 @@ class RuleBinder:
             return
         known = [*READ, *self.local, *self.parameters, *self.phases]
         near = nearest(path, known)
+        below = [line for line in self.item.body if isinstance(line, Assignment) and line.names[0] == path]
+        if below:
+            help_text = "it is defined below; a line reads those above it"
+            self.bag.add(
+                UnknownInRule(
+                    expression.span,
+                    (Related(span=below[0].span, label=f"`{path}` is defined here"),),
+                    name=expression.span.text,
+                    help=help_text,
+                )
+            )
+            return
         self.unknown(expression, f"did you mean `{near}`?" if near else "it reads " + _listed(list(READ)))
 
     def unknown(self, expression: Expression, help_text: str | None) -> None:

@@ -48,6 +48,7 @@ from nnspec.dsl.syntax import (
 _ARITHMETIC = ("+", "-", "*", "/", "^")
 _COMPARISONS = (">", "<", ">=", "<=", "==", "!=")
 _MOST_TERMS = 64
+_ONE = "an equation speaks of one synapse and one sample: `post * pre` is an outer product"
 _SCALAR = Type(axes=())
 
 
@@ -81,7 +82,7 @@ class Reader:
             case Conditional(value=value, condition=condition, otherwise=otherwise):
                 return self.read(value if self.decided(condition) else otherwise)
             case _:
-                raise _refused(expression, "this has no meaning in a learning rule", None)
+                raise _refused(expression, "this has no meaning in a learning rule", _ONE)
 
     # ---------------------------------------------------------------------------- what is known beforehand
 
@@ -184,7 +185,7 @@ class Reader:
             case _ if operator in _COMPARISONS:
                 return single(self.made("compare", operator, (left, right), span))
             case _:
-                raise _refused(expression, f"`{operator}` has no meaning in a learning rule", None)
+                raise _refused(expression, f"`{operator}` has no meaning in a learning rule", _ONE)
         if len(found) > _MOST_TERMS:
             raise _refused(
                 expression, f"this comes to {len(found)} products", "name a part of it, or write less"
@@ -279,7 +280,7 @@ class Reader:
         kinds = tuple(map(kind, values))
         if rule is None or not takes_numbers(rule, kinds) or any(a.name for a in expression.arguments):
             why = f"`{name}` is no function of single numbers, entry by entry"
-            raise _refused(expression, why, "an equation speaks of one synapse and one sample")
+            raise _refused(expression, why, _ONE)
         numbers = [constant(value) for value in values]
         known = [value for value in numbers if value is not None]
         if len(known) == len(numbers):
