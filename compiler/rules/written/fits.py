@@ -16,7 +16,7 @@ from nnspec.compiler.rules.settled import fit as settled
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
 from nnspec.compiler.rules.written.routes import route
 from nnspec.compiler.rules.written.scheme import Junction, Scheme, scheme
-from nnspec.compiler.rules.written.terms import Atom, Sum, atoms
+from nnspec.compiler.rules.written.terms import Atom, Sum, atoms, is_even
 from nnspec.compiler.rules.written.ways import WAYS
 from nnspec.compiler.values import Refused
 from nnspec.dsl.diagnostics import Error, Related
@@ -41,6 +41,14 @@ _BEHIND = (
     "post.change",
 )  # words that need post to be a function of the drive alone
 _OUTPUT = frozenset({"output"})
+_TURNED = (
+    "pre",
+    "post",
+    "post.change",
+    "weight",
+    "bias",
+    "loss",
+)  # words for both uses of a weight used both ways
 _INSTEAD = (
     "`equilibrium` and `deep` teach states by a nudge, rules of `pre` and `post` alone (`hebb`, `oja`) "
     "by what they settle to; `backprop` differentiates that"
@@ -184,6 +192,7 @@ class _Fit:
                 if target == "weight" or junction not in self.weights:  # said once a synapse
                     yield from self.output(junction, value)
                 yield from self.matrix(junction, value)
+                yield from self.both_ways(junction, value)
                 yield from self.feedback(junction, value)
 
     def others(self) -> Iterator[Error]:
@@ -301,6 +310,23 @@ class _Fit:
                 expected="a matrix",
                 found=f"{junction.primitive.operation} that gives {junction.drive}",
                 help=None,
+            )
+
+    def both_ways(self, junction: Junction, value: Sum) -> Iterator[Error]:
+        """Words that a weight which is used both ways has for one of its uses alone."""
+        if not junction.both or junction.within or is_even(value):
+            return
+        found = next((a for a in atoms(value) if a.word == "read" and a.name not in _TURNED), None)
+        if found is not None:
+            why = f"`{junction.path}` is used both ways: the units on its other side have no `{found.name}` of their own here"
+            yield RuleMisfit(
+                found.span,
+                _at(junction.span, f"the connection `{junction.path}`"),
+                rule=self.own.name,
+                word=found.name,
+                why=why,
+                label="of one side alone",
+                help="of both sides there are `pre`, `post` and `post.change`",
             )
 
     def feedback(self, junction: Junction, value: Sum) -> Iterator[Error]:

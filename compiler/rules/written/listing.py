@@ -82,7 +82,8 @@ def junction_functions(
         own = [(t, _of(value, phase.name)) for t, value in changes]
         own = [(target, value) for target, value in own if value]
         if own and phase.name:
-            yield JunctionFunction(f"{name}_in_{phase.name}", junction, own, feeds, ranks), junction
+            in_phase = f"{name}_in_{phase.name}"
+            yield JunctionFunction(in_phase, junction, own, feeds, ranks, steps=phase.name), junction
     own = [(target, tuple(term for term in value if not term.steps)) for target, value in changes]
     own = [(target, value) for target, value in own if value]
     if own:

@@ -58,8 +58,9 @@ class JunctionFunction:
         feeds: dict[str, Feed],
         ranks: dict[str, int],
         first: str = "",
+        steps: str = "",
     ) -> None:
-        """`first` is the phase whose values give shapes, where none is read; inside a sum over steps it is none."""
+        """`first` is the phase whose values give shapes, where none is read. `steps` is the phase over which this is summed."""
         own = Expressions(junction, feeds, ranks)
         own.first = first
         self.results = tuple(target for target, _ in changes)
@@ -69,7 +70,8 @@ class JunctionFunction:
         if any("rows" in line for line in body):
             body.insert(0, f"rows = len({_batched(own)})")
         wishes = [f"{target}: {sum_text(value)}" for target, value in changes]
-        doc = [f'"""At `{junction.path}`, the mean over the batch of', "", *wishes, '"""']
+        once = f", of one step of `{steps}` or one of its nudges, to be added up" if steps else ""
+        doc = [f'"""At `{junction.path}`, the mean over the batch{once}:', "", *wishes, '"""']
         head = f"def {name}({', '.join(dict.fromkeys(own.given.values()))}):"
         self.text = "\n".join([head, *(f"{INDENT}{line}".rstrip() for line in (*doc, *body))]) + "\n"
 
