@@ -69,6 +69,7 @@ PROMISED = {
     "exact_digits": 0.9,
     "free_ways_digits": 0.9,
     "proximal_digits": 0.85,
+    "pruned_bits": 1.0,
     "scale_free_digits": 0.9,
     "small_world_digits": 0.9,
     "symmetric_layers": 0.93,

@@ -6,6 +6,7 @@ that stand on the right side.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -59,6 +60,7 @@ class Map(NamedTuple):
     chosen: Tensor | None
     leads: Tensor | None
     right: dict[str, float]
+    settled: bool = True  # whether all states came to rest, of a network whose states settle
 
 
 def why_no_plane(graph: Graph) -> str | None:
@@ -123,7 +125,8 @@ def mapped(plan: Plan, state: State, label: str, grid: Grid, read: Reading, seed
 
     from nnspec.compiler.emit.load import module
 
-    with kept_generators(plan.device), torch.no_grad():
+    with kept_generators(plan.device), torch.no_grad(), warnings.catch_warnings(record=True) as restless:
+        warnings.simplefilter("always", RuntimeWarning)  # what does not settle is said once
         network: Any = module(plan.graph).to(plan.dtype)
         network.load_state_dict({key: tensor.cpu() for key, tensor in state.items()})
         network.eval()
@@ -142,6 +145,7 @@ def mapped(plan: Plan, state: State, label: str, grid: Grid, read: Reading, seed
         chosen=chosen,
         leads=None if leads is None else leads.view(-1, *shape),
         right=right,
+        settled=not restless,
     )
 
 

@@ -120,7 +120,7 @@ def _data(graph: Graph, grid: Grid, read: Reading, maps: list[Map]) -> dict[str,
             own["classes"] = listed(one.chosen)
         if one.values is not None:
             own["values"] = listed(one.values)
-        found.append(own | {"right": one.right})
+        found.append(own | {"right": one.right, "settled": one.settled})
     return {
         "network": graph.name,
         "inputs": list(grid.names),
@@ -133,15 +133,17 @@ def _data(graph: Graph, grid: Grid, read: Reading, maps: list[Map]) -> dict[str,
 
 def _summary(data: Mapping[str, Any]) -> str:
     maps, classes = data["maps"], data["classes"]
+    wild = [one["weights"] for one in maps if not one["settled"]]
+    end = f" At some points states did not settle ({', '.join(wild)}): see `stability`." if wild else ""
     inside = f"{data['inputs'][0]} and {data['inputs'][1]}"
     text = f"{data['network']} on {len(data['x'])} by {len(data['y'])} points of {inside}"
     if classes is None:
         flat = [value for one in maps for row in one["values"] for value in row]
-        return f"{text}: values from {min(flat):.4g} to {max(flat):.4g}."
+        return f"{text}: values from {min(flat):.4g} to {max(flat):.4g}.{end}"
     part = list(maps[0]["right"])[-1]
     shares = [one["right"][part] for one in maps]
     right = f"{min(shares):.3g}" if min(shares) == max(shares) else f"{min(shares):.3g} to {max(shares):.3g}"
-    return f"{text}: {right} of the {part} points stand on the right side."
+    return f"{text}: {right} of the {part} points stand on the right side.{end}"
 
 
 def _tables(maps: list[Map]) -> tuple[Table, ...]:

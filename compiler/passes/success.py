@@ -63,6 +63,12 @@ class Success(Pass):
             parts = ", ".join(f"`{name}`" for name in subject.plan.parts)
             why, help_text = f"the data have no part called `{part}`", f"the parts are {parts}"
             raise SpecError((WrongScore(None, pass_name=self.name, why=why, help=help_text),))
+        measured: dict[str, None] = {}
+        for row in subject.history:
+            measured |= dict.fromkeys(row.get(part) or {})
+        if score not in measured and measured:  # of a rule that descends something else than a loss
+            why, names = f"the run has no `{part}.{score}`", ", ".join(f"`{name}`" for name in measured)
+            raise SpecError((WrongScore(None, pass_name=self.name, why=why, help=f"measured are {names}"),))
         better = _better(subject.experiment, score)
         found = scores(subject, part, score)
         data = judged(found, f"{part}.{score}", better, float(options["threshold"]))
