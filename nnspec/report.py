@@ -252,7 +252,8 @@ def _curves(run: RunResult) -> dict[str, dict[str, dict[int, list[tuple[float, f
                 scores |= {f"penalty {path}": value for path, value in penalties.items()}
             for name, value in scores.items():
                 if isinstance(value, int | float) and isfinite(value):
-                    points = found.setdefault(name, {}).setdefault(part, {}).setdefault(row["seed"], [])
+                    of = found.setdefault(run.title(name), {})
+                    points = of.setdefault(part, {}).setdefault(row["seed"], [])
                     points.append((float(row["epoch"]), float(value)))
     return found
 

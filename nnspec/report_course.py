@@ -30,7 +30,7 @@ def _stages(run: RunResult, text: Callable[[Any], str]) -> Table | None:
             rows.append((number, text(_short(stage)), epoch, *map(_mean, scores)))
         else:  # its end is that of the `fit` behind it
             rows.append((number, text(_short(stage)), None, *(None for _ in names)))
-    columns = ("stage", "what", "ended after epoch", *(f"{run.held_out} {name}" for name in names))
+    columns = ("stage", "what", "ended after epoch", *(f"{run.held_out} {run.title(name)}" for name in names))
     return Table(title="stages", columns=columns, rows=tuple(rows)) if rows else None
 
 

@@ -117,18 +117,18 @@ class RunResult(Node):
         """
         end = f".{self.held_out}.loss"
         ways = [name.removesuffix(end) for name in self.mean if name.endswith(end)]
-        titles = {name: self._loss if name == "loss" else name for name in self.names}
         if not ways:
-            return {name: f"{self.held_out} {title}" for name, title in titles.items()}
+            return {name: f"{self.held_out} {self.title(name)}" for name in self.names}
         return {
-            f"{way}.{name}": f"{way} {self.held_out} {title}"
+            f"{way}.{name}": f"{way} {self.held_out} {self.title(name)}"
             for way in ways
-            for name, title in titles.items()
+            for name in self.names
         }
 
-    @property
-    def _loss(self) -> str:
-        """What the loss is called: a value of the network by its own name, such as `energy`."""
+    def title(self, name: str) -> str:
+        """Return what a score is called: a loss that is a value of the network by that one's name, such as `energy`."""
+        if name != "loss":
+            return name
         written: Any = self.settings.get("loss")
         text = str(written.get("expression", "")) if isinstance(written, dict) else ""
         return text if text.isidentifier() else "loss"
