@@ -1,7 +1,7 @@
 """Whether two networks with weights are one function because a symmetry takes the one to the other.
 
-Yes comes with the element, and is checked by applying it, or else with canonical members that are one; no with inputs on which the outputs differ, or with what
-tells the architectures apart; what is neither is undecided, and why is said.
+Yes comes with the element, and is checked by applying it, or else with canonical members that are one; no with inputs on
+which the outputs differ, or with what tells the architectures apart; what is neither is undecided, and why is said.
 """
 
 from __future__ import annotations

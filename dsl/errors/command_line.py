@@ -42,8 +42,9 @@ class WhichExperiment(Error):
     code = "N0984"
     title = "several experiments"
     message = "{file} has {count} experiments: {names}"
-    help = "name one, `nnspec train {file} {first}`, or `nnspec run {file}` for all"
-    explain = """Training may take long, so that a file with several experiments needs the name of one."""
+    help = "name one behind the file, such as `{first}`; `nnspec run {file}` trains all"
+    explain = """Training may take long, so that a file with several experiments needs the name of one; so does what is
+printed of one."""
 
 
 class NoExperiment(Error):
