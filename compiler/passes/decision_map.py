@@ -142,8 +142,8 @@ def _summary(data: Mapping[str, Any]) -> str:
         return f"{text}: values from {min(flat):.4g} to {max(flat):.4g}.{end}"
     part = list(maps[0]["right"])[-1]
     shares = [one["right"][part] for one in maps]
-    right = f"{min(shares):.3g}" if min(shares) == max(shares) else f"{min(shares):.3g} to {max(shares):.3g}"
-    return f"{text}: {right} of the {part} points stand on the right side.{end}"
+    right = " to ".join(f"{100 * share:.4g}" for share in sorted({min(shares), max(shares)}))
+    return f"{text}: {right} % of the {part} points stand on the right side.{end}"
 
 
 def _tables(maps: list[Map]) -> tuple[Table, ...]:
