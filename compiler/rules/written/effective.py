@@ -7,7 +7,7 @@ and straight-through gradients need no code in any rule. Where there is no map, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.flat import Held
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class Effective:
-    """The weights in force for one step of a rule, each worked out once."""
+    """The weights in force for one step of a rule, each worked out once. `makers`, how so, outlive the step."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], makers: dict[str, Callable[..., Tensor]] | None = None
+    ) -> None:
         self.state = state
+        self.makers = {} if makers is None else makers
         self._made: dict[str, Any] = {}
         self._cotangents: dict[str, Any] = {}
 
@@ -57,10 +60,12 @@ class Effective:
         if held.key not in self._made:
             import torch
 
-            from nnspec.compiler.emit.load import weight_function
+            if held.key not in self.makers:
+                from nnspec.compiler.emit.load import weight_function
 
+                self.makers[held.key] = weight_function(held.weight, held.path)
             with torch.enable_grad():
-                self._made[held.key] = weight_function(held.weight, held.path)(self.state)
+                self._made[held.key] = self.makers[held.key](self.state)
         return self._made[held.key]
 
 

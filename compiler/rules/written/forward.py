@@ -122,7 +122,8 @@ class ForwardRecord:
 
     def read(self, word: str, junction: int) -> Tensor:
         """Return a word at a junction, in the number type of the weights: mixed precision ends with the pass."""
-        return self.value(word, junction).to(self.moment.weights[junction].dtype)
+        found, wanted = self.value(word, junction), self.moment.weights[junction].dtype
+        return found if found.dtype == wanted else found.to(wanted)
 
     def value(self, word: str, junction: int) -> Tensor:
         """Return a word as the pass has it."""

@@ -35,13 +35,15 @@ class LinearMap:
         own = junction.map or (alone(junction.primitive) if junction.has_weight else None)
         self._call: Callable[..., torch.Tensor] = _nothing if own is None else function(own)
         self._weight, self._bias = junction.names
+        self._keys = tuple(name and state_key(_CHILD, name) for name in junction.names)
         self._transposed = None if junction.map is not None or own is None else _back(junction)
 
     def forward(self, pre: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return the drive; without a bias, the map alone."""
-        given = {state_key(_CHILD, self._weight): weight}
-        if self._bias is not None:
-            given[state_key(_CHILD, self._bias)] = self._none(weight) if bias is None else bias
+        own, other = self._keys
+        given = {own: weight}
+        if other is not None:
+            given[other] = self._none(weight) if bias is None else bias
         return self._call(given, pre)
 
     def _none(self, like: torch.Tensor) -> torch.Tensor:

@@ -129,7 +129,7 @@ class Prepared:
         from nnspec.compiler.rules.written.phase import Moment
 
         state = self.run.learner.states()[0] if self.effects else self.run.learner.state
-        self.effective = effective = Effective(state)
+        self.effective = effective = Effective(state, self.memory.setdefault("makers", {}))
         self.feedback.begin_step()
         junctions = self.scheme.junctions
         return Moment(
