@@ -195,7 +195,11 @@ class Network:
         return self.graph.name
 
     def torch(self, seed: int | None = None) -> torch.nn.Module:
-        """Return a new module, initialised from torch's generator, which `seed` sets first."""
+        """Return a new module, initialised from torch's generator, which `seed` sets first, as in a plain script.
+
+        An experiment with `seed_mode = "torch"` begins with the weights of its seed; with `"streams"` it begins with others,
+        whose stream no other draw of the run can shift.
+        """
         from nnspec.compiler.emit.load import module
 
         if seed is not None:

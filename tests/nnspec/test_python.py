@@ -88,6 +88,32 @@ def test_torch_is_an_ordinary_module() -> None:
     assert "import nnspec" not in network.source()
 
 
+@pytest.mark.parametrize(("mode", "same"), [("torch", True), ("streams", False)])
+def test_a_seed_of_an_experiment_begins_as_torch_does_where_it_draws_as_torch(mode: str, same: bool) -> None:
+    import torch
+
+    from nnspec.compiler.runtime.learner import Learner
+    from nnspec.compiler.runtime.plan import prepare
+
+    text = """
+experiment e {
+  network   = second
+  data      = iris
+  loss      = mean(y ^ 2)
+  learn     = backprop
+  optimizer = sgd(lr = 0.1)
+  epochs    = 1
+  seeds     = 3
+  seed_mode = "MODE"
+}
+"""
+    spec = nnspec.load(TEXT + text.replace("MODE", mode))
+    plan = prepare(spec.experiment("e").fitted, Path("."), "cpu")
+    begun = Learner(plan, plan.trials[0]).network.state_dict()
+    drawn = spec.network("second").torch(seed=3).state_dict()
+    assert torch.equal(begun["fc.weight"], drawn["fc.weight"]) == same
+
+
 def test_pictures() -> None:
     network = nnspec.load(TEXT).network("first")
     assert network.dot().startswith("digraph")
