@@ -17,7 +17,7 @@ _STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)))
 _NO_REST: Any = (0, (1, 1))
 _POINTS = 200  # of a line
 _SMALLEST = 1e-16
-_MOST_OUTPUTS = 12  # that are drawn in a line of their own
+_MOST_OUTPUTS = 12  # that have a colour of their own
 
 
 def plot(name: str, courses: Sequence[Course], outputs: Sequence[int]) -> Plot:
@@ -46,9 +46,10 @@ def label(own: Course) -> str:
     """Return what a course is called: its phase, and the strength of its nudge."""
     if not own.nudge:
         return own.phase
-    value = complex(own.nudge)
-    strength = f"{value.real:+.3g}" if not value.imag else f"{value.real:+.2g}{value.imag:+.2g}i"
-    return f"{own.phase}, {strength}"
+    value, least = complex(own.nudge), 1e-9 * abs(own.nudge)
+    parts = [f"{value.real:+.3g}"] if abs(value.real) > least else []
+    parts += [f"{value.imag:+.3g}i"] if abs(value.imag) > least else []
+    return f"{own.phase}, {''.join(parts)}"
 
 
 def _draw(panels: Any, courses: Sequence[Course], outputs: Sequence[int]) -> None:
@@ -70,9 +71,10 @@ def _draw(panels: Any, courses: Sequence[Course], outputs: Sequence[int]) -> Non
         if sample:
             above.tick_params(labelleft=False)
     _scale(panels[1])
-    panels[0, 0].set_ylabel("state of each unit")
+    is_complex = any(own.states.is_complex() for own in courses)
+    panels[0, 0].set_ylabel("state of each unit" + (" (real part)" if is_complex else ""))
     panels[1, 0].set_ylabel("distance to rest")
-    _keys(panels[0, -1], panels[1, -1], courses)
+    _keys(panels[0, -1], panels[1, -1], courses, bool(_told_apart(courses[0], outputs)))
 
 
 def _turn(courses: Sequence[Course], number: int) -> int:
@@ -89,12 +91,17 @@ def _shown(count: int) -> list[int]:
 def _states(axes: Any, own: Course, start: int, sample: int, outputs: Sequence[int], style: Any) -> None:
     at = _shown(len(own.states))
     values: Any = own.states.real[at, sample]
-    chosen = set(outputs[:_MOST_OUTPUTS])
+    chosen = _told_apart(own, outputs)
     for unit in sorted(range(values.shape[1]), key=lambda unit: unit in chosen):
         read = unit in chosen
         look: dict[str, Any] = {"color": _OUTPUT if read else _HIDDEN, "linestyle": style}
         look |= {"linewidth": 1.1 if read else 0.6, "alpha": 0.95 if read else 0.55}
         axes.plot([start + step for step in at], values[:, unit].tolist(), **look)
+
+
+def _told_apart(own: Course, outputs: Sequence[int]) -> set[int]:
+    """Return the units that the loss reads, if they are few among others."""
+    return set(outputs) if len(outputs) <= min(_MOST_OUTPUTS, own.states.shape[2] - 1) else set()
 
 
 def _look(courses: Sequence[Course], number: int) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def _scale(panels: Any) -> None:
             axes.tick_params(labelleft=False)
 
 
-def _keys(above: Any, below: Any, courses: Sequence[Course]) -> None:
+def _keys(above: Any, below: Any, courses: Sequence[Course], told_apart: bool) -> None:
     from matplotlib.lines import Line2D
 
     units = [
@@ -154,7 +161,8 @@ def _keys(above: Any, below: Any, courses: Sequence[Course]) -> None:
         Line2D([], [], color=_HIDDEN, linewidth=0.8, label="other units"),
     ]
     place: Mapping[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "fontsize": 7}
-    above.legend(handles=units, **place)
+    if told_apart:
+        above.legend(handles=units, **place)
     lines: list[Any] = []
     for number, own in enumerate(courses):
         text = label(own) if own.rest is not None else f"{label(own)}: no rest,\nlength of a step"
