@@ -67,7 +67,8 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 WRITTEN = [
     "hebb", "oja", "sanger", "bcm", "backprop_written", "fa", "usf", "kolen_pollack", "dfa", "sparse_dfa", "modular_dfa",
     "difference_target_propagation", "node_perturbation", "predictive_coding", 'forward_forward(shuffled = "x")',
-    "equilibrium", 'equilibrium(variant = "vector_field")', "deep(nudged_steps = 3)", "own",
+    "equilibrium", 'equilibrium(variant = "vector_field")', 'equilibrium(variant = "asymmetric")',
+    "contrastive_hebbian", "brsf", "frsf", "deep(nudged_steps = 3)", "own",
 ]  # fmt: skip
 
 OWN = """
@@ -83,6 +84,15 @@ rule own {
 def test_the_text_computes_what_training_does(begun: Begun, compared: list[str], rule: str) -> None:
     direction(begun(MLP.format(rule=rule) + (OWN if rule == "own" else "")))
     assert "weight" in compared
+
+
+@pytest.mark.parametrize("rule", ["delta", "perceptron"])
+def test_the_text_computes_what_training_does_in_one_layer(
+    begun: Begun, compared: list[str], rule: str
+) -> None:
+    hidden = "dense(5) as a -> tanh -> dense(4) as b -> relu -> "
+    direction(begun(MLP.format(rule=rule).replace(hidden, "")))
+    assert compared == ["weight", "bias"]
 
 
 IMAGES = """
