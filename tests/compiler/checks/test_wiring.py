@@ -46,6 +46,15 @@ network both_ways {
   output y = o
 }
 
+network mutual {
+  input  x: real[3]
+  state  h: real[4]
+  connect x -> h as feed
+  connect h <-> h as rec except self
+  dynamics plain
+  output y = h
+}
+
 network pictures {
   input  x: real[1, 4, 4]
   state  h: real[2, 4, 4]
@@ -77,7 +86,7 @@ def state_of(graph: Graph) -> dict[str, Any]:
     return {key: tensor.double() for key, tensor in initial_state(graph, 0).items()}
 
 
-@pytest.mark.parametrize("name", ["neurons", "both_ways", "pictures"])
+@pytest.mark.parametrize("name", ["neurons", "both_ways", "mutual", "pictures"])
 def test_the_matrix_is_the_slope_of_a_step(name: str, spec: Any) -> None:
     """Without functions a step is W s plus what inputs send, so autograd of the emitted step gives every entry."""
     graph = spec.network(name).graph
