@@ -41,6 +41,9 @@ class Buffers:
         self.own: set[str] = set()  # names of buffers
         self.fixed = set(outer)  # values that no step changes
         self.prepared: list[str] = []
+        self.renewed: list[
+            str
+        ] = []  # what of it is made of weights and values, for others of these in the same memory
         self.lines: list[str] = []
 
     def resolved(self, value: str) -> str:
@@ -108,6 +111,7 @@ class Buffers:
             for p in fixed
         )
         self.prepared.append(f"{name} = {terms}")
+        self.renewed.append(f"{name}.copy_({terms})")
         return name
 
     def multiplied(

@@ -39,8 +39,9 @@ class Captured:
         self.states = tuple(state.clone() for state in states)
         step = own.stepper(self.given, self.states, frozenset(), size, clip)
         assert step is not None, "only steps in place are captured"
+        advance, self.renew = step
         nothing = (None,) * len(states)
-        self.replay = (record or cuda_graph)(lambda: step(size, nothing))
+        self.replay = (record or cuda_graph)(lambda: advance(size, nothing))
 
     def begin(self, given: Given, states: States) -> None:
         """Copy what a phase begins with to where the recorded step reads it."""
@@ -49,6 +50,7 @@ class Captured:
         pairs = ((*self.given.values, *self.states), (*given.values, *states))
         for mine, theirs in zip(*pairs, strict=True):
             mine.copy_(theirs)
+        self.renew()
 
 
 def cuda_graph(advance: Advance) -> Advance:

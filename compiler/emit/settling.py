@@ -134,8 +134,8 @@ class _Run:
         kinds = frozenset(n for n, p in zip(self.own.states, pushes, strict=True) if p is not None)
         if kinds not in self.steppers:
             self.steppers[kinds] = self.own.stepper(self.given, self.states, kinds, self.size, self.clip)
-        if (advance := self.steppers[kinds]) is not None:
-            advance(self.size, pushes)
+        if (stepper := self.steppers[kinds]) is not None:
+            stepper[0](self.size, pushes)
             return
         found = self.own.step(self.given, self.states, pushes)
         for state, value in zip(self.states, found, strict=True):

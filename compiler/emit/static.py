@@ -1,7 +1,8 @@
 """One step of a loop in place, on buffers that are made once: what an expert writes where no gradient flows.
 
 In: a block whose loop is hoisted. Out: the source of `stepper(parameters, *outer, *states)`, which returns
-`advance(size, pushes)`: one step that changes the states. Nothing is allocated in it but what operations without an
+`advance(size, pushes)`, one step that changes the states, and `renew()`, for parameters and values that were changed in
+place. Nothing is allocated in a step but what operations without an
 `out=` form give. Rewrites, by what operations are and not by their names: sums are gathered, what no step changes in
 them is added once, products with a weight are accumulated (`addmm`), a step towards a value is `lerp_`; a function
 that is the identity within the clip is left out, and its slope there is 1. None where a step needs more.
@@ -67,7 +68,9 @@ class _Program(Buffers):
         arguments = ", ".join(("parameters", *self.arguments.values(), *self.states.values()))
         inside = "\n".join(f"        {line}" for line in (*self.lines, *updates))
         before = "".join(f"    {line}\n" for line in self.prepared)
-        code = f"def stepper({arguments}):\n{before}\n    def advance(size, pushes):\n{inside}\n\n    return advance\n"
+        renew = "\n".join(f"        {line}" for line in self.renewed or ["pass"])
+        code = f"def stepper({arguments}):\n{before}\n    def advance(size, pushes):\n{inside}\n\n"
+        code += f"    def renew():\n{renew}\n\n    return advance, renew\n"
         return "\n".join((*imports(code), "", "", code))
 
     # ------------------------------------------------------------------------------------------- statements

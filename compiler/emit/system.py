@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Weights = dict[str, Tensor]
     Push = Callable[[States], Sequence[Tensor | None]]
     Sums = Callable[[States, States], tuple[Tensor, ...]]
+    Stepper = tuple[Callable[[float, Sequence[Tensor | None]], None], Callable[[], None]]
 
 _OWN: Any = object()
 
@@ -229,8 +230,11 @@ class System:
 
     def stepper(
         self, given: Given, states: States, pushed: frozenset[str], size: float, clip: Clip | None
-    ) -> Callable[[float, Sequence[Tensor | None]], None] | None:
-        """Return a function that changes these states by one step; None where a step has no form in place."""
+    ) -> Stepper | None:
+        """Return what changes these states by one step, and what is to be called when weights or values changed in place.
+
+        None where a step has no form in place.
+        """
         full = self.loop.form == "map" and size == 1.0
         key = ("static", pushed, clip, full)
         if key not in self._functions:

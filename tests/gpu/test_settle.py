@@ -38,6 +38,7 @@ def test_a_phase_is_recorded_once_and_replayed() -> None:
     run: Any = system(graph)
     for count in range(3):
         x = torch.rand(8, 20, dtype=torch.float64)
+        state = {name: 0.5 * tensor + 0.1 * torch.rand_like(tensor) for name, tensor in state.items()}
         found = {}
         for device in ("cpu", "cuda"):
             weights = run.weights({name: tensor.to(device) for name, tensor in state.items()})

@@ -233,3 +233,34 @@ def test_a_recorded_step_serves_other_weights_inputs_and_states(systems: Any) ->
         assert torch.equal(mine.residual, theirs.residual)
     pushed = run.settle(given, drawn(run, given), steps=3, push=pushing)
     assert len(recorded) == 1 and pushed.steps == 3  # what Python adds to a step is not recorded
+
+
+BIASED = """
+use library.dynamics
+network biased {
+  input  x: real[4]
+  state  h: real[3]
+  state  o: real[2]
+  connect x -> h as feed
+  connect h <-> o as up
+  dynamics leaky(hard_sigmoid, solve = euler(dt = 0.5, steps = 20), clip = [0, 1])
+  output y = o
+}
+"""
+
+
+def test_sums_that_no_step_changes_are_made_anew_for_each_recorded_phase() -> None:
+    """The drive of inputs and the bias are added once a phase: of other weights and inputs they are another sum."""
+    import nnspec
+
+    graph = nnspec.load(BIASED).network().graph
+    (plain, recorded), found = (system(graph), system(graph)), []
+    recorded.record = lambda advance: advance
+    for seed in range(3):
+        torch.manual_seed(seed)
+        state = {name: torch.randn_like(t) for name, t in module(graph).double().state_dict().items()}
+        for run in (plain, recorded):
+            given = run.begin(run.weights(state), X * seed)
+            found.append(run.settle(given, run.start(given)).states)
+    for theirs, mine in zip(found[::2], found[1::2], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
