@@ -14,9 +14,10 @@ from html import escape
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from nnspec.compiler.diagrams.entries import present, sides
 from nnspec.compiler.diagrams.labels import quoted
 from nnspec.compiler.diagrams.themes import FONT, THEMES, WIRES
-from nnspec.compiler.ir import Graph, instances, state_key
+from nnspec.compiler.ir import Graph
 from nnspec.compiler.relations import Contract, Move, Term
 from nnspec.compiler.symmetry.neurons import NeuronGroup, neuron_group
 from nnspec.compiler.symmetry.orbits import indices, orbits
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_UNITS, MOST_LINES = 400, 4000
+_APART = (
+    400  # lines that an eye tells apart; of more, those between columns that are joined wholly become one
+)
 _ACROSS, _DOWN, _HIGHEST = 1.9, 0.3, 8.0  # inches between columns and dots, and of a column
 _DOT, _HEADING = 0.15, 0.85  # inches of a dot, and between columns below one another, for a heading
 
 Unit: TypeAlias = "tuple[tuple[Atom, int], ...]"  # an index of each factor of its axis
+Column: TypeAlias = "tuple[Atom, ...]"
 
 
 class Line(NamedTuple):
@@ -59,6 +64,9 @@ class _Neurons:
         self.palette = WIRES[theme]
         self.columns: dict[tuple[Atom, ...], dict[Unit, None]] = {}  # in order of appearance
         self.lines: list[Line] = []
+        self.bundles: list[
+            tuple[Column, Column]
+        ] = []  # columns whose units are all joined, drawn as one line
         self.step = _DOWN
         self.patterned: NeuronGroup | None = None  # what patterns of weights leave
         self.orbits: dict[Atom, list[list[int]]] = {}
@@ -71,20 +79,24 @@ class _Neurons:
         self.join_columns()
         self.find_orbits()
         places = self.places()
+        count = sum(not line.same for line in self.lines)
+        if count > _APART:
+            self.bundle()
         names = {unit: f"u{number}" for number, unit in enumerate(places)}
         fill = self.fills()
         drawn = [f"digraph {quoted(self.graph.name)} {{", *self.attributes()]
         drawn += [self.dot(names[unit], unit, places[unit], fill) for unit in places]
         drawn += self.headings(places)
         drawn += [self.line(line, names, places) for line in self.lines]
-        return "\n".join([*drawn, *self.legend(len(places)), "}"]) + "\n"
+        drawn += self.wide_lines(places)
+        return "\n".join([*drawn, *self.legend(len(places), count), "}"]) + "\n"
 
     def refuse_large(self) -> None:
         """Count before anything is made: what a weight's axes come to, and the entries of the weights."""
         sizes: dict[tuple[Atom, ...], int] = {}
         lines = 0
         for weight, relation, live in self.maps():
-            _, sources, targets = _sides(relation, live, weight)
+            _, sources, targets = sides(relation, live, weight)
             ends = [self.axis_sizes(weight.tensor, axes) for axes in (sources, targets)]
             sizes.update(end for end in ends)
             lines += ends[0][1] * ends[1][1]
@@ -138,18 +150,18 @@ class _Neurons:
 
         known: dict[str, Any] = {}
         for weight, relation, live in self.maps():
-            kernel, sources, targets = _sides(relation, live, weight)
+            kernel, sources, targets = sides(relation, live, weight)
             if weight.tensor not in known:
                 known[weight.tensor] = self.pattern(weight.tensor)
-            present: Any = known[weight.tensor]
+            there: Any = known[weight.tensor]
             if kernel:
-                present = present.any(axis=tuple(kernel), keepdims=True)
+                there = there.any(axis=tuple(kernel), keepdims=True)
             ends = [
                 [indices(self.spaces, (weight.tensor, axis)) for axis in axes] for axes in (sources, targets)
             ]
             for column in ends:
                 self.add_column(column)
-            entries: list[list[int]] = np.argwhere(present).tolist()
+            entries: list[list[int]] = np.argwhere(there).tolist()
             for entry in entries:
                 source, target = (
                     tuple(part for axis, own in zip(axes, column, strict=True) for part in own[entry[axis]])
@@ -175,6 +187,22 @@ class _Neurons:
                         if part in self.columns[coarse]:
                             self.lines.append(Line(part, unit, same=True))
 
+    def bundle(self) -> None:
+        """Take the lines between columns whose units are all joined out of the picture; one wide line stands for them."""
+        pairs: dict[tuple[Column, Column], set[Line]] = defaultdict(set)
+        for line in self.lines:
+            if not line.same:
+                pairs[_column(line.source), _column(line.target)].add(line)
+        for (source, target), lines in pairs.items():
+            if source != target and len(lines) == len(self.columns[source]) * len(self.columns[target]):
+                self.bundles.append((source, target))
+        whole = set(self.bundles)
+        self.lines = [
+            line
+            for line in self.lines
+            if line.same or (_column(line.source), _column(line.target)) not in whole
+        ]
+
     def pattern(self, tensor: str) -> np.ndarray[Any, Any]:
         """Return which entries of a weight, or of the view of one, there are: those not zero at random weights."""
         carrier = self.related.carriers[tensor]
@@ -187,7 +215,7 @@ class _Neurons:
                         order = {outs[0]: ins[0] for ins, outs in relation.groups}
                         return given.transpose([order[axis] for axis in range(given.ndim)])
                     return given.reshape([int(str(size)) for size in carrier.shape])
-        return _present(self.graph, tensor)
+        return present(self.graph, tensor)
 
     # ---------------------------------------------------------------------------------------------- drawing
 
@@ -293,9 +321,28 @@ class _Neurons:
             look = f' [color="{self.theme.edge}2a"]'  # back to a stream: it passes all that stands between
         return f"  {names[line.source]} -> {names[line.target]}{look}"
 
+    def wide_lines(self, places: dict[Unit, tuple[float, float]]) -> Iterator[str]:
+        """Yield a wide line between the middles of columns for each bundle, and the unseen points where these end."""
+        middles: dict[Column, tuple[float, float]] = {}
+        for column in dict.fromkeys(end for pair in self.bundles for end in pair):
+            own = [places[unit] for unit in self.columns[column]]
+            middles[column] = (max(x for x, _ in own), (own[0][1] + own[-1][1]) / 2)
+        names = {column: f"m{number}" for number, column in enumerate(middles)}
+        for column, (x, y) in middles.items():
+            yield f'  {names[column]} [pos="{x:.3f},{y:.3f}!", shape=point, style=invis, width=0.01, height=0.01]'
+        for source, target in self.bundles:
+            forth = middles[source][0] < middles[target][0]
+            faint, wide = (
+                ("aa", 4.0) if forth else ("55", 2.0)
+            )  # back to a stream: beneath those that lead on
+            yield f'  {names[source]} -> {names[target]} [penwidth={wide}, color="{self.theme.edge}{faint}"]'
+
     def headings(self, places: dict[Unit, tuple[float, float]]) -> Iterator[str]:
         """Yield the name and the group of each column, above it."""
         wires = {self.spaces.space(wire.space): wire for wire in self.group.wires}
+        ground = (
+            f'color="{self.theme.background}", fillcolor="{self.theme.background}"'  # lines do not cross text
+        )
         for number, (column, units) in enumerate(self.columns.items()):
             known = [wires[space] for space in column if space in wires]
             name = " × ".join(self.short(wire.name) for wire in known) or "positions"
@@ -305,7 +352,8 @@ class _Neurons:
                 acting = f"{acting}, {counted}" if acting else counted
             x, y = places[next(iter(units))]
             label = f'<{escape(name)}<br/><font color="{self.theme.faint}" point-size="9">{escape(acting)}</font>>'
-            yield f'  h{number} [pos="{x:.3f},{y + 0.42:.3f}!", shape=plaintext, style="", fixedsize=false, label={label}]'
+            place = f'pos="{x:.3f},{y + 0.42:.3f}!", shape=plaintext, margin=0.02, fixedsize=false'
+            yield f"  h{number} [{place}, {ground}, label={label}]"
 
     def short(self, name: str) -> str:
         """Return the last part of a wire's name, with the numbers of copies where several wires end so."""
@@ -321,12 +369,13 @@ class _Neurons:
             return f"{units} fixed"
         return "1 orbit" if counts == [1] else f"{max(counts)} orbits"
 
-    def legend(self, units: int) -> list[str]:
-        count = sum(not line.same for line in self.lines)
+    def legend(self, units: int, count: int) -> list[str]:
         text = (
             f"<br/><b>{escape(self.graph.name)}</b>: {units} units, {count:,} connections. "
             "Units of one colour are exchanged by the symmetry group; open ones are not."
         )
+        if self.bundles:
+            text += "<br/>A wide line joins every unit of one column to every unit of another."
         if self.patterned is not None:
             own = self.patterned
             order = f"10^{own.log10_lower:.1f}" if own.order is None else f"{own.order:,}"
@@ -335,34 +384,5 @@ class _Neurons:
         return [f'  labelloc=b; label=<<font color="{self.theme.text}">{text}</font>>']
 
 
-def _sides(relation: Contract, live: Term, weight: Term) -> tuple[list[int], list[int], list[int]]:
-    """Return the axes of a weight that are a kernel's, those that lead to its input and those to its output."""
-    made = relation.output.labels
-    sources = [a for a, label in enumerate(weight.labels) if label in live.labels and label not in made]
-    targets = [a for a, label in enumerate(weight.labels) if label in made]
-    kernel = [a for a in range(len(weight.labels)) if a not in sources and a not in targets]
-    return kernel, sources, targets
-
-
 def _column(unit: Unit) -> tuple[Atom, ...]:
     return tuple(space for space, _ in unit)
-
-
-def _present(graph: Graph, key: str) -> np.ndarray[Any, Any]:
-    """Return which entries of an effective weight are not zero where all that is learned is."""
-    import torch
-
-    from nnspec.compiler.emit.load import effective_weight, initial_state
-
-    random = torch.Generator().manual_seed(0)
-    for located in instances(graph.root):
-        for weight in located.primitive.weights:
-            if weight.tie is None and state_key(located.path, weight.name) == state_key(key, ""):
-                state = initial_state(graph, 0)
-                for tensor in weight.stored:
-                    own = state_key(located.path, tensor.name)
-                    if tensor.kind == "learned":
-                        state[own] = torch.rand(state[own].shape, generator=random) + 0.5
-                found: Any = effective_weight(weight, located.path, state).detach() != 0
-                return found.numpy()
-    raise KeyError(key)

@@ -165,6 +165,17 @@ def test_lines_are_the_entries_that_a_mask_leaves(build: Build) -> None:
     assert f"14 units, {banded + 21} connections" in dot
 
 
+def test_columns_that_are_joined_wholly_have_one_line_where_there_are_many(build: Build) -> None:
+    """20 x 30 lines and 30 x 2 would be a grey field; those that a mask leaves are drawn one by one all the same."""
+    dense = "input x: real[20]\n  output y = x -> dense(30) as a -> tanh -> dense(2) as b"
+    dot = neurons(build, f"network n {{\n  {dense}\n}}\n")
+    assert dot.count(" -> ") == 2 and "52 units, 660 connections" in dot and "A wide line" in dot
+    masked = f"network n {{\n  {dense}\n  constrain a.weight: mask((i, j) => i > j)\n}}\n"
+    dot = neurons(build, masked)
+    left = sum(i > j for i in range(30) for j in range(20))
+    assert dot.count(" -> ") == left + 1 and f"{left + 60} connections" in dot
+
+
 def test_patterns_leave_orbits(build: Build) -> None:
     """Seven terms are permuted as wholes: the units that read one input and lead to a term each are an orbit."""
     dot = neurons(build, SUPERPOSITION)
