@@ -58,6 +58,9 @@ class Chart:
         if self.entries is not None:
             self.sizes = [index.numel() for index in self.entries.values()]
         self.count = sum(self.sizes)
+        self.held = sum(
+            prod(shape) for shape in self.shapes
+        )  # numbers of all tensors that move, wholly or in part
         self.point: Tensor = self.vector(full)
         self.rest: State = {
             name: value for name, value in full.items() if self.entries is not None or name not in self.keys

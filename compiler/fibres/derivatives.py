@@ -1,8 +1,8 @@
 """dF/dtheta of a chart: the derivatives of all outputs on a batch by all weights that move.
 
 An output follows the inputs of its own sample, so that its row is a gradient on that sample alone: m gradients a sample,
-m outputs, where forward mode takes p directions. Where a network draws random numbers or joins samples the rows are
-taken on the whole batch.
+m outputs, where forward mode takes p directions. Where a network draws random numbers or joins samples, or where a
+gradient is of many more weights than those that move, the rows are taken on the whole batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Inputs = tuple[Tensor, ...]
 
-_NUMBERS_AT_ONCE = 1 << 22  # of the derivatives of the widest value
+_NUMBERS_AT_ONCE = 1 << 22  # of the derivatives of the widest value, and of the gradients of samples
 _ALIKE = 1e-9  # between a sample alone and one in company, beside the largest output
 
 
@@ -28,7 +28,8 @@ def derivative(chart: Chart, point: Tensor, inputs: Inputs) -> Callable[[Tensor]
     """
     with_one = chart.outputs(point, tuple(item[:1] for item in inputs))
     outputs, width = with_one.shape[1], len(point)
-    if outputs < width and _are_apart(chart, point, inputs):
+    affordable = outputs * chart.held <= _NUMBERS_AT_ONCE
+    if outputs < width and affordable and _are_apart(chart, point, inputs):
         return _by_sample(chart, inputs, outputs)
     if len(inputs[0]) * outputs < width:
         return _by_row(chart, inputs, outputs)
@@ -57,7 +58,7 @@ def _by_sample(chart: Chart, inputs: Inputs, outputs: int) -> Callable[[Tensor],
     import torch
 
     rows: Any = torch.func.jacrev(_one(chart))
-    chunk = _chunk(len(inputs[0]), outputs * max(chart.widest, chart.count))
+    chunk = _chunk(len(inputs[0]), outputs * max(chart.widest, chart.held))
     own: Any = torch.vmap(rows, in_dims=(None, *[0] * len(inputs)), randomness="same", chunk_size=chunk)
 
     def by_sample(vector: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def verify(
     if parameters > LARGEST:
         raise SpecError((_too_large(graph, parameters),))
     if parameters > PARAMETER_LIMIT:
-        tried, worst, _ = guarded_error(graph, group, seed, count=_affordable(parameters))
+        tried, worst, _ = guarded_error(idealised(graph), group, seed, count=_affordable(parameters))
         sampled = sampled_nullity(graph, group, seed, PARAMETER_LIMIT)
         return Verification(
             dimension=group.continuous_dimension + group.redundant,

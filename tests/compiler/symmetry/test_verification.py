@@ -140,6 +140,13 @@ def test_large_networks_are_verified_in_part(build: Build) -> None:
     assert 0 < found.sampled.derived <= found.sampled.nullity < found.sampled.columns <= 1500
 
 
+def test_large_networks_with_norms_are_verified_without_their_epsilon(build: Build) -> None:
+    """Beside it a scale before a norm changes outputs by some 1e-7: that is no bug of the group."""
+    graph = build(net("output y = x -> dense(220) -> batchnorm -> relu -> dense(6)"))
+    found = verification.verify(graph, symmetry_group(graph))
+    assert found.parameters > verification.PARAMETER_LIMIT and found.max_output_error < 1e-10
+
+
 def test_a_part_shows_directions_that_a_group_cannot_have(build: Build, monkeypatch: Any) -> None:
     """Were its units homogeneous, this tanh network would have scales; a part of the Jacobian says no."""
     graph = build(WIDE.replace("relu", "tanh"))
