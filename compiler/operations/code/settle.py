@@ -115,7 +115,7 @@ def anderson(
         a = (a / a.sum(1, keepdim=True)).unsqueeze(1)
         return within(unflat((a @ torch.stack(xs, 1) + damping * (a @ residuals)).squeeze(1), states), clip)
 
-    return iterate(advance, lambda *_: largest(gs[-1]), states, steps, tolerance, every, of)
+    return iterate(advance, lambda _before, _after: largest(gs[-1]), states, steps, tolerance, every, of)
 
 
 def broyden(
@@ -161,7 +161,7 @@ def broyden(
         last[:] = [x, g]
         return within(unflat(x - inverse(g), states), clip)
 
-    return iterate(advance, lambda *_: largest(last[1]), states, steps, tolerance, every, of)
+    return iterate(advance, lambda _before, _after: largest(last[1]), states, steps, tolerance, every, of)
 
 
 def implicit(
