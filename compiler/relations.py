@@ -45,10 +45,10 @@ class Fixed(Relation):
 class Elementwise(Relation):
     """out = f(terms) entry by entry.
 
-    Of a function of one term: `parity` is "odd", "even", "none", for truth values "complement" (f(-x) is
-    not f(x)) and "exchange" (f(not b) = -f(b)); `degree` k means f(a x) = a^k f(x) for a > 0, None that
-    there is no k; `shifts` k means f(x + c) = f(x) + k c. `complete` says that a network of such functions
-    has, at generic weights, no continuous symmetry beyond these (not so for polynomials, exp and log).
+    `degree` k means f(a x) = a^k f(x) for a > 0, None that there is no k; `shifts` k means f(x + c) = f(x) + k c; of
+    several terms, if all are scaled or shifted alike. Of a function of one term: `parity` is "odd", "even", "none", for
+    truth values "complement" (f(-x) is not f(x)) and "exchange" (f(not b) = -f(b)). `complete` says that a network of such
+    functions has, at generic weights, no continuous symmetry beyond these (not so for polynomials, exp and log).
     `centre` c means f(-x) = 2 c - f(x), odd about a constant other than 0. `curve` names functions that theorems
     speak of: "hyperbolic" the hyperbolic tangent, of which others are affine images, "rectifier" the positive part.
     `is_symmetric`: the terms of a function of several may change places.

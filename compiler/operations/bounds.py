@@ -77,8 +77,10 @@ class Extreme(Operation):
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
+        if len(terms) > 1:
+            return (Elementwise(terms=terms, output=out, degree=1.0, shifts=1.0, is_symmetric=True),)
         # The part above 0, and that below it, keep a positive scale.
-        degree = 1.0 if len(terms) == 1 and site["bound"] == 0 else None
+        degree = 1.0 if site["bound"] == 0 else None
         return (Elementwise(terms=terms, output=out, degree=degree, is_symmetric=True),)
 
 

@@ -115,8 +115,8 @@ class Extreme(Reduction):
         each = given.replace(tensor="each")
         return (
             Middle(tensor="each", shape=site.inputs[0].shape),
-            Elementwise(terms=(given,), output=each, degree=1.0),
-            Contract(terms=(each,), output=out, uniform=False),
+            Elementwise(terms=(given,), output=each, degree=1.0, shifts=1.0),
+            Contract(terms=(each,), output=out, ones=1.0),
         )
 
 
@@ -182,13 +182,20 @@ class Norm(Reduction):
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         given, out = self.terms(site)
-        square, total = given.replace(tensor="square"), out.replace(tensor="total")
-        return (
-            Middle(tensor="square", shape=site.inputs[0].shape),
+        total = out.replace(tensor="total")
+        root = (
             Middle(tensor="total", shape=site.outputs[0].shape),
+            Elementwise(terms=(total,), output=out, degree=0.5),
+        )
+        if site.inputs[0].dtype != "complex":
+            return (*root[:1], Contract(terms=(given, given), output=total, uniform=False), *root[1:])
+        square = given.replace(tensor="square")
+        return (
+            *root[:1],
+            Middle(tensor="square", shape=site.inputs[0].shape),
             Elementwise(terms=(given,), output=square, parity="even", degree=2.0),
             Contract(terms=(square,), output=total, uniform=False),
-            Elementwise(terms=(total,), output=out, degree=0.5),
+            *root[1:],
         )
 
 

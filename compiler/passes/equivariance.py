@@ -95,10 +95,10 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
     """Yield a random element of each family: those of GL as rotations and as stretches."""
     import torch
 
-    from nnspec.compiler.symmetry.branches import Swap
     from nnspec.compiler.symmetry.elements import Element, random_element
-    from nnspec.compiler.symmetry.moves import Add, Exchange, Multiply, Permute, Shift
+    from nnspec.compiler.symmetry.moves import Add, Exchange, Mix, Multiply, Permute, Shift
     from nnspec.compiler.symmetry.neurons import Rearrange
+    from nnspec.compiler.symmetry.swaps import Swap
 
     linear_algebra: Any = torch.linalg
     sorted_: dict[str, list[Any]] = {
@@ -111,6 +111,8 @@ def families(group: SymmetryGroup, seed: int) -> Iterator[tuple[str, Element]]:
             sorted_["signs" if move.sign else "scales"].append(move)
         elif isinstance(move, Shift | Add):
             sorted_["shifts"].append(move)
+        elif isinstance(move, Mix):
+            sorted_["stretches" if move.given.group == "linear" else "rotations"].append(move)
         else:
             left, size, right = linear_algebra.svd(move.matrix)
             sorted_["rotations"].append(move.replace(matrix=left @ right))

@@ -97,20 +97,22 @@ def _multiplicative(system: Unknowns, stated: Stated, *, signs: bool) -> None:
 
 
 def _elementwise(system: Unknowns, relation: Elementwise, signs: bool) -> None:
-    tensors = [term.tensor for term in relation.terms]
-    if len(tensors) == 1 and signs:
-        factor = {"odd": 1, "even": 0}.get(relation.parity)
-    elif len(tensors) == 1 and relation.degree is not None:
-        factor = rational(relation.degree)
+    if signs:
+        factor = {"odd": 1, "even": 0}.get(relation.parity) if len(relation.terms) == 1 else None
     else:
-        factor = None
+        factor = None if relation.degree is None else rational(relation.degree)
+    each(system, relation, factor)
+
+
+def each(system: Unknowns, relation: Elementwise, factor: Number | None) -> None:
+    """State that what acts on the output is `factor` times what acts on every term; None: nothing acts on any."""
     if factor is None:
-        for name in (*tensors, relation.output.tensor):
-            system.still(name)
+        for term in (*relation.terms, relation.output):
+            system.still(term.tensor)
         return
-    term = relation.terms[0]
-    system.constants({relation.output.tensor: 1, term.tensor: -factor})
-    along_labels(system, (relation.output, term), (1, -factor))
+    for term in relation.terms:
+        system.constants({relation.output.tensor: 1, term.tensor: -factor})
+        along_labels(system, (relation.output, term), (1, -factor))
 
 
 def rational(number: float) -> Number:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.balance import Scales, balance, common, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.blocks import blocks, places
-from nnspec.compiler.symmetry.branches import Swap
 from nnspec.compiler.symmetry.canonical import exact, sorted_weights
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import (
@@ -46,6 +45,7 @@ from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
+from nnspec.compiler.symmetry.swaps import Swap
 from nnspec.compiler.symmetry.unit_signs import UnitSigns
 from nnspec.dsl.node import Node
 

@@ -11,81 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import copy
-from math import factorial
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.ir import state_key
 from nnspec.compiler.operations.registry import operation
-from nnspec.compiler.relations import Contract, Elementwise, Move, Normalize, Planes, Relation, Softmax, Sum
+from nnspec.compiler.relations import (
+    Contract,
+    Elementwise,
+    Move,
+    Normalize,
+    Part,
+    Planes,
+    Relation,
+    Softmax,
+    Sum,
+)
 from nnspec.compiler.symmetry.actions import signs
 from nnspec.compiler.symmetry.parallel import done_by, labels_of, roles_of
+from nnspec.compiler.symmetry.pieces import Piece, cut_pieces, stacked_axes
 from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
-from nnspec.dsl.node import Node
+from nnspec.compiler.symmetry.swaps import Branches
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nnspec.compiler.symmetry.derivation import Derivation
     from nnspec.compiler.symmetry.elements import Direction
-
-
-class Branches(Node):
-    """Branches in the place of each other: by branch, the tensors that it stores, in one order.
-
-    `axes` are those along which an index may be exchanged by itself, one for each tensor; None: whole branches are.
-    """
-
-    tensors: tuple[tuple[str, ...], ...]
-    axes: tuple[int, ...] | None
-    size: int  # indices that are exchanged apart
-    behind: Direction | None = None  # flips of single indices that an exchange asks for
-
-    @property
-    def order(self) -> int:
-        return factorial(len(self.tensors)) ** self.size
-
-    def swaps(self) -> Iterator[Swap]:
-        """Yield moves that, with permutations of the axis, make all others."""
-        count = len(self.tensors)
-        for other in range(1, count):
-            order = tuple({0: other, other: 0}.get(place, place) for place in range(count))
-            for index in range(self.size):
-                yield Swap(item=self, order=order, index=index)
-
-
-class Swap(Node):
-    """A move: branch i takes what branch `order[i]` held, all of it or what it held at one index of the axes."""
-
-    item: Branches
-    order: tuple[int, ...]
-    index: int = 0
-
-    def apply(self, d: Derivation, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        changed = dict(state)
-        for place, names in enumerate(zip(*self.item.tensors, strict=True)):
-            keys = [state_key(name, "") for name in names]
-            for key, other in zip(keys, self.order, strict=True):
-                if self.item.axes is None:
-                    changed[key] = state[keys[other]]
-                    continue
-                changed[key] = state[key].clone()
-                axis = self.item.axes[place]
-                changed[key].select(axis, self.index).copy_(state[keys[other]].select(axis, self.index))
-        if self.item.behind is None or self.order == (0, 1):  # a difference has two terms
-            return changed
-        from nnspec.compiler.symmetry.elements import unit
-        from nnspec.compiler.symmetry.moves import Multiply
-
-        given = unit(d, self.item.behind, (self.index,))
-        return Multiply(given=given, sign=True, is_centred=True).apply(d, changed)
-
-    def inverse(self) -> Swap:
-        return self.replace(order=inverted(self.order))
-
-
-def inverted(order: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the inverse of a permutation."""
-    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def alike_branches(d: Derivation) -> tuple[Branches, ...]:
@@ -100,11 +48,12 @@ class _Reader:
         self.made: dict[str, Stated] = {}
         self.about: dict[str, list[Stated]] = {}
         for stated in self.related.stated:
-            made = _made(stated.relation)
+            made = self._makes(stated.relation)
             if made is not None:
                 self.made[made] = stated
             for tensor in dict.fromkeys(name for _, name in roles_of(stated.relation)):
                 self.about.setdefault(tensor, []).append(stated)
+        self.cuts: dict[str, dict[Piece, int] | None] = {}  # the pieces that make a part of a value
         self.along = 0  # the axis of the last branches that were found by index
         self.parallel = {strand.space for item in d.parallel for strand in item.strands}
 
@@ -114,13 +63,41 @@ class _Reader:
             if id(stated) in inner:
                 continue
             yield from self.difference(stated)
-            leaves = self.leaves(stated, inner)
-            while len(leaves) > 1:
-                first, *rest = leaves
-                alike = [(name, found) for name in rest if (found := self.match(first, name, leaves))]
-                if alike:
-                    yield from self.branches(stated, first, dict(alike))
-                leaves = [name for name in rest if name not in dict(alike)]
+            yield from self.stacked(stated)
+            yield from self.among(stated, self.leaves(stated, inner))
+
+    def among(self, stated: Stated, leaves: list[str], whole: bool = False) -> Iterator[Branches]:
+        """Yield the sets of leaves that are made alike."""
+        while len(leaves) > 1:
+            first, *rest = leaves
+            alike = [(name, found) for name in rest if (found := self.match(first, name, leaves))]
+            if alike:
+                yield from self.branches(stated, first, dict(alike), whole)
+            leaves = [name for name in rest if name not in dict(alike)]
+
+    def stacked(self, stated: Stated) -> Iterator[Branches]:
+        """Yield branches that are stacked, with what else is stored for their places: the rows of a router."""
+        relation = stated.relation
+        if not isinstance(relation, Part) or relation.part_axis is not None or relation.start != 0:
+            return
+        parts = [
+            s.relation
+            for s in self.about[relation.whole]
+            if isinstance(s.relation, Part) and s.relation.whole == relation.whole
+        ]
+        if relation.whole in self.made or any(part.part not in self.made for part in parts):
+            return
+        places = {part.part: part.start for part in parts if isinstance(part.start, int)}
+        axes = stacked_axes(self.related, relation.whole, relation.axis)
+        if axes is None or len(places) < len(parts):
+            return
+        for item in self.among(stated, list(places), whole=True):
+            behind = (
+                tuple(Piece(tensor=name, axis=axis, start=places[leaf], size=1) for name, axis in axes)
+                for leaf in item.leaves
+            )
+            pieces = zip(item.pieces, behind, strict=True)
+            yield item.replace(pieces=tuple((*own, *more) for own, more in pieces))
 
     def difference(self, stated: Stated) -> Iterator[Branches]:
         """Yield the two terms of a difference, if its indices may change sign by themselves."""
@@ -199,7 +176,7 @@ class _Reader:
         if not self._match(one, other, found):
             return None
         ours, theirs = set(found), set(found.values())
-        if len(theirs) < len(found) or ours & theirs or not self._stored(found):
+        if len(theirs) < len(found) or ours & theirs or not (self._stored(found) or self._cut(found)):
             return None
         inside = [self.made[name] for name in found if name in self.made]
         return found if self._apart(ours, inside, leaves) and self._apart(theirs, None, leaves) else None
@@ -220,6 +197,11 @@ class _Reader:
             return False
         if type(first.relation) is not type(second.relation) or done_by(first) != done_by(second):
             return False
+        if isinstance(first.relation, Part) and isinstance(second.relation, Part):
+            if first.relation.whole == second.relation.whole:
+                return self._alike_cuts(first.relation, second.relation)
+            if first.relation.start != second.relation.start:
+                return False
         pairs = list(zip(roles_of(first.relation), roles_of(second.relation), strict=False))
         if len(roles_of(first.relation)) != len(roles_of(second.relation)):
             return False
@@ -233,6 +215,31 @@ class _Reader:
             for (role, a), (same, b) in pairs
         )
 
+    def _alike_cuts(self, one: Part, other: Part) -> bool:
+        """Whether two parts of a value are made by pieces of the same weights."""
+        made = {name: stated.relation for name, stated in self.made.items()}
+        for cut in (one, other):
+            if cut.part not in self.cuts:
+                self.cuts[cut.part] = cut_pieces(self.related, made, cut)
+        ours, theirs = self.cuts[one.part], self.cuts[other.part]
+        return ours is not None and theirs is not None and one.axis == other.axis
+
+    def _cut(self, found: Mapping[str, str]) -> list[str]:
+        """Return the tensors of a branch that are parts of a value of which the other branch has another part."""
+        return [
+            name
+            for name, other in found.items()
+            if self.cuts.get(name) is not None and self.cuts.get(other) is not None
+        ]
+
+    def _makes(self, relation: Relation) -> str | None:
+        """Return what a relation makes; of a value and a part of it the part, unless that was there before."""
+        if not isinstance(relation, Part):
+            return _made(relation)
+        known = relation.part in self.made or relation.part in self.related.inputs
+        own = self.made.get(relation.part)
+        return relation.part if not known or (own is not None and own.relation is relation) else None
+
     def _stored(self, found: Mapping[str, str]) -> list[str]:
         return [name for name in found if self.related.carriers[name].kind in ("weight", "buffer")]
 
@@ -241,25 +248,37 @@ class _Reader:
         for name in names:
             if name in self.related.outputs or name in self.related.inputs:
                 return False
-            readers = [s for s in self.about[name] if _made(s.relation) != name]
+            readers = [s for s in self.about[name] if self._makes(s.relation) != name]
             if name in leaves:
                 if len(readers) != 1:
                     return False
-            elif any(_made(s.relation) not in names for s in readers):
+            elif any(self._makes(s.relation) not in names for s in readers):
                 return False
         return True
 
     # ------------------------------------------------------------------------------------------- branches
 
-    def branches(self, stated: Stated, first: str, alike: Mapping[str, dict[str, str]]) -> Iterator[Branches]:
+    def branches(
+        self, stated: Stated, first: str, alike: Mapping[str, dict[str, str]], whole: bool = False
+    ) -> Iterator[Branches]:
+        """Yield what branches hold that are made like the first; `whole`: none of their indices apart."""
         found = next(iter(alike.values()))
         if any(set(own) != set(found) for own in alike.values()):
             return
         if isinstance(stated.relation, Sum) and not self._is_curved(found):
             return
         stored = tuple(sorted(self._stored(found)))
-        tensors = (stored, *(tuple(own[name] for name in stored) for own in alike.values()))
-        rank = len(self.related.carriers[first].shape)
+        names = [{name: name for name in found}, *alike.values()]
+        cut = self._cut(found)
+        pieces = tuple(
+            (
+                *(Piece(tensor=own[name]) for name in stored),
+                *(piece for name in cut for piece in self.cuts[own[name]] or ()),
+            )
+            for own in names
+        )
+        leaves = (first, *alike)
+        rank = 0 if whole else len(self.related.carriers[first].shape)
         for axis in range(rank):
             size = self.related.carriers[first].shape[axis]
             places: dict[str, int] = {}
@@ -267,7 +286,11 @@ class _Reader:
                 continue
             if self._by_index(first, axis, found, places):
                 self.along = axis
-                yield Branches(tensors=tensors, axes=tuple(places[name] for name in stored), size=size)
+                along = (
+                    *(places[name] for name in stored),
+                    *(a for name in cut for a in (self.cuts[name] or {}).values()),
+                )
+                yield Branches(pieces=pieces, leaves=leaves, axes=along, size=size)
                 return
         touched = {
             self.d.spaces.space(atom)
@@ -278,7 +301,7 @@ class _Reader:
         }
         strands = {self.d.by_space[space].space for space in touched}
         if not strands & self.parallel:  # there, units change places one by one
-            yield Branches(tensors=tensors, axes=None, size=1)
+            yield Branches(pieces=pieces, leaves=leaves, axes=None, size=1)
 
     def _is_turned(self, name: str, axis: int) -> bool:
         """Whether matrices act along an axis: with them, exchanges of single indices make a larger group."""
@@ -316,6 +339,8 @@ class _Reader:
                 return all(self._by_index(b, 0, found, places) for b in kept) and self._by_index(
                     relation.input, axis, found, places
                 )
+            case Part():
+                return axis == relation.axis and self.cuts.get(name) is not None
             case Softmax():
                 return axis != relation.axis and self._by_index(relation.input, axis, found, places)
             case Move():

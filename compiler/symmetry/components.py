@@ -5,14 +5,16 @@ Orders are kept as logarithms; exact integers are given while they are small.
 
 from __future__ import annotations
 
-from math import factorial, lgamma, log, log10
+from collections.abc import Iterator
+from math import factorial, lgamma, log, log10, prod
 
-from nnspec.compiler.symmetry.branches import Branches
 from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.neurons import NeuronGroup
 from nnspec.compiler.symmetry.parallel import Parallel
 from nnspec.compiler.symmetry.record import Factor
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
+from nnspec.compiler.symmetry.swaps import Branches
 from nnspec.compiler.symmetry.wires import label, names
 
 EXACT_BELOW = 300  # orders of fewer digits are given exactly
@@ -40,6 +42,12 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
             found.append(_of_parallel(sets[space], flips, called))
             continue
         bits = flips.of(strand)
+        kept = derivation.incidences.get(space)
+        if kept is not None:
+            bits -= 0 if kept.group == "centred" else sum(map(len, kept.blocks))
+            for name, count in kept.components.items():
+                text = f"components of {name}" + ("" if count == 1 else f"^{count}")
+                found.append(_factor(0, 1, count, text, called[space]))
         permuted = strand.size if group == "monomial" and not derivation.patterned & {*strand.spaces} else 0
         if permuted > 1 or bits:
             text = _finite_label(permuted, strand.copies, bits)
@@ -47,8 +55,7 @@ def factors(derivation: Derivation) -> tuple[Factor, ...]:
     found += [_of_branches(item) for item in derivation.branches]
     neurons = derivation.neurons
     if neurons is not None and neurons.log10_lower:
-        text = f"keeping {'patterns' if neurons.shared else 'masks'}: {neurons.label}"
-        found.append(Factor(group=text, wire=None, order=neurons.order, log10_order=neurons.log10_lower))
+        found += _of_neurons(neurons, prod(one.permutations for one in derivation.incidences.values()))
     left = flips.left + len(derivation.graded.signs)
     if left:
         found.append(_factor(0, 1, left, _finite_label(0, 1, left), None))
@@ -61,8 +68,18 @@ def _of_parallel(item: Parallel, flips: _Flips, called: dict[Atom, str]) -> Fact
     return _factor(item.size, 1, bits, _finite_label(item.size, 1, bits), wires)
 
 
+def _of_neurons(neurons: NeuronGroup, inside: int) -> Iterator[Factor]:
+    """Yield the permutations that keep patterns, but for those of which matrices make so many."""
+    text = f"keeping {'patterns' if neurons.shared else 'masks'}: {neurons.label}"
+    order = None if neurons.order is None else neurons.order // inside
+    if inside > 1:
+        text += f", of which {inside} are among the matrices"
+    if order != 1:
+        yield Factor(group=text, wire=None, order=order, log10_order=neurons.log10_lower - log10(inside))
+
+
 def _of_branches(item: Branches) -> Factor:
-    count = len(item.tensors)
+    count = len(item.pieces)
     value = item.size * lgamma(count + 1) / log(10)
     each = f"S_{count}" if item.size == 1 else f"S_{count}^{item.size}"
     return Factor(

@@ -4,7 +4,8 @@ Between nonlinear tensors a network depends on its weights only through the comp
 (and the constant 1) to every sink. The directions that change no composite are all that shifts, GL wires and
 kernels of narrow readers together leave free; at random weights they are all of them, whatever the shapes. A
 source that a norm made is known to lie in a subspace (its entries sum to zero, or it is turned from a narrow
-wire), and a sink that forgets a common shift sees a map up to that.
+wire), and a sink that forgets a common shift sees a map up to that. A norm sees what it reads up to turns and scales, and
+makes a source that is turned alike.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from nnspec.compiler.relations import Normalize, Softmax
+from nnspec.compiler.relations import Normalize, Relation, Softmax
 from nnspec.compiler.symmetry.regions import Map, Maps, Region, reads
 from nnspec.compiler.symmetry.relate import Related
+from nnspec.compiler.symmetry.turns import Joined, joined_regions
 from nnspec.dsl.node import Node
 
 LIMIT = 1200  # unknowns of one region; the cost grows with the cube
@@ -52,9 +54,16 @@ def kernel_vectors(
     reader = Maps(related)
     reader.read()
     composites = _Composites(reader, values, steps)
-    for region in reader.regions():
-        if sum(reader.columns(weight) for weight in region.weights) <= LIMIT:
-            yield from composites.unseen_in(region)
+    for joined in joined_regions(reader, composites.norms, LIMIT):
+        if joined.unknowns <= LIMIT:
+            yield from composites.unseen_in(joined)
+
+
+class _Eye(Node):
+    """What sees a sink: up to a projection, and up to what a norm forgets if that is what sees it."""
+
+    seen: Any
+    norm: Normalize | None = None
 
 
 class _Composites:
@@ -66,61 +75,117 @@ class _Composites:
         self.steps = steps
         self.norms: dict[str, Normalize] = {}
         self.totals: dict[tuple[str, int], float] = {}
-        self.forgets: set[tuple[str, int]] = set()
+        self.seeing: dict[str, list[Relation]] = {}  # what reads a tensor, but for maps
         for stated in reader.related.stated:
             self._note(stated.relation)
-        self.forward = self._forward()
+        self.forward = self._forward(self._source)
+        self.whole = self._forward(lambda name, _: {name: _identity(reader.size(name))})
 
-    def _note(self, relation: Any) -> None:
+    def _note(self, relation: Relation) -> None:
+        if id(relation) not in self.reader.read_as_maps:
+            for tensor in reads(relation):
+                self.seeing.setdefault(tensor, []).append(relation)
         if isinstance(relation, Normalize) and relation.group != "unit" and len(relation.axes) == 1:
             self.norms[relation.output] = relation
             if relation.group == "centred":
                 self.totals[relation.output, relation.axes[0]] = 0.0
-                self.forgets.add((relation.input, relation.axes[0]))
-        elif isinstance(relation, Softmax):
-            self.forgets.add((relation.input, relation.axis))
-            if relation.total is not None:
-                self.totals[relation.output, relation.axis] = relation.total
+        elif isinstance(relation, Softmax) and relation.total is not None:
+            self.totals[relation.output, relation.axis] = relation.total
 
-    def unseen_in(self, region: Region) -> Iterator[dict[str, Any]]:
-        """Yield a basis of the directions of a region's weights that change no composite."""
+    def unseen_in(self, joined: Joined) -> Iterator[dict[str, Any]]:
+        """Yield a basis of the directions of the weights of regions that change no composite."""
         import numpy as np
 
+        region = joined.region
         # What a weight does outside of maps, no composite tells.
         plain = (name for name in dict.fromkeys(region.weights) if name not in self.reader.taken)
         names = [name for name in plain if self.reader.columns(name)]
         if not names:
             return
         backward = self._backward(region)
+        sinks = list(dict.fromkeys(sink for rows in backward.values() for sink in rows))
+        rows = [(sink, eye) for sink in sinks for eye in self._eyes(sink)]
         steps = {name: self.steps(name) for name in names if not self.reader.carriers[name].is_free}
         parts: list[Any] = []
         for name in names:
-            columns = _columns(name, region, self.forward, backward)
+            columns = self._stacked(rows, _blocks(name, region, self.forward, backward))
             parts.append(columns @ steps[name] if name in steps else columns)
-        jacobian = np.concatenate(parts, axis=1)
-        _, spectrum, right = np.linalg.svd(jacobian, full_matrices=True)
-        rank = int((spectrum > TOLERANCE * spectrum[0]).sum()) if spectrum.size else 0
-        for row in right[rank:]:
+        own = sum(part.shape[1] for part in parts)
+        norms = [self._forgotten(rows, eye.norm, joined) for _, eye in rows if eye.norm is not None]
+        for row in _moving(_null_space(np.concatenate([*parts, *norms], axis=1)), own):
             found: dict[str, Any] = {}
             start = 0
             for name, part in zip(names, parts, strict=True):
-                own = row[start : start + part.shape[1]]
-                moved = steps[name] @ own if name in steps else own
+                part_of_row = row[start : start + part.shape[1]]
+                moved = steps[name] @ part_of_row if name in steps else part_of_row
                 found[name] = moved.reshape(self.values[name].shape)
                 start += part.shape[1]
             yield found
 
-    def _forward(self) -> dict[str, dict[str, Any]]:
+    def _stacked(self, rows: list[tuple[str, _Eye]], blocks: Mapping[tuple[str, str], Any]) -> Any:
+        """Return how what eyes see of every composite changes; `blocks` are [sink, source, numbers]."""
+        import numpy as np
+
+        width = next(iter(blocks.values())).shape[-1] if blocks else 0
+        found: list[Any] = []
+        for sink, eye in rows:
+            for source, matrix in self.forward[sink].items():
+                block = blocks.get((sink, source))
+                seen = np.zeros((*matrix.shape, width)) if block is None else np.tensordot(eye.seen, block, 1)
+                found.append(seen.reshape(-1, width))
+        return np.concatenate(found, axis=0)
+
+    def _forgotten(self, rows: list[tuple[str, _Eye]], norm: Normalize, joined: Joined) -> Any:
+        """Return how composites change by a scale of what a norm reads, and by its turns, with what reads it."""
+        import numpy as np
+
+        basis = [turn.basis for turn in joined.turns if turn.norm is norm]
+        acting = np.concatenate([np.eye(self.reader.size(norm.input))[None], *basis])
+        turning = np.concatenate([np.zeros((1, *acting.shape[1:])), *basis])  # a scale is forgotten
+        found: list[Any] = []
+        for sink, eye in rows:
+            for source, matrix in self.forward[sink].items():
+                block = np.zeros((*matrix.shape, len(acting)))
+                if eye.norm is norm:
+                    block -= np.moveaxis(acting @ matrix, 0, 2)
+                if source == norm.output:
+                    block += np.moveaxis(self.whole[sink][source] @ turning @ self.forward_of(source), 0, 2)
+                found.append(np.tensordot(eye.seen, block, 1).reshape(-1, len(acting)))
+        return np.concatenate(found, axis=0)
+
+    def forward_of(self, source: str) -> Any:
+        """Return the subspace in which a source lies, as the matrix that stands for it in composites."""
+        return self.forward[source][source]
+
+    def _eyes(self, sink: str) -> Iterator[_Eye]:
+        """Yield what sees a sink: each norm along its axis, what forgets shifts, and all else at once."""
+        whole = _identity(self.reader.size(sink))
+        centred = whole - 1.0 / len(whole)
+        axis = self.reader.axis.get(sink, -1)
+        plain = sink in self.reader.related.outputs
+        for relation in self.seeing.get(sink, []):
+            if isinstance(relation, Normalize) and relation.group != "unit" and relation.axes == (axis,):
+                yield _Eye(seen=centred if relation.group == "centred" else whole, norm=relation)
+            elif isinstance(relation, Softmax) and relation.axis == axis:
+                yield _Eye(seen=centred)
+            else:
+                plain = True
+        if plain:
+            yield _Eye(seen=whole)
+
+    def _forward(
+        self, source_of: Callable[[str, Mapping[str, dict[str, Any]]], dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
         """Return for each tensor its matrix from each source; the source "1" is the constant."""
         found: dict[str, dict[str, Any]] = {}
         for item in self.reader.maps:
             total: dict[str, Any] = {}
-            for name, coefficient in item.inputs:
+            for place, (name, coefficient) in enumerate(item.inputs):
                 if name not in found:
-                    found[name] = self._source(name, found)
+                    found[name] = source_of(name, found)
+                acting = self._acting(item, place)
                 for source, matrix in found[name].items():
-                    image = matrix if item.weight is None else _matrix(item, self.values) @ matrix
-                    total[source] = total.get(source, 0) + coefficient * image
+                    total[source] = total.get(source, 0) + coefficient * acting @ matrix
             if item.bias is not None:
                 total["1"] = total.get("1", 0) + self.values[item.bias][:, None]
             found[item.output] = total
@@ -146,44 +211,58 @@ class _Composites:
         found = {name: centred @ matrix @ centred if total == 0 else centred}
         return found if total == 0 else {**found, "1": np.full((size, 1), total / size)}
 
+    def _acting(self, item: Map, place: int) -> Any:
+        """Return the matrix with which a map acts on one of its inputs."""
+        if item.weight is not None:
+            return _matrix(item, self.values)
+        size = self.reader.size(item.output)
+        if item.part is not None:
+            return _identity(self.reader.size(item.inputs[place][0]))[item.part : item.part + size]
+        if item.starts:
+            start = item.starts[place]
+            return _identity(size)[:, start : start + self.reader.size(item.inputs[place][0])]
+        return _identity(size)
+
     def _backward(self, region: Region) -> dict[str, dict[str, Any]]:
         """Return for each tensor the matrices with which it enters each sink."""
-        import numpy as np
 
         found: dict[str, dict[str, Any]] = {item.output: {} for item in region.maps}
         for item in reversed(region.maps):
             own = found[item.output]
             if item.output in self.reader.sinks:
-                size = self.reader.size(item.output)
-                forgets = (item.output, self.reader.axis.get(item.output, -1)) in self.forgets
-                seen = (
-                    np.eye(size) - 1.0 / size if forgets and self._only_forgets(item.output) else np.eye(size)
-                )
-                own[item.output] = own.get(item.output, 0) + seen
-            for name, coefficient in item.inputs:
+                own[item.output] = own.get(item.output, 0) + _identity(self.reader.size(item.output))
+            for place, (name, coefficient) in enumerate(item.inputs):
                 if name not in found:
                     continue
+                acting = self._acting(item, place)
                 for sink, matrix in own.items():
-                    image = matrix if item.weight is None else matrix @ _matrix(item, self.values)
-                    found[name][sink] = found[name].get(sink, 0) + coefficient * image
+                    found[name][sink] = found[name].get(sink, 0) + coefficient * matrix @ acting
         return found
 
-    def _only_forgets(self, tensor: str) -> bool:
-        """Whether no output of the network is this tensor and all that reads it, but for maps, forgets shifts."""
-        if tensor in self.reader.related.outputs:
-            return False
-        axis = self.reader.axis[tensor]
-        for stated in self.reader.related.stated:
-            relation = stated.relation
-            if tensor in reads(relation) and id(relation) not in self.reader.read_as_maps:
-                inside = (
-                    relation.axes == (axis,) and relation.group == "centred"
-                    if isinstance(relation, Normalize)
-                    else isinstance(relation, Softmax) and relation.axis == axis
-                )
-                if not inside:
-                    return False
-        return True
+
+def _identity(size: int) -> Any:
+    import numpy as np
+
+    return np.eye(size)
+
+
+def _null_space(matrix: Any) -> Any:
+    """Return an orthonormal basis of what a matrix takes to zero, a row each."""
+    import numpy as np
+
+    if len(matrix) > matrix.shape[1]:
+        matrix = np.linalg.qr(matrix, mode="r")
+    _, spectrum, right = np.linalg.svd(matrix, full_matrices=True)
+    rank = int((spectrum > TOLERANCE * spectrum[0]).sum()) if spectrum.size else 0
+    return right[rank:]
+
+
+def _moving(rows: Any, count: int) -> Any:
+    """Return a basis of the first `count` numbers of some rows: what norms forget may move no weight."""
+    import numpy as np
+
+    _, spectrum, right = np.linalg.svd(rows[:, :count], full_matrices=False)
+    return right[spectrum > TOLERANCE]
 
 
 def _matrix(item: Map, values: Mapping[str, Any]) -> Any:
@@ -195,43 +274,30 @@ def _matrix(item: Map, values: Mapping[str, Any]) -> Any:
     return stored.T if item.transposed else stored
 
 
-def _columns(
+def _blocks(
     name: str, region: Region, forward: dict[str, dict[str, Any]], backward: dict[str, dict[str, Any]]
-) -> Any:
-    """Return how every composite changes with the entries of one weight, over all its uses."""
-    import numpy as np
-
+) -> dict[tuple[str, str], Any]:
+    """Return how every composite changes with the entries of one weight, over all its uses: [sink, source, entries]."""
     blocks: dict[tuple[str, str], Any] = {}
-    sinks = {sink: own for rows in backward.values() for sink, own in rows.items()}
-    width = 0
     for item in region.maps:
         if name not in (item.weight, item.bias):
             continue
         for sink, matrix in backward[item.output].items():
             if name == item.bias:
-                blocks[sink, "1"] = blocks.get((sink, "1"), 0) + matrix
-                width = matrix.shape[1]
+                blocks[sink, "1"] = blocks.get((sink, "1"), 0) + matrix[:, None, :]
                 continue
             for source, inner in forward[item.inputs[0][0]].items():
-                block = _kron(matrix, inner, item)
-                blocks[sink, source] = blocks.get((sink, source), 0) + block
-                width = block.shape[1]
-    rows: list[Any] = []
-    for sink in sinks:
-        for source, matrix in forward[sink].items():
-            found = blocks.get((sink, source))
-            rows.append(np.zeros((matrix.size, width)) if found is None else found)
-    return np.concatenate(rows, axis=0)
+                blocks[sink, source] = blocks.get((sink, source), 0) + _kron(matrix, inner, item)
+    return blocks
 
 
 def _kron(outer: Any, inner: Any, item: Map) -> Any:
-    """Return d(outer @ W @ inner) / dW, rows and columns flattened row-major."""
+    """Return d(outer @ W @ inner) / dW as [sink, source, entries of W, row-major]."""
     import numpy as np
 
-    sink, source = outer.shape[0], inner.shape[1]
     if item.diagonal:
-        return np.einsum("so,ok->sko", outer, inner).reshape(sink * source, -1)
+        return np.einsum("so,ok->sko", outer, inner)
     full = np.einsum("so,ik->skoi", outer, inner)
     if item.transposed:
         full = full.transpose(0, 1, 3, 2)
-    return full.reshape(sink * source, -1)
+    return full.reshape(*full.shape[:2], -1)

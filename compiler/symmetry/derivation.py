@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.relations import Normalize
 from nnspec.compiler.symmetry.actions import scales, signs
-from nnspec.compiler.symmetry.branches import Branches, alike_branches
+from nnspec.compiler.symmetry.branches import alike_branches
 from nnspec.compiler.symmetry.composites import Unseen, unseen_directions
 from nnspec.compiler.symmetry.flips import centred
 from nnspec.compiler.symmetry.folding import Fold, fold_gains
@@ -28,10 +28,12 @@ from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.shifts import shifts
 from nnspec.compiler.symmetry.spaces import Atom, Cell, Spaces
 from nnspec.compiler.symmetry.strands import Strand, strands
+from nnspec.compiler.symmetry.swaps import Branches
 from nnspec.compiler.symmetry.unknowns import Unknowns
 
 if TYPE_CHECKING:
     from nnspec.compiler.symmetry.graded import Graded
+    from nnspec.compiler.symmetry.incidence import Incidence
 
 MATRICES = (
     "linear",
@@ -96,6 +98,13 @@ class Derivation:
         from nnspec.compiler.symmetry.graded import Graded, graded
 
         return graded(self) if self.neurons is not None and self.is_small else Graded()
+
+    @cached_property
+    def incidences(self) -> dict[Atom, Incidence]:
+        """What masks leave of the matrices on wires that only linear maps and norms see, by space."""
+        from nnspec.compiler.symmetry.incidence import incidences
+
+        return incidences(self)
 
     @cached_property
     def is_small(self) -> bool:
@@ -186,9 +195,10 @@ class Derivation:
         return found
 
     def _group_of(self, strand: Strand) -> str:
-        if strand.is_fixed:
-            return "fixed"
-        kind = strand.kind.name
+        return "fixed" if strand.is_fixed else self.matrices_of(strand, strand.kind.name)
+
+    def matrices_of(self, strand: Strand, kind: str) -> str:
+        """Return the group of a strand of some kind: less, where scales and signs say that it meets its own dual."""
         if strand.size == 1 or kind not in ("linear", "complex"):
             return kind
         if kind == "complex":

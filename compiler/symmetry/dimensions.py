@@ -27,7 +27,7 @@ def dimensions(derivation: Derivation) -> dict[str, int]:
 
         found = tangent_dimensions(derivation)
     else:
-        found = _by_equations(derivation)
+        found = by_equations(derivation)
     unused = sum(
         prod(size for size in held.weight.shape if isinstance(size, int))
         for held in derivation.related.unused
@@ -57,7 +57,7 @@ def shiftable(derivation: Derivation) -> list[str]:
     return [carrier.name for carrier in carriers if carrier.live or carrier.kind == "weight"]
 
 
-def _by_equations(derivation: Derivation) -> dict[str, int]:
+def by_equations(derivation: Derivation) -> dict[str, int]:
     pinned = pinned_strands(derivation)
     linear = orthogonal = 0
     for strand in derivation.of_group("linear"):
@@ -67,6 +67,11 @@ def _by_equations(derivation: Derivation) -> dict[str, int]:
     for strand in derivation.of_group("orthogonal", "centred"):
         acting = strand.size - (derivation.groups[strand.space] == "centred")
         orthogonal += strand.copies * orthogonal_dimension(derivation, strand, acting, pinned)
+    for space, item in derivation.incidences.items():
+        acting = item.beside if space in pinned else 0
+        linear, orthogonal = (
+            (linear + acting, orthogonal) if item.group == "linear" else (linear, orthogonal + acting)
+        )
     system = derivation.own_scales
     shift = derivation.shifts.total_rank(shiftable(derivation))
     return {

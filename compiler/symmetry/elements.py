@@ -11,12 +11,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.amounts import Amounts, amounts, amounts_of
-from nnspec.compiler.symmetry.branches import Swap
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.moves import (
     Add,
     AnyMove,
     Exchange,
+    Mix,
     Multiply,
     Permute,
     Shift,
@@ -27,6 +27,7 @@ from nnspec.compiler.symmetry.places import State, key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
+from nnspec.compiler.symmetry.swaps import Swap
 from nnspec.compiler.symmetry.unknowns import Unknowns
 from nnspec.dsl.node import Node
 
@@ -177,6 +178,9 @@ def random_element(group: SymmetryGroup, seed: int, spread: float = 0.3) -> Elem
         if wire.size > 1 and d.turns_ones(d.by_space[wire.space]):
             moves += _turned_ones(wire, random)
     moves += _exchanged(d, random)
+    for item in d.incidences.values():
+        if item.beside:
+            moves.append(Mix(given=item, matrix=item.drawn(random, spread)))
     if d.masked is not None:
         moves.append(d.masked.drawn(seed))
     for found, sign in ((sign_directions(d), True), (scale_directions(d), False)):
@@ -194,6 +198,8 @@ def left_out(group: SymmetryGroup) -> tuple[str, ...]:
     if group.families["kernel"]:
         count = group.families["kernel"]
         found.append(f"{count} kernel directions depend on the weights, and are left as they are")
+    if any(item.beside for item in group.derivation.incidences.values()):
+        found.append("matrices that keep masks are left as they are")
     if group.derivation.masked is not None:
         found += group.derivation.masked.notes
     return tuple(found)
@@ -250,7 +256,7 @@ def _exchanged(d: Derivation, random: torch.Generator) -> Iterator[AnyMove]:
         yield Exchange(item=item, order=shuffled(item.size))
     for item in d.branches:
         for index in range(item.size):
-            yield Swap(item=item, order=shuffled(len(item.tensors)), index=index)
+            yield Swap(item=item, order=shuffled(len(item.pieces)), index=index)
 
 
 def _turned_ones(wire: Wire, random: torch.Generator) -> Iterator[Transform]:

@@ -32,10 +32,11 @@ def centred(spaces: Spaces) -> tuple[Centred, ...]:
         return ()
     free = frozenset(relation.output.tensor for relation in functions)
     system = shifts(spaces, free=free)
+    still = spaces.fixed.keys() - spaces.masked.keys()  # masks leave the signs of single units
     found: list[Centred] = []
     for relation in functions:
         tensor = relation.output.tensor
-        atoms = [atom for atom in system.tensor_atoms(tensor) if spaces.space(atom) not in spaces.fixed]
+        atoms = [atom for atom in system.tensor_atoms(tensor) if spaces.space(atom) not in still]
         if len(atoms) != 1 or relation.centre is None:
             continue
         for solution in system.vector(atoms[0]).basis():

@@ -23,8 +23,9 @@ def pinned_strands(derivation: Derivation) -> set[Atom]:
     other axes are certainly not moved, but for scales.
     """
     pinned: set[Atom] = set()
-    still = {space for space, group in derivation.groups.items() if group in ("fixed", "monomial")}
+    still = _still(derivation)
     waiting = derivation.of_group("linear", "complex", "orthogonal", "centred")
+    waiting += [derivation.by_space[space] for space in derivation.incidences]
     vectors = {strand.space: _vectors(derivation, strand) for strand in waiting}
     while True:
         found = [
@@ -44,10 +45,16 @@ def orthogonal_dimension(derivation: Derivation, strand: Strand, acting: int, pi
 
     Only weights count between the strand and spaces on which nothing else acts, but for scales.
     """
-    still = {space for space, group in derivation.groups.items() if group in ("fixed", "monomial")} | pinned
+    still = _still(derivation) | pinned
     held = sum(item.count for item in _vectors(derivation, strand) if item.others <= still)
     left = max(0, acting - held)
     return acting * (acting - 1) // 2 - left * (left - 1) // 2
+
+
+def _still(derivation: Derivation) -> set[Atom]:
+    """Return the strands on which no matrices act, but for scales."""
+    groups = derivation.groups.items()
+    return {space for space, group in groups if group in ("fixed", "monomial")} - derivation.incidences.keys()
 
 
 class _Vectors(Node):
@@ -61,7 +68,7 @@ def _vectors(derivation: Derivation, strand: Strand) -> list[_Vectors]:
     found: list[_Vectors] = []
     for atoms, outer in strand.places:
         carrier = derivation.related.carriers[atoms[0].tensor]
-        if carrier.kind != "weight":
+        if carrier.kind != "weight" or (carrier.action is not None and carrier.action.is_masked):
             continue
         own = {*atoms, *outer}
         segments = {atom.axis: atom.segment for atom in own}  # a part of a packed weight

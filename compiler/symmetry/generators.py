@@ -15,10 +15,12 @@ from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
 from nnspec.compiler.symmetry.elements import directions, unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
+from nnspec.compiler.symmetry.incidence import Incidence
 from nnspec.compiler.symmetry.moves import (
     Add,
     AnyMove,
     Exchange,
+    Mix,
     Multiply,
     Permute,
     Shift,
@@ -61,6 +63,10 @@ def generators(group: SymmetryGroup, seed: int = 0) -> Iterator[Generator]:
             yield made(family, wire.name, _matrices(d, d.by_space[wire.space], seed))
             if d.turns_ones(d.by_space[wire.space]):
                 yield made("sign", wire.name, _mirrored_ones(wire))
+    for wire in group.wires:
+        if wire.space in d.incidences and d.incidences[wire.space].beside:
+            item = d.incidences[wire.space]
+            yield made("linear" if item.group == "linear" else "orthogonal", wire.name, _mixed(item, seed))
     for name, given in (*_single(d, d.signs), *((None, given) for given in d.graded.signs)):
         yield made("sign", name, lambda t, given=given: Multiply(given=given.times(round(t)), sign=True))
     for name, given in (*_single(d, d.scales), *((None, given) for given in d.graded.scales)):
@@ -116,6 +122,17 @@ def _matrices(d: Derivation, strand: Strand, seed: int) -> Callable[[float], Tra
             x = keep @ x @ keep
         linear_algebra: Any = torch.linalg
         return Transform(space=strand.space, matrix=linear_algebra.matrix_exp(t * x))
+
+    return move
+
+
+def _mixed(item: Incidence, seed: int) -> Callable[[float], Mix]:
+    """exp(t X) for a random X that keeps masks."""
+
+    def move(t: float) -> Mix:
+        import torch
+
+        return Mix(given=item, matrix=item.drawn(torch.Generator().manual_seed(seed), t))
 
     return move
 

@@ -153,7 +153,9 @@ def _contracted(relation: Contract, folded: str | None) -> Iterator[tuple[AxisOf
                 yield (term.tensor, axis), "monomial", "a sum over it"
             elif relation.bias is not None and not summed and label not in relation.bias.labels:
                 yield (term.tensor, axis), "monomial", "a bias that is constant along it"
-    if any(power != 1 for power in powers):
-        for term in (*relation.terms, relation.output):
-            for axis in range(len(term.labels)):
+    pairs = zip(relation.terms, powers, strict=True)
+    inverted = {label for term, power in pairs if power != 1 for label in term.labels}
+    for term in (*relation.terms, relation.output):
+        for axis, label in enumerate(term.labels):
+            if label in inverted:
                 yield (term.tensor, axis), "monomial", "a quotient of entries"

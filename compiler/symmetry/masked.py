@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nnspec.compiler.symmetry.neurons import NeuronGroup, Rearrange, Shuffle
+from nnspec.compiler.symmetry.neurons import NeuronGroup, Rearrange, Shuffle, own_space
 from nnspec.compiler.symmetry.permutations import PermutationGroup
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.strands import Strand
@@ -49,7 +49,7 @@ class Masked:
             arrays.append(own)
         self.group = PermutationGroup(arrays, self.starts[-1])
         self.own = [
-            self._space(space) for space in neurons.spaces
+            own_space(neurons, d.spaces, d.by_space, space) for space in neurons.spaces
         ]  # the derivation's space for each, if it has one
 
     @property
@@ -68,6 +68,17 @@ class Masked:
         """Return the strands whose units are permuted."""
         found = [self.d.by_space[space] for space in self.own if space is not None]
         return [strand for place, strand in enumerate(found) if strand not in found[:place]]
+
+    def log10_order(self, strand: Strand) -> float:
+        """Return log10 of how many ways there are in which the units of a strand of one space are permuted."""
+        return max((self._log10_order(space) for space in strand.spaces), default=0.0)
+
+    def _log10_order(self, space: Atom) -> float:
+        for own, start, end in zip(self.own, self.starts, self.starts[1:], strict=False):
+            if own == space:
+                moved = [one[start:end] - start for one in self.group.generators]
+                return PermutationGroup(moved, end - start).log10_order
+        return 0.0
 
     def move(self, member: Array) -> Rearrange:
         """Return a member of the group as a move of an element."""
@@ -137,17 +148,6 @@ class Masked:
         for size in sizes[:place]:
             before *= size
         return arrays[strand.space].view(before, sizes[place], -1)
-
-    def _space(self, space: Atom) -> Atom | None:
-        """Return the space of the derivation that one of the graph of neurons is, None where it has none."""
-        every, known = self.neurons.all_spaces, self.d.spaces.layouts
-        for atom in every.classes_of(space):
-            axis = (atom.tensor, atom.axis)
-            if known.get(axis) == every.layouts[axis]:
-                own = self.d.spaces.space(atom)
-                if own in self.d.by_space and own in self.d.by_space[own].spaces:
-                    return own
-        return None
 
 
 def _row(numbers: Tensor) -> Tensor:

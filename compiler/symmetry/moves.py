@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import state_key
 from nnspec.compiler.symmetry.amounts import Amounts
-from nnspec.compiler.symmetry.branches import Swap, inverted
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.flips import Centred
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.images import bias_step
+from nnspec.compiler.symmetry.incidence import Incidence
 from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.parallel import Parallel, Twin
 from nnspec.compiler.symmetry.places import State, act_on_strand, degree_of, key_of, on_atoms, stored
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.swaps import Swap, inverted
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -199,6 +200,28 @@ def _acting(matrix: Tensor) -> Callable[[Tensor, int], Tensor]:
     return lambda given, sign: (dual if sign < 0 else matrix).to(given) @ given
 
 
+class Mix(Node):
+    """A matrix that keeps masks acts on a strand; what the masks remove is taken out before."""
+
+    given: Incidence
+    matrix: Tensor
+
+    def apply(self, d: Derivation, state: State) -> State:
+        import torch
+
+        changed = dict(state)
+        for name, kept in self.given.masks.items():
+            own = changed[key_of(name)]
+            changed[key_of(name)] = own * torch.from_numpy(kept.copy()).to(own)
+        return Transform(space=self.given.space, matrix=self.matrix).apply(d, changed)
+
+    def inverse(self) -> Mix:
+        import torch
+
+        linear_algebra: Any = torch.linalg
+        return self.replace(matrix=linear_algebra.inv(self.matrix))
+
+
 class Shift(Node):
     """Constants are added to values, and the biases behind take them up."""
 
@@ -286,4 +309,4 @@ def parallel_rows(d: Derivation, state: State, twins: tuple[Twin, ...]) -> list[
     return [twin.factor * own for twin, own in zip(twins, found, strict=True)]
 
 
-AnyMove: TypeAlias = "Exchange | Swap | Permute | Multiply | Transform | Shift | Add | Rearrange"
+AnyMove: TypeAlias = "Exchange | Swap | Permute | Multiply | Transform | Mix | Shift | Add | Rearrange"

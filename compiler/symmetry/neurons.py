@@ -21,7 +21,7 @@ from nnspec.compiler.symmetry.neuron_graph import NeuronGraph, neuron_graph
 from nnspec.compiler.symmetry.patterns import Array, Pattern, patterns
 from nnspec.compiler.symmetry.relate import Related, relate_graph
 from nnspec.compiler.symmetry.spaces import Atom, AxisOf, Spaces
-from nnspec.compiler.symmetry.strands import strands
+from nnspec.compiler.symmetry.strands import Strand, strands
 from nnspec.dsl.node import Node
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class NeuronGroup(Node):
     flipping: dict[Atom, frozenset[Atom]]  # by space, where a flip of a unit acts
     label: str  # "S_16^33", "S_4^2 . 6"; 1 where nothing moves
     shared: dict[str, Array]  # of weights whose entries share numbers: which entry has which
+    masks: dict[str, Array]  # of masked weights: 0 where there is no entry
 
 
 def neuron_group(
@@ -89,7 +90,22 @@ def neuron_group(
         flipping=flipping,
         label=_label(found.factors, prod(found.orbits)),
         shared={name: pattern.classes for name, pattern in known.items() if pattern.is_shared},
+        masks={name: pattern.classes for name, pattern in known.items() if pattern.is_mask},
     )
+
+
+def own_space(
+    neurons: NeuronGroup, spaces: Spaces, strands_of: Mapping[Atom, Strand], space: Atom
+) -> Atom | None:
+    """Return the space of a derivation that one of the graph of neurons is, None where it has none."""
+    every, known = neurons.all_spaces, spaces.layouts
+    for atom in every.classes_of(space):
+        axis = (atom.tensor, atom.axis)
+        if known.get(axis) == every.layouts[axis]:
+            own = spaces.space(atom)
+            if own in strands_of and own in strands_of[own].spaces:
+                return own
+    return None
 
 
 class Rearrange(Node):

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.symmetry.blocks import blocks
-from nnspec.compiler.symmetry.branches import Swap
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import AnyMove, centred_basis
 from nnspec.compiler.symmetry.moves import Exchange, Permute, Transform, parallel_rows
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.spaces import Atom
+from nnspec.compiler.symmetry.swaps import Swap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nnspec.compiler.symmetry.branches import Branches
+    from nnspec.compiler.symmetry.swaps import Branches
 
 SAME = 1e-9  # relative difference below which two units are not told apart
 _GOLDEN = 0.6180339887498949
@@ -62,7 +62,7 @@ class Orders:
     def branches(self) -> Iterator[Swap]:
         """Yield an order of branches that may change places; those within others come first."""
         alike = self.classes()
-        for item in sorted(self.d.branches, key=lambda one: len(one.tensors[0])):
+        for item in sorted(self.d.branches, key=lambda one: len(one.pieces[0])):
             for index in range(item.size):
                 numbers = self.of_branches(item, index, alike)
                 yield Swap(item=item, order=self.sorted_by(numbers, "branches"), index=index)
@@ -72,13 +72,11 @@ class Orders:
 
         state = in_axes(self.d, self.state)
         found: list[Tensor] = []
-        for names in item.tensors:
+        for pieces in item.pieces:
             total = torch.zeros((), dtype=torch.float64)
-            for place, name in enumerate(names):
-                own = state[key_of(name)]
-                if item.axes is not None:
-                    own = own.select(item.axes[place], index)
-                total = total + alike[name] * _size(own.reshape(1, -1))[0]
+            for place, piece in enumerate(pieces):
+                own = piece.of(state, None if item.axes is None else item.axes[place], index)
+                total = total + alike[piece.tensor] * _size(own.reshape(1, -1))[0]
             found.append(total)
         return torch.stack(found)
 
@@ -97,7 +95,11 @@ class Orders:
                 name = first[name]
             return name
 
-        sets = [names for item in self.d.branches for names in zip(*item.tensors, strict=True)]
+        sets = [
+            tuple(piece.tensor for piece in pieces)
+            for item in self.d.branches
+            for pieces in zip(*item.pieces, strict=True)
+        ]
         sets += [
             tuple(twin.atom.tensor for twin in twins) for item in self.d.parallel for twins in item.roles
         ]

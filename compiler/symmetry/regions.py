@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
-from nnspec.compiler.relations import Contract, Elementwise, Fixed, Move, Relation, Sum, Term
+from nnspec.compiler.relations import Contract, Elementwise, Fixed, Move, Part, Relation, Sum, Term
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.dsl.node import Node
 
@@ -24,6 +24,8 @@ class Map(Node):
     transposed: bool = False  # the weight is stored [in, out]
     diagonal: bool = False  # the weight is a gain for each index
     bias: str | None = None
+    part: int | None = None  # the output is the entries of its input from here on
+    starts: tuple[int, ...] = ()  # where the inputs begin, of which the output is made by joining them
 
 
 class Region(Node):
@@ -70,6 +72,10 @@ class Maps:
         self.note: str | None = None
         self.border: set[str] = {*related.inputs, *related.outputs}
         self.taken: set[str] = set()  # weights that appear outside of maps
+        self.parts: dict[str, list[Part]] = {}  # by the whole
+        for stated in related.stated:
+            if isinstance(stated.relation, Part):
+                self.parts.setdefault(stated.relation.whole, []).append(stated.relation)
         self.readers = Counter(name for item in related.stated for name in reads(item.relation))
 
     def size(self, tensor: str) -> int:
@@ -91,11 +97,15 @@ class Maps:
 
     def read(self) -> None:
         made: set[str] = set()
+        known = set(self.related.inputs)
         for stated in self.related.stated:
             relation = stated.relation
             if self._is_view(relation) or self._is_product(relation):
                 continue
-            found = self._map(relation)
+            if id(relation) in self.read_as_maps:
+                continue  # another part of what was joined
+            found = self._part(relation, known) if isinstance(relation, Part) else self._map(relation)
+            known.update(_makes(relation))
             if found is None:
                 self._cut(relation, made)
                 continue
@@ -271,14 +281,43 @@ class Maps:
 
     def _sum(self, relation: Sum) -> Map | None:
         labels = relation.output.labels
-        if any(term.labels != labels or not self.carriers[term.tensor].live for term in relation.terms):
+        pairs = list(zip(relation.terms, relation.coefficients, strict=True))
+        live = [(term, factor) for term, factor in pairs if self.carriers[term.tensor].live]
+        added = [(term, factor) for term, factor in pairs if not self.carriers[term.tensor].live]
+        if not live or any(term.labels != labels for term, _ in live):
             return None
-        axes = {self.axis[t.tensor] for t in (*relation.terms, relation.output) if t.tensor in self.axis}
+        along = [term.tensor for term, _ in live] + [relation.output.tensor]
+        axes = {self.axis[name] for name in along if name in self.axis}
         axis = axes.pop() if len(axes) == 1 else len(labels) - 1
-        if axes or not all(self._along(t.tensor, axis) for t in (*relation.terms, relation.output)):
+        if axes or not all(self._along(name, axis) for name in along):
             return None
-        pairs = zip(relation.terms, relation.coefficients, strict=True)
-        return Map(output=relation.output.tensor, inputs=tuple((t.tensor, c) for t, c in pairs))
+        biases = [t.tensor for t, factor in added if factor == 1 and t.labels == (labels[axis],)]
+        if (
+            len(biases) < len(added)
+            or len(added) > 1
+            or any(self.carriers[b].kind != "weight" for b in biases)
+        ):
+            return None
+        return Map(
+            output=relation.output.tensor,
+            inputs=tuple((term.tensor, factor) for term, factor in live),
+            bias=next(iter(biases), None),
+        )
+
+    def _part(self, relation: Part, known: set[str]) -> Map | None:
+        """Read a cut along the axis of maps, or all the parts that are joined along it."""
+        is_cut = relation.part not in known
+        own = [relation] if is_cut else self.parts[relation.whole]
+        starts = tuple(one.start for one in own if isinstance(one.start, int))
+        names = [name for one in own for name in (one.whole, one.part)]
+        if len(starts) < len(own) or any(one.part_axis != one.axis for one in own):
+            return None
+        if not all(self.carriers[name].live and self._along(name, relation.axis) for name in names):
+            return None
+        self.read_as_maps.update(map(id, own))
+        if is_cut:
+            return Map(output=relation.part, inputs=((relation.whole, 1.0),), part=starts[0])
+        return Map(output=relation.whole, inputs=tuple((one.part, 1.0) for one in own), starts=starts)
 
     def _along(self, tensor: str, axis: int) -> bool:
         """Say that maps act along this axis of a tensor; False if others act along another."""

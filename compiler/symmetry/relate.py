@@ -8,7 +8,7 @@ Raises SpecError naming the operation that states no relations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nnspec.compiler.flat import Flat, Held, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive, Weight, weight_path
@@ -98,6 +98,7 @@ class _Collector:
         self.same = equal_values(flat)
         self.carriers: dict[str, Carrier] = {}
         self.stated: list[Stated] = []
+        self.copied: dict[int, str] = {}  # values that are weights as they are
 
     def run(self) -> Related:
         needed = _needed_uses(self.flat, self.same)
@@ -105,6 +106,8 @@ class _Collector:
         for index in needed:
             self.use(index, self.flat.uses[index])
         outputs = tuple(self.value(self.same[number]) for number in self.flat.outputs)
+        self.sum_products(outputs)
+        self.sum_stacks(outputs)
         return Related(
             carriers=self.carriers,
             stated=tuple(self.stated),
@@ -123,8 +126,48 @@ class _Collector:
                     found[held.key] = held
         return tuple(found.values())
 
+    def sum_products(self, outputs: tuple[str, ...]) -> None:
+        """State a product of values that is then summed over as one relation: what is between has no say.
+
+        Matrices that the sum does not see pass then, as in the product of two vectors.
+        """
+        readers: dict[str, list[int]] = {}
+        for index, stated in enumerate(self.stated):
+            for name in flow(stated.relation)[0]:
+                readers.setdefault(name, []).append(index)
+        gone: set[int] = set()
+        for index, stated in enumerate(self.stated):
+            made = flow(stated.relation)[1]
+            behind = readers.get(made[0], []) if len(made) == 1 and made[0] not in outputs else []
+            if len(behind) == 1:
+                joined = _summed_product(stated.relation, self.stated[behind[0]].relation, self.carriers)
+                if joined is not None:
+                    self.stated[behind[0]] = self.stated[behind[0]].replace(
+                        relation=joined, takes=stated.takes
+                    )
+                    gone.add(index)
+                    del self.carriers[made[0]]
+        self.stated = [stated for index, stated in enumerate(self.stated) if index not in gone]
+
+    def sum_stacks(self, outputs: tuple[str, ...]) -> None:
+        """State a sum or mean over the axis along which values were stacked as the sum of these values."""
+        about: dict[str, list[int]] = {}
+        for index, stated in enumerate(self.stated):
+            for name in {name for side in flow(stated.relation) for name in side}:
+                about.setdefault(name, []).append(index)
+        gone: set[int] = set()
+        for stack, places in about.items():
+            *parts, last = (self.stated[place] for place in places)
+            total = _stacked_sum(stack, [one.relation for one in parts], last.relation)
+            if total is not None and stack not in outputs:
+                takes = tuple(term.tensor for term in total.terms)
+                self.stated[places[-1]] = last.replace(relation=total, takes=takes)
+                gone.update(places[:-1])
+                del self.carriers[stack]
+        self.stated = [stated for index, stated in enumerate(self.stated) if index not in gone]
+
     def value(self, number: int) -> str:
-        name = f"%{number}"
+        name = self.copied.get(number, f"%{number}")
         if name not in self.carriers:
             value = self.flat.values[number]
             self.carriers[name] = Carrier(
@@ -149,6 +192,8 @@ class _Collector:
                 rule="relations between its axes",
             )
             raise SpecError((error,))
+        if len(relations) == 1 == len(use.outputs) and self.copies(use, relations[0], names):
+            return
         for relation in relations:
             if isinstance(relation, Middle):
                 names[relation.tensor] = self.middle(f"%{index}.{relation.tensor}", relation.shape, use)
@@ -157,6 +202,25 @@ class _Collector:
                 named = renamed(relation, names)
                 self.stated.append(Stated(relation=named, use=use, takes=takes))
                 self.carry_life(named)
+
+    def copies(self, use: Use, relation: Relation, names: Mapping[str, str]) -> bool:
+        """Note a value that is a weight as it is, such as a parameter of a layer: it has that name, then."""
+        if not isinstance(relation, Sum) or len(relation.terms) != 1 or relation.coefficients != (1.0,):
+            return False
+        (term,) = relation.terms
+        own = self.carriers[names[term.tensor]]
+        if (
+            own.kind != "weight"
+            or term.labels != relation.output.labels
+            or len(set(term.labels)) < len(term.labels)
+        ):
+            return False
+        if any(not label or label.startswith("#") for label in term.labels):
+            return False
+        (number,) = use.outputs
+        self.copied[number] = own.name
+        self.carriers.pop(f"%{number}", None)
+        return True
 
     def middle(self, name: str, shape: tuple[Size, ...], use: Use) -> str:
         self.carriers[name] = Carrier(
@@ -169,7 +233,7 @@ class _Collector:
         sources, targets = flow(relation)
         if any(self.carriers[name].live for name in sources):
             for name in targets:
-                if not self.carriers[name].live:
+                if not self.carriers[name].live and self.carriers[name].kind not in ("weight", "buffer"):
                     self.carriers[name] = self.carriers[name].replace(live=True)
 
     def weight(self, use: Use, held: Held) -> str:
@@ -216,6 +280,49 @@ class _Collector:
             )
         for relation in held.weight.maps[0].relations:
             self.stated.append(Stated(relation=renamed(relation, names), use=use))
+
+
+def _summed_product(product: Relation, total: Relation, carriers: Mapping[str, Carrier]) -> Contract | None:
+    """Return the product of values and the sum over some of its labels as one; None if they are not that."""
+    if isinstance(product, Elementwise) and (product.parity, product.degree) == ("even", 2.0):
+        squared = product.terms * 2  # f(x) = f(1) x^2: there is no other such function
+        product = Contract(terms=squared, output=product.output) if len(squared) == 2 else product
+    if not isinstance(product, Contract) or not isinstance(total, Contract):
+        return None
+    if product.powers or product.bias is not None or total.bias is not None or len(total.terms) != 1:
+        return None
+    if sum(carriers[term.tensor].live for term in product.terms) < 2 or total.powers:
+        return None
+    (given,) = total.terms
+    if len(given.labels) == len(total.output.labels) or not set(total.output.labels) <= set(given.labels):
+        return None
+    names = dict(zip(given.labels, product.output.labels, strict=True))
+    labels = tuple(names[label] for label in total.output.labels)
+    return product.replace(output=total.output.replace(labels=labels), uniform=False, ones=None)
+
+
+def _stacked_sum(stack: str, parts: list[Relation], total: Relation) -> Sum | None:
+    """Return the sum of the values of a stack, where nothing but a sum or mean over them reads it."""
+    if (
+        not isinstance(total, Contract)
+        or [term.tensor for term in total.terms] != [stack]
+        or total.ones is None
+    ):
+        return None
+    cuts = [
+        part for part in parts if isinstance(part, Part) and part.whole == stack and part.part_axis is None
+    ]
+    if len(cuts) < len(parts) or not cuts or len({part.axis for part in cuts}) > 1:
+        return None
+    (given,) = total.terms
+    kept = tuple(label for axis, label in enumerate(given.labels) if axis != cuts[0].axis)
+    if kept != total.output.labels or total.powers or total.bias is not None:
+        return None
+    return Sum(
+        terms=tuple(Term(tensor=part.part, labels=kept) for part in cuts),
+        output=total.output,
+        coefficients=(total.ones / len(cuts),) * len(cuts),
+    )
 
 
 def _is_weight(held: Held) -> bool:

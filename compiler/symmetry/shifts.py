@@ -21,7 +21,7 @@ from nnspec.compiler.relations import (
     Sum,
     Term,
 )
-from nnspec.compiler.symmetry.actions import along, along_labels, follow, move, part, rational
+from nnspec.compiler.symmetry.actions import along, along_labels, each, follow, move, part, rational
 from nnspec.compiler.symmetry.linear import Number
 from nnspec.compiler.symmetry.relate import Related
 from nnspec.compiler.symmetry.spaces import AxisOf, Spaces
@@ -148,14 +148,7 @@ def _additive(system: Unknowns, relation: Relation, biases: Biases, totals: Mapp
 
 
 def _shifted_function(system: Unknowns, relation: Elementwise) -> None:
-    if len(relation.terms) != 1 or relation.shifts is None:
-        for term in (*relation.terms, relation.output):
-            system.still(term.tensor)
-        return
-    factor = rational(relation.shifts)
-    term = relation.terms[0]
-    system.constants({relation.output.tensor: 1, term.tensor: -factor})
-    along_labels(system, (relation.output, term), (1, -factor))
+    each(system, relation, None if relation.shifts is None else rational(relation.shifts))
 
 
 def _sum(system: Unknowns, relation: Sum) -> None:

@@ -127,6 +127,10 @@ class _Weights:
                 for generator in _basis(self.derivation.groups[strand.space], strand.size):
                     for copy in range(strand.copies):
                         yield self.vector(self.turned(strand, generator, copy))
+        for space, item in self.derivation.incidences.items():
+            if item.group in groups:
+                for generator in item.basis():
+                    yield self.vector(self.turned(self.derivation.by_space[space], generator, 0))
 
     def turned(self, strand: Strand, generator: Tensor, copy: int) -> dict[str, Tensor]:
         """Return how the weights change when a matrix begins to act on one copy of a strand."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import log10, prod
 
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.record import Wire
@@ -10,6 +10,9 @@ from nnspec.compiler.symmetry.spaces import Atom, Why
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
 from nnspec.dsl.source import Span
+
+_NONE = 1e-6  # log10 of an order that is 1
+_SHOWN = 6  # digits of an order that is written in full
 
 
 def names(derivation: Derivation) -> dict[Atom, str]:
@@ -69,13 +72,29 @@ def _multiplicity(derivation: Derivation, strand: Strand, atom: Atom) -> int:
 def label(derivation: Derivation, strand: Strand) -> str:
     """Write the group that acts on a strand."""
     base = _label(derivation, strand)
+    if derivation.patterned.intersection(strand.spaces):
+        return _with_permutations(derivation, strand, base)
     if strand.copies == 1 or base == "1":
         return base
     return f"({base})^{strand.copies}" if " " in base or "^" in base else f"{base}^{strand.copies}"
 
 
+def _with_permutations(derivation: Derivation, strand: Strand, base: str) -> str:
+    """Write how many permutations patterns leave of a wire, beside those that matrices make: `Z2^6 . 72`."""
+    if derivation.masked is None:
+        return base
+    kept = derivation.incidences.get(strand.space)
+    digits = derivation.masked.log10_order(strand) - log10(1 if kept is None else kept.permutations)
+    if digits < _NONE:
+        return base
+    count = f"{round(10**digits):,}" if digits < _SHOWN else f"10^{digits:.1f}"
+    return f"{count} permutations" if base == "1" else f"{base} . {count}"
+
+
 def _label(derivation: Derivation, strand: Strand) -> str:
     size, group = strand.size, derivation.groups[strand.space]
+    if strand.space in derivation.incidences:
+        return derivation.incidences[strand.space].label
     named = {
         "linear": f"GL({size})",
         "orthogonal": f"O({size})",

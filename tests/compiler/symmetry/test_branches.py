@@ -21,6 +21,8 @@ def spec(body: str, inputs: str = "input x: real[3]") -> str:
 
 UNIT = "(x -> dense(3) -> gelu)"
 DEEP = "(x -> dense(4) -> gelu -> dense(3) -> gelu -> dense(2, bias = false))"
+EXPERT = "x -> dense(4) -> gelu -> dense(2)"
+EXPERTS = f'g = {{}}\n  output y = einsum("e, e o -> o", g, stack({EXPERT}, {EXPERT}, {EXPERT}))'
 WORDS = "input s: int[2]\n  input t: int[2]"
 SLID = "conv1d(2, kernel = 3, padding = {0}, dilation = {0})"
 
@@ -48,6 +50,24 @@ FOUND: dict[str, tuple[str, str, list[tuple[int, int]]]] = {
         f"output y = minimum({UNIT}, {UNIT}, {UNIT}) -> dense(2)",
         "input x: real[3]",
         [(3, 3)],
+    ),
+    "parts of one layer": (
+        "a, b = x -> dense(6) -> split(2)\n  output y = (a -> gelu) * (b -> gelu) -> dense(2)",
+        "input x: real[3]",
+        [(2, 3)],
+    ),
+    "parts of a layer that is read as a whole, too": (
+        "h = x -> dense(6)\n  a, b = h -> split(2)\n"
+        "  output y = ((a -> gelu) * (b -> gelu) -> dense(2)) + (h -> dense(2))",
+        "input x: real[3]",
+        [],
+    ),
+    "experts behind a router": (EXPERTS.format("x -> dense(3) -> softmax"), "input x: real[3]", [(3, 1)]),
+    "experts whose shares are inputs": (EXPERTS.format("x"), "input x: real[3]", []),
+    "experts whose shares are an output": (
+        EXPERTS.format("x -> dense(3) -> softmax") + "\n  output z = g",
+        "input x: real[3]",
+        [],
     ),
     "deep branches": (f"output y = {DEEP} + {DEEP}", "input x: real[3]", [(2, 1)]),
     "deep branches about a map": (
@@ -110,7 +130,7 @@ def test_branches_that_change_places(build: Build, name: str) -> None:
     body, inputs, wanted = FOUND[name]
     graph = build(spec(body, inputs))
     group = symmetry_group(graph)
-    found = [(len(item.tensors), item.size) for item in group.derivation.branches]
+    found = [(len(item.pieces), item.size) for item in group.derivation.branches]
     assert found == wanted
     orders = [factor.order for factor in group.factors if factor.group.startswith("branches")]
     assert orders == [factorial(count) ** size for count, size in wanted]
