@@ -130,21 +130,28 @@ def test_a_spectrum_is_that_of_the_jacobian(build: Build) -> None:
     assert known.nullity == 2 and known.gap == 1e12
 
 
-def test_large_networks_are_verified_in_part(build: Build) -> None:
+@pytest.fixture
+def low_limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit above which networks are looked at in part that small ones are above: ranks take its cube."""
+    monkeypatch.setattr(verification, "PARAMETER_LIMIT", 300)
+    return 300
+
+
+def test_large_networks_are_verified_in_part(build: Build, low_limit: int) -> None:
     graph = build(WIDE)
     group = symmetry_group(graph)
     found = verification.verify(graph, group)
     assert found.parameters == 2610 and found.nullity is None and not found.trials
     assert found.generators >= 4 and found.max_output_error < 1e-10
     assert found.sampled is not None
-    assert 0 < found.sampled.derived <= found.sampled.nullity < found.sampled.columns <= 1500
+    assert 0 < found.sampled.derived <= found.sampled.nullity < found.sampled.columns <= low_limit
 
 
-def test_large_networks_with_norms_are_verified_without_their_epsilon(build: Build) -> None:
+def test_large_networks_with_norms_are_verified_without_their_epsilon(build: Build, low_limit: int) -> None:
     """Beside it a scale before a norm changes outputs by some 1e-7: that is no bug of the group."""
-    graph = build(net("output y = x -> dense(220) -> batchnorm -> relu -> dense(6)"))
+    graph = build(net("output y = x -> dense(30) -> batchnorm -> relu -> dense(6)"))
     found = verification.verify(graph, symmetry_group(graph))
-    assert found.parameters > verification.PARAMETER_LIMIT and found.max_output_error < 1e-10
+    assert found.parameters > low_limit and not found.trials and found.max_output_error < 1e-10
 
 
 def test_a_part_shows_directions_that_a_group_cannot_have(build: Build, monkeypatch: Any) -> None:
