@@ -42,7 +42,16 @@ def catalog() -> Catalog:
         if rule.written:
             found.add(rule.entry())
     found.add(FOLLOW)
-    words = (
+    for module in (
+        constraints,
+        distributions,
+        initializers,
+        nudging,
+        passes,
+        probe,
+        rules,
+        solvers,
+        graphs,
         data,
         corruption,
         loads,
@@ -55,18 +64,6 @@ def catalog() -> Catalog:
         stops,
         thinning,
         ways,
-    )
-    for module in (
-        constraints,
-        distributions,
-        initializers,
-        nudging,
-        passes,
-        probe,
-        rules,
-        solvers,
-        graphs,
-        *words,
         genni,
     ):
         for entry in module.entries():
