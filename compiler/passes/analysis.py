@@ -96,6 +96,7 @@ class Pass:
 
     name: ClassVar[str]
     doc: ClassVar[str]
+    heading: ClassVar[str] = ""  # over its part of a report; else its name
     arguments: ClassVar[tuple[Argument, ...]] = ()
 
     def refusals(

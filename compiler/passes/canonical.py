@@ -25,6 +25,7 @@ MOST_PARAMETERS = 20_000_000
 
 class CanonicalForm(Pass):
     name = "canonical"
+    heading = "Canonical forms"
     doc = """The canonical member of the orbit of given weights: scales and GL balanced to the least sum of squares, rotations
     to principal axes, units sorted, signs fixed. Its hash is that of all weights that symmetries make of each other; of
     several seeds the distances modulo symmetry are given too. `enumerate` counts the orbit of the component group element

@@ -23,6 +23,7 @@ _POINTS = 200  # of the course that is kept
 
 class Conserved(Pass):
     name = "conserved"
+    heading = "Conserved quantities"
     doc = """Conserved quantities of gradient flow, one for each symmetric generator of the symmetry group (Noether's
     argument): |u|^2 - |v|^2 of each homogeneous unit, U U' - V' V of each linear wire. Of an experiment, their drift
     over its first `steps` steps, over their size at the start: finite steps, momentum, adaptive optimizers, weight decay

@@ -40,6 +40,7 @@ _FLOOR = 1e-20  # of the largest singular value, below which a plot shows nothin
 
 class Dimension(Pass):
     name = "dimension"
+    heading = "Functional dimension"
     doc = """How many directions of the weights move the network's outputs, and why the others do not.
 
     The rank of the Jacobian of all outputs with respect to all learned weights, in double precision, on inputs

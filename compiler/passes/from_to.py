@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 class FromTo(Pass):
     name = "from_to"
+    heading = "Weights from and to each unit"
     doc = """The weights between all units of a network as one matrix: a row for each unit that is reached, a column for each from
     which, group by group. Positive and negative weights have colours of their own, connections that there are not, or
     that pruning took, are blank. Of an experiment, as it began and as it ended."""

@@ -67,6 +67,7 @@ def _threads(graph: Graph) -> Generator[None]:
 
 class Genni(Pass):
     name = "genni"
+    heading = "GENNI"
     doc = """Other weights that compute the same function, and the distance between functions on a slice through them.
 
     Students are trained to be a teacher (random weights of a seed, or the trained ones), polished by

@@ -25,6 +25,7 @@ _COLOURS = {"train": "#3b78b8", "validation": "#7a9c3e", "test": "#c8553d"}
 
 class Merge(Pass):
     name = "merge"
+    heading = "The path between two networks"
     doc = """The loss along the straight path between two seeds of an experiment, as they are and after the second
     is aligned with the first by the symmetry group (linear mode connectivity modulo symmetry; Entezari et al. 2022;
     Ainsworth et al. 2023)."""

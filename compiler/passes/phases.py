@@ -28,6 +28,7 @@ _POINTS = 100  # steps whose states are listed, beside the last
 
 class Phases(Pass):
     name = "phases"
+    heading = "States by phase"
     doc = """What the states of a network do while its learning rule lets them settle: the state of each unit after every step of
     each phase, free and nudged, for the first `samples` rows of the training part, and their distance to the fixed point
     to which that phase leads. It is run by the rule itself, in double precision; the fixed point is where the phase ends

@@ -26,6 +26,7 @@ Rows = dict[int, list[tuple[int, float | None]]]  # of each seed its epochs and 
 
 class Success(Pass):
     name = "success"
+    heading = "Success by seed"
     doc = """Which seeds of an experiment solved their task at which epochs: after which of them `score` was at least `threshold`,
     or at most, of a score that is better the lower it is. A seed may solve a task and leave the solution again, so the
     seeds that solve it at some epoch are counted apart from those that do at the end. No score: the first

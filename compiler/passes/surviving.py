@@ -25,6 +25,7 @@ _MOST_NAMED = 12  # units in a sentence or a row
 
 class Surviving(Pass):
     name = "surviving"
+    heading = "What survives"
     doc = """What pruning left of the connections between the units of a network: a directed graph of inputs, hidden units and
     outputs. Hidden units from which no way leads to an output are dead. Reported with it is the symmetry group of
     the network that has these connections alone: the order of its discrete part, and which units it exchanges."""

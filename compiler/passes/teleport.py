@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 class Teleport(Pass):
     name = "teleport"
+    heading = "Teleportation"
     doc = """Symmetry teleportation: the weights with which a training begins are moved along their orbit, by scales and GL,
     to where the gradient of the loss is steeper (Zhao et al. 2022); the outputs stay the same. Then the experiment's first
     `train` steps from there are compared with those from the start."""
