@@ -70,8 +70,8 @@ class CanonicalForm(Pass):
         near = states[:_MOST_PAIRS]
         distances: list[dict[str, Any]] = [
             {"seeds": [seeds[i], seeds[j]], "distance": align(group, near[i], near[j]).after}
-            for i in range(len(near))
-            for j in range(i)
+            for j in range(len(near))
+            for i in range(j)
         ]
         data = {"members": members, "distances": distances}
         bound = _at_most(group, options.get("limit", 20000))
@@ -83,7 +83,11 @@ class CanonicalForm(Pass):
         if distances:
             pairs = tuple((f"{d['seeds'][0]} and {d['seeds'][1]}", d["distance"]) for d in distances)
             tables.append(
-                Table(title="Distances modulo symmetry", columns=("seeds", "over the norm"), rows=pairs)
+                Table(
+                    title="Distances of the second, aligned, from the first",
+                    columns=("seeds", "over the norm of the first"),
+                    rows=pairs,
+                )
             )
         count = len({member["hash"] for member in members})
         left = any(member["notes"] for member in members)

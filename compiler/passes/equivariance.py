@@ -8,13 +8,14 @@ on the same batches, in double precision.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
 from nnspec.compiler.tensors import learned_keys
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import SpecError
-from nnspec.dsl.errors.weights import NeedsTraining
+from nnspec.dsl.errors.weights import NeedsTraining, StepsNotFinite
 
 if TYPE_CHECKING:
     from nnspec.compiler.symmetry.elements import Element
@@ -44,12 +45,15 @@ class Equivariance(Pass):
         if subject.plan is None or subject.experiment is None:
             raise SpecError((NeedsTraining(None, pass_name=self.name, target=subject.graph.name),))
         group = symmetry_group(subject.graph)
+        steps = options.get("steps", 3)
         found: list[dict[str, Any]] = [
             {"family": family, "difference": difference, "commutes": difference < _COMMUTES}
-            for family, difference in self.differences(
-                subject, group, options.get("steps", 3), options.get("seed", 0)
-            )
+            for family, difference in self.differences(subject, group, steps, options.get("seed", 0))
         ]
+        if not all(isfinite(one["difference"]) for one in found):
+            target = subject.experiment.name
+            error = StepsNotFinite(None, pass_name=self.name, target=target, steps=steps, what="a weight")
+            raise SpecError((error,))
         rule = f"{subject.experiment.rule.name} with {subject.experiment.optimizer.name}"
         data = {"rule": subject.experiment.rule.name, "optimizer": subject.experiment.optimizer.name}
         kept = [one["family"] for one in found if one["commutes"]]

@@ -7,13 +7,14 @@ first steps from the weights as they begin and from where they were teleported t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.passes.analysis import Pass, Plot, Result, Subject, Table
 from nnspec.compiler.tensors import learned_keys
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import SpecError
-from nnspec.dsl.errors.weights import NeedsTraining
+from nnspec.dsl.errors.weights import NeedsTraining, StepsNotFinite
 
 if TYPE_CHECKING:
     from nnspec.compiler.runtime.plan import Plan
@@ -53,17 +54,23 @@ class Teleport(Pass):
             name: [loss for _, loss in course(plan, seed, train, state) if loss is not None]
             for name, state in (("from the start", start), ("teleported", moved.state))
         }
+        if not all(isfinite(loss) for own in losses.values() for loss in own):
+            target = subject.graph.name if subject.experiment is None else subject.experiment.name
+            error = StepsNotFinite(None, pass_name=self.name, target=target, steps=train, what="a loss")
+            raise SpecError((error,))
         data = {"norms": list(moved.norms), "losses": losses}
         rows = (
             ("norm of the gradient", moved.norms[0], moved.norms[-1]),
             (f"loss after {len(losses['teleported'])} steps", *(own[-1] for own in losses.values())),
         )
         factor = moved.norms[-1] / moved.norms[0] if moved.norms[0] else 1.0
-        summary = (
+        found = (
             f"The gradient is {factor:.3g} times as steep elsewhere on the orbit of the first weights. After "
             f"{len(losses['teleported'])} steps the loss is {losses['teleported'][-1]:.4g} from there, and "
             f"{losses['from the start'][-1]:.4g} from the start."
         )
+        still = "The group has no scales and no GL wires: there is nowhere on the orbit to go by small steps."
+        summary = found if moved.element.moves else still
         columns = ("what", "from the start", "teleported")
         plot = Plot(name="loss after teleportation", draw=lambda axes: _draw(axes, losses))
         table = Table(title="Teleportation", columns=columns, rows=rows)

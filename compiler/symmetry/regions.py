@@ -115,6 +115,8 @@ class Maps:
         for name in self.taken & self.factors.keys():
             self.taken |= {self.factors[name].rows.tensor, self.factors[name].columns.tensor}
         self._repeats()
+        # What is read nowhere is the next value of a state: it is seen in the steps that follow.
+        self.sinks |= {item.output for item in self.maps if not self.readers[item.output]}
         for item in self.maps:
             for weight in (item.weight, item.bias):
                 if weight is not None:

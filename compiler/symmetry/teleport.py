@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.blocks import Coordinates
 from nnspec.compiler.symmetry.canonical import exact
-from nnspec.compiler.symmetry.elements import Element, act, directions
-from nnspec.compiler.symmetry.moves import Multiply, Transform
+from nnspec.compiler.symmetry.elements import Element, act, scale_directions
+from nnspec.compiler.symmetry.moves import Multiply, Transform, in_force, lowered
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.node import Node
@@ -21,6 +21,7 @@ from nnspec.dsl.node import Node
 if TYPE_CHECKING:
     from torch import Tensor
 
+_DIFFERENCE = 1e-5  # of a number
 _SHRINK = 0.5  # of the rate after a step that did not climb
 
 
@@ -76,13 +77,19 @@ class _Orbit:
 
         d = self.d = group.derivation
         self.state = state
-        self.scales = Coordinates(d, list(directions(d, d.scales)))
+        self.given = in_force(d, state)
+        self.is_remade = any(
+            carrier.action.is_lifted and carrier.weight.maps[0].start is not None
+            for carrier in d.related.carriers.values()
+            if carrier.weight is not None and carrier.action is not None and carrier.weight.maps
+        )
+        self.scales = Coordinates(d, scale_directions(d))
         self.wires = [strand for strand in d.of_group("linear") if strand.size > 1]
         sizes = [strand.copies * strand.size**2 for strand in self.wires]
         self.count = self.scales.count + sum(sizes)
         self.sizes = [self.scales.count, *sizes]
         self.rows: dict[str, Tensor] = {}
-        for name in stored(d, state):
+        for name in stored(d, self.given):
             rows = self.scales.rows(name).tocoo()
             if rows.nnz:
                 places = torch.stack([torch.from_numpy(rows.row).long(), torch.from_numpy(rows.col).long()])
@@ -104,36 +111,55 @@ class _Orbit:
             Transform(space=strand.space, matrix=matrix)
             for strand, matrix in zip(self.wires, self.matrices(tuple(parts)), strict=True)
         ]
-        return Element(moves=(Multiply(given=self.scales.amounts(first), sign=False), *stretches))
+        scales = [Multiply(given=self.scales.amounts(first), sign=False)] if self.scales.count else []
+        return Element(moves=(*scales, *stretches))
 
     def member(self, numbers: Tensor) -> State:
         """Return a member as a function of its numbers that can be differentiated."""
         import torch
 
         first, *parts = torch.split(numbers, self.sizes)
-        moved = dict(self.state)
+        moved = dict(self.given)
         for name, rows in self.rows.items():
             own = moved[key_of(name)]
             field: Tensor = torch.sparse.mm(rows, first[:, None])
             moved[key_of(name)] = own * field.view(own.shape).exp()
         for strand, matrix in zip(self.wires, self.matrices(tuple(parts)), strict=True):
             moved = Transform(space=strand.space, matrix=matrix).apply(self.d, moved)
-        return moved
+        return lowered(self.d, self.state, moved, self.given)
 
     def climb(
         self, numbers: Tensor, loss: Callable[[State], Tensor], learned: tuple[str, ...]
     ) -> tuple[float, Tensor]:
-        """Return the norm of the gradient at a member, and how its logarithm changes with the numbers."""
+        """Return the norm of the gradient at a member, and how its logarithm changes with the numbers.
+
+        That is by central differences where constraints make what is stored anew, of which nothing is known but values.
+        """
+        import torch
+
+        if self.is_remade:
+            height = self.height(numbers, loss, learned)
+            ends = [
+                [self.height(numbers + sign * one, loss, learned).log() for sign in (1, -1)]
+                for one in _DIFFERENCE * torch.eye(self.count, dtype=torch.float64)
+            ]
+            slopes = [(above - below) / (2 * _DIFFERENCE) for above, below in ends]
+            return float(height.detach()), torch.stack(slopes).detach()
+        gradient: Any = torch.autograd.grad
+        given = numbers.clone().requires_grad_()
+        height = self.height(given, loss, learned)
+        (steeper,) = gradient(height.log(), (given,), allow_unused=True)
+        return float(height.detach()), torch.zeros_like(numbers) if steeper is None else steeper
+
+    def height(self, given: Tensor, loss: Callable[[State], Tensor], learned: tuple[str, ...]) -> Tensor:
+        """Return the norm of the gradient at a member."""
         import torch
 
         gradient: Any = torch.autograd.grad
-        given = numbers.clone().requires_grad_()
         state = self.member(given)
         weights = [
             state[key] if state[key].requires_grad else state[key].clone().requires_grad_() for key in learned
         ]
         value = loss({**state, **dict(zip(learned, weights, strict=True))})
         slopes = gradient(value, weights, create_graph=True, allow_unused=True)
-        squared = torch.stack([(slope**2).sum() for slope in slopes if slope is not None]).sum()
-        (steeper,) = gradient(squared.log() / 2, (given,), allow_unused=True)
-        return float(squared.detach()) ** 0.5, torch.zeros_like(numbers) if steeper is None else steeper
+        return torch.stack([(slope**2).sum() for slope in slopes if slope is not None]).sum().sqrt()

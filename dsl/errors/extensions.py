@@ -1,4 +1,4 @@
-"""What can be wrong with installed extensions (N0950 to N0959)."""
+"""What can be wrong with installed extensions (N0950 to N0958)."""
 
 from __future__ import annotations
 

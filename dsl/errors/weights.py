@@ -1,4 +1,4 @@
-"""Errors of weights that are compared, brought together or moved along their orbit (N0962 to N0969)."""
+"""Errors of weights that are compared, brought together or moved along their orbit (N0959, N0962 to N0969)."""
 
 from __future__ import annotations
 
@@ -76,6 +76,15 @@ class NoWeightsThere(Error):
     help = "write the folder of a run, `runs/NAME-HASH`, with `:SEED` behind it for one of its seeds, or a .safetensors file"
     explain = """Where a command compares weights, each is named by the folder of a run, with the seed behind a
 colon (the first of its seeds otherwise), or by a file that holds tensors by their state-dict keys."""
+
+
+class StepsNotFinite(Error):
+    code = "N0959"
+    title = "steps of training that are not finite"
+    message = "`{pass_name}` compares steps of training of `{target}`, and after {steps} of them {what} is not finite"
+    help = "make the steps smaller; in a network whose states settle, see whether they do: `--pass stability`"
+    explain = """Whether a symmetry commutes with learning, and whether learning is faster from elsewhere on an orbit, is
+read off weights and losses after a few steps. Where these are NaN or infinite there is nothing to compare."""
 
 
 class TooLargeToCompare(Error):

@@ -77,3 +77,33 @@ def test_every_family_of_wires_is_moved_without_a_change_of_the_function() -> No
     found = teleport(group, state, loss, learned_keys(graph), steps=5)
     assert largest_change(graph, group, state, found.state, 0) < 1e-12
     assert all(not torch.equal(found.state[key], state[key]) for key in state if key != "dense_4.bias")
+
+
+@pytest.mark.parametrize(
+    "constraint", ["symmetric", "circulant", "toeplitz", "low_rank(2)", "mask((i, j) => abs(i - j) <= 1)"]
+)
+def test_weights_that_a_constraint_makes_of_other_numbers_move_too(constraint: str) -> None:
+    text = SPEC.replace("-> dense(4) -> dense(4) ->", "-> dense(4) -> dense(4) as b ->")
+    text = text.replace("-> dense(2)\n", f"-> dense(2)\n  constrain b.weight: {constraint}\n", 1)
+    plan = prepare(load(text).experiment().fitted, Path())
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    found = find("teleport").run(subject, {"train": 2, "steps": 5}).data
+    assert found["norms"][-1] > found["norms"][0]
+    assert found["losses"]["teleported"][0] == pytest.approx(found["losses"]["from the start"][0], rel=1e-9)
+
+
+def test_a_system_without_scales_has_nowhere_to_go() -> None:
+    text = """use library.dynamics
+network ring {
+  input  x: real[2]
+  state  h: real[4]
+  connect x -> h
+  connect h -> h except self
+  dynamics rate(tanh)
+  output y: real[2] = h -> dense(2)
+}
+""" + SPEC[SPEC.index("experiment") :].replace("small", "ring")
+    plan = prepare(load(text).experiment().fitted, Path())
+    subject = Subject(graph=plan.graph, experiment=plan.experiment, plan=plan)
+    found = find("teleport").run(subject, {"train": 2})
+    assert "nowhere on the orbit" in found.summary and len(found.data["norms"]) == 1
