@@ -116,7 +116,8 @@ class Maps:
             self.taken |= {self.factors[name].rows.tensor, self.factors[name].columns.tensor}
         self._repeats()
         # What is read nowhere is the next value of a state: it is seen in the steps that follow.
-        self.sinks |= {item.output for item in self.maps if not self.readers[item.output]}
+        inside = {name for item in self.maps for name, _ in item.inputs}
+        self.sinks |= {m.output for m in self.maps if m.output not in inside and not self.readers[m.output]}
         for item in self.maps:
             for weight in (item.weight, item.bias):
                 if weight is not None:
