@@ -32,11 +32,23 @@ class Unsettled:
         self.found: dict[str, dict[str, Any]] = {}
         self.phases: dict[tuple[str, int, float, float], tuple[Tensor, Tensor]] = {}  # counts, and the worst
 
-    def note(self, phase: str, residual: Tensor, steps: int, tolerance: float, stride: float) -> None:
-        """Count a phase that was to settle; nothing waits for the device."""
-        key = (f"the states of `{phase}`", steps, tolerance, stride)
-        count, worst = self.phases.get(key, (residual.new_zeros(()), residual.new_zeros(())))
+    def note(self, what: str, residual: Tensor, steps: int, tolerance: float, stride: float) -> None:
+        """Count what was to settle; nothing waits for the device. Of many networks, `residual` is one each."""
+        key = (what, steps, tolerance, stride)
+        count, worst = self.phases.get(
+            key, (residual.new_zeros(residual.shape), residual.new_zeros(residual.shape))
+        )
         self.phases[key] = (count + ~(residual <= tolerance), worst.maximum(residual))
+
+    def of(self, place: int) -> Unsettled:
+        """Return what was counted of one of many networks."""
+        own = Unsettled()
+        own.found = {of: dict(kept) for of, kept in self.found.items()}
+        own.phases = {
+            key: (count[place], worst[place]) if count.dim() else (count, worst)
+            for key, (count, worst) in self.phases.items()
+        }
+        return own
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Return what was found, that of phases among it."""

@@ -25,6 +25,7 @@ from nnspec.compiler.runtime.penalties import Penalties
 from nnspec.compiler.runtime.phased import Phased
 from nnspec.compiler.runtime.plan import Batch, Plan, batch_coupled, draws, parameter_count
 from nnspec.compiler.runtime.progress import Progress
+from nnspec.compiler.runtime.settling import Unsettled
 from nnspec.compiler.runtime.stacked_forward import stacked
 from nnspec.compiler.runtime.stacked_losses import stacked_objective
 from nnspec.compiler.runtime.stacked_system import StackedSystem
@@ -183,6 +184,7 @@ class Stack(Phased):
         self.step = 0
         self.feedback: dict[str, Tensor] = {}  # of rules, by the names that a learner has for it
         self.starts: dict[str, list[Any]] | None = None
+        self.unsettled: Unsettled | None = None  # what a training keeps of phases that did not settle
         self.ones = next(iter(self.state.values())).new_ones(len(trials))
         self.enter(0)
 
@@ -290,7 +292,7 @@ class Stack(Phased):
             forward = stacked(self.function, own_inputs=False, training=False)
             return lambda *inputs: forward(self.state, *inputs)
         begun = iter(self._starts(system)[name])
-        return lambda *inputs: system(self.state, next(begun), inputs)
+        return lambda *inputs: system(self.state, next(begun), inputs, self.unsettled)
 
     def _starts(self, system: StackedSystem) -> dict[str, list[Any]]:
         """Return where the states begin in measuring, for the pieces of each part, drawn in this order."""

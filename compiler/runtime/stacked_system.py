@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnspec.compiler.ir import Graph
+    from nnspec.compiler.runtime.settling import Unsettled
     from nnspec.compiler.runtime.streams import Streams
 
     States = tuple[Tensor, ...]
@@ -54,15 +55,36 @@ class StackedSystem:
         own = tuple(state[name][0] for name in self.names)
         return starts(self.system, [self._begun((*own, *inputs)) for inputs in pieces], each, draw)
 
-    def __call__(self, state: Mapping[str, Tensor], begin: States, inputs: tuple[Tensor, ...]) -> Any:
-        """Return what each network gives for rows that all share: one value (network, row, ..), or several."""
+    def __call__(
+        self,
+        state: Mapping[str, Tensor],
+        begin: States,
+        inputs: tuple[Tensor, ...],
+        unsettled: Unsettled | None = None,
+    ) -> Any:
+        """Return what each network gives for rows that all share: one value (network, row, ..), or several.
+
+        `unsettled` is told of networks whose states did not settle.
+        """
         own = [state[name] for name in self.names]
-        states = self.system.begun(begin)
+        before = states = self.system.begun(begin)
         advance = self.steps.begin(states, own, inputs)
-        for _ in range(self.system.loop.solver.options["steps"]):
-            states = advance(states)
+        options, size = self.system.loop.solver.options, self.system.size(None, None)
+        for _ in range(options["steps"]):
+            before, states = states, advance(states)
+        if unsettled is not None and options["tolerance"]:
+            found = residual(before, states) / size
+            unsettled.note("states", found, options["steps"], options["tolerance"], size)
         found = self.outputs((*states, *own), inputs)
         return found[0] if len(found) == 1 else found
+
+
+def residual(before: States, after: States) -> Tensor:
+    """Return the largest change of any unit of each network."""
+    import torch
+
+    found = [(a - b).abs().flatten(1).amax(1) for a, b in zip(after, before, strict=True)]
+    return torch.stack(found).amax(0)
 
 
 def starts(system: Any, given: Sequence[Any], each: Sequence[Streams], draw: Draw) -> list[States]:

@@ -71,8 +71,7 @@ class Training:
         self.saved_at = time.monotonic()
         self.constraints = ConstraintLog(learner, self.plan.epochs)
         self.unsettled = Unsettled()
-        if isinstance(learner, Learner):
-            learner.unsettled = self.unsettled
+        learner.unsettled = self.unsettled
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -238,11 +237,13 @@ class Training:
             tables, states = learner.tables(self.record.table), learner.states()
         for index, trial in enumerate(learner.trials):
             scores = {part: own[index] for part, own in self.scores.items()}
-            with self.unsettled.watching():
+            unsettled = self.unsettled.of(index)
+            with unsettled.watching():
                 ways = judge(self.plan, trial, states[index], scores) if trial not in self.diverged else {}
             if trial not in self.diverged:
-                self.unsettled.explain(self.plan.graph, states[index], self.plan.train.inputs)
+                unsettled.explain(self.plan.graph, states[index], self.plan.train.inputs)
             result = self._result(trial, scores, ways, tables[index])
+            result |= {} if trial in self.diverged else {"unsettled": unsettled.found}
             pictures = [] if trial in self.diverged else self.constraints.pictures(index)
             self.record.results[trial.name] = result | {"weights": pictures}
 
@@ -262,7 +263,6 @@ class Training:
             "best_epoch": self.watch.best_epoch or None if experiment.save == "best" else None,
             "confusion": table,
             "predictions": pairs if trial.seed == experiment.seeds[0] else (),
-            "unsettled": self.unsettled.found,
         }
 
 

@@ -68,7 +68,7 @@ class Settles:
                 for sample in found.samples:
                     samples(SystemRecord(moment, settling, sample.states), sample.coefficient)
         if not phase.nudge and moment.run.learner.unsettled is not None:
-            _note(moment.run.learner.unsettled, settling, phase, found.residual)
+            note(moment.run.learner.unsettled, settling.system, phase, found.residual)
         blown = moment.run.learner.blown
         if blown is not None:
             blown += [Blown(name, line.name) for name in _not_finite(settling, found)]
@@ -95,14 +95,15 @@ def _settle(
 _ENOUGH = 1e-3  # residual of a phase whose steps the rule counts
 
 
-def _note(unsettled: Unsettled, settling: Settling, phase: Settle, residual: Tensor) -> None:
+def note(unsettled: Unsettled, system: Any, phase: Settle, residual: Tensor) -> None:
     """Count a free phase that did not settle, to its own tolerance or that of the network."""
-    options = settling.system.loop.solver.options
+    options = system.loop.solver.options
     own = float(options["tolerance"])
     tolerance = phase.tolerance or (own if phase.steps is None else max(own, _ENOUGH))
     if tolerance:
-        stride = settling.system.size(phase.dt, phase.damping)
-        unsettled.note(phase.name, residual, phase.steps or int(options["steps"]), tolerance, stride)
+        stride = system.size(phase.dt, phase.damping)
+        what = f"the states of `{phase.name}`"
+        unsettled.note(what, residual, phase.steps or int(options["steps"]), tolerance, stride)
 
 
 def _not_finite(settling: Settling, phase: Phase) -> list[str]:

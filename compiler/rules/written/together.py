@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.settled.phases import Phase, Sample, Settle, complex_of
 from nnspec.compiler.rules.settled.steps import CHUNK, are_alone
-from nnspec.compiler.rules.settled.way import Settles, SystemRecord, begun, read_phase
+from nnspec.compiler.rules.settled.way import Settles, SystemRecord, begun, note, read_phase
 from nnspec.compiler.rules.written.equations import Equations, PhaseLine
 from nnspec.compiler.rules.written.rule import Gathered, Prepared, WrittenRule
 from nnspec.compiler.rules.written.ways import WAYS
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.many import Many, ManySteps, shapes
 from nnspec.compiler.runtime.plan import Batch
-from nnspec.compiler.runtime.stacked_system import starts
+from nnspec.compiler.runtime.stacked_system import residual, starts
 from nnspec.compiler.runtime.streams import Given, Noted, Streams
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Together:
                 )
 
             self.programs[key] = ManySteps(step)
-        states = self.one.system.begun(begin)
+        before = states = self.one.system.begun(begin)
         advance = self.programs[key].begin(states, list(own.values()), list(shared.values()))
         for _ in range(phase.steps or self.one.system.loop.solver.options["steps"]):
             before, states = states, advance(states)
@@ -168,6 +168,9 @@ class Together:
                 gather.take(before, states)
         if gather is not None:
             gather.finish()
+        if self.stack.unsettled is not None and not phase.nudge:
+            size = self.one.system.size(phase.dt, phase.damping)
+            note(self.stack.unsettled, self.one.system, phase, residual(before, states) / size)
         return states
 
 

@@ -208,3 +208,14 @@ def test_a_seed_that_blows_up_leaves_the_others_as_they_are(experiment: Make, tr
     alone = [trained(own.replace(seeds=(seed,))) for seed in own.seeds]
     assert [found.status for found in together.seeds] == [single.seeds[0].status for single in alone]
     assert [found.problem for found in together.seeds] == [single.seeds[0].problem for single in alone]
+
+
+def test_free_phases_that_do_not_settle_are_told_of_each_seed(experiment: Make, trained: Train) -> None:
+    own = of(experiment, "equilibrium(free_steps = 2, nudged_steps = 2)", "both_ways")
+    together = trained(own)
+    alone = [trained(own.replace(seeds=(seed,))) for seed in own.seeds]
+    assert together.doubts
+    phases = [error.message for error in together.doubts if "`free`" in error.message]
+    assert phases == [e.message for single in alone for e in single.doubts if "`free`" in e.message]
+    assert len(set(phases)) == len(own.seeds)
+    assert len(together.doubts) == sum(len(single.doubts) for single in alone)  # measuring is told of, too
