@@ -92,7 +92,8 @@ for (const figure of document.querySelectorAll("figure.space")) {
     [[0, -1.25, -1], [1.25, 0, -1], [-1, -1, 0]].forEach((u, i) => {
       const [x, y] = seen(u);
       pen.textAlign = i === 2 ? "right" : "center";
-      pen.fillText(given.axes[i], i === 2 ? x - 20 : x, y);
+      const inside = pen.measureText(given.axes[i]).width + 4;  // right of the border, however the scene is turned
+      pen.fillText(given.axes[i], i === 2 ? Math.max(x - 20, inside) : x, y);
     });
     pen.font = "17px system-ui, sans-serif";
     [0, 1, 2].forEach(i => [-0.88, 0.88].forEach(end => {
