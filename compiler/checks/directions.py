@@ -19,6 +19,7 @@ from nnspec.compiler.rules.rule import Rule
 from nnspec.compiler.runtime.learner import Learner
 from nnspec.compiler.runtime.objectives import sources
 from nnspec.compiler.runtime.plan import Batch, Plan
+from nnspec.compiler.runtime.settling import Unsettled
 from nnspec.compiler.runtime.streams import kept_generators
 from nnspec.compiler.runtime.trials import Trial
 from nnspec.dsl.diagnostics import RunError
@@ -52,6 +53,9 @@ class Measured(NamedTuple):
     layers: dict[str, Difference]
     whole: Difference
     residual: float | None = None
+    nudged: float | None = (
+        None  # the largest share of its way by which a nudged state still moved in the last step
+    )
 
 
 def measured(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Measured:
@@ -120,12 +124,17 @@ class Comparison:
         """Return both directions of every parameter that learns; those of a rule that draws averaged over `draws`."""
         with warnings.catch_warnings():  # what does not settle is measured, and said once
             warnings.simplefilter("ignore", RuntimeWarning)
+            self.learner.unsettled = Unsettled()
             return self._at(batch, draws)
 
     def residual(self) -> float | None:
         """Return how far from settled the states were when the exact gradient was last taken; None without loops."""
         parts: list[Any] = [part for part in self.exact.network.modules() if hasattr(part, "residual")]
         return max((float(part.residual) for part in parts), default=None)
+
+    def nudged(self) -> float | None:
+        """Return how far from settled the nudged states of the rule were when its direction was last taken."""
+        return None if self.learner.unsettled is None else self.learner.unsettled.worst_nudged
 
     def _at(self, batch: Batch, draws: int) -> Pairs:
         found: Pairs = {}
@@ -169,7 +178,8 @@ def compared(
             comparison = Comparison(plan, seed)
             comparison.load(state, step)
             for batch in comparison.batches(batches):
-                yield measured(comparison.at(batch, draws))._replace(residual=comparison.residual())
+                found = measured(comparison.at(batch, draws))
+                yield found._replace(residual=comparison.residual(), nudged=comparison.nudged())
 
 
 def along(plan: Plan, seed: int, steps: int, every: int) -> Iterator[tuple[int, float, Measured]]:

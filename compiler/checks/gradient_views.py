@@ -7,6 +7,7 @@ from typing import Any
 
 from nnspec.compiler.passes.analysis import Cell, Plot, Table
 from nnspec.compiler.runtime.figures import GREY, OTHERS
+from nnspec.compiler.runtime.settling import NUDGED
 
 _COLOURS = ("#3b78b8", "#d08a2e", "#5f8a4f", "#8b6bb1", "#c8553d", "#4aa3a3", "#a0a0a0")
 _MOST_LINES = 7
@@ -39,6 +40,11 @@ def summary(data: Mapping[str, Any], varied: Varied) -> str:
         text += (
             f" {where} states did not settle (residual {far}), and have no exact gradient: see `stability`."
         )
+    shares = [row.get("nudged_residual", 0.0) for row in rows]
+    moving = [share for share in shares if share is None or share > NUDGED]
+    if moving:
+        where = "The" if len(moving) == len(rows) else f"At {len(moving)} of these {len(rows)} the"
+        text += f" {where} nudged states did not settle: the last step moved them by more than {NUDGED:.0%} of their way."
     course = [point for point in data.get("course", ()) if point["angle"] is not None]
     if course:
         first, last = course[0], course[-1]
@@ -54,7 +60,8 @@ def tables(data: Mapping[str, Any], varied: Varied) -> tuple[Table, ...]:
     settling = any("residual" in row for row in data.get("sweep", ()))
     found = [Table(title=title, columns=("parameter", "cosine", "relative error"), rows=(*rows, whole))]
     if len(data.get("sweep", ())) > 1:
-        columns = (*varied, "cosine", "relative error", "worst layer", *(("residual",) if settling else ()))
+        more = ("residual", "nudged") if settling else ()
+        columns = (*varied, "cosine", "relative error", "worst layer", *more)
         swept = tuple(
             (*(_cell(row[name]) for name in varied), *_swept_cells(row, settling)) for row in data["sweep"]
         )
@@ -88,7 +95,7 @@ def plots(data: Mapping[str, Any], varied: Varied) -> tuple[Plot, ...]:
 
 def _swept_cells(row: Mapping[str, Any], settling: bool) -> tuple[Cell, ...]:
     cells = (row["cosine"], row["relative_error"], _worst(row))
-    return (*cells, row.get("residual")) if settling else cells
+    return (*cells, row.get("residual"), row.get("nudged_residual")) if settling else cells
 
 
 def _number(cosine: float) -> str:

@@ -45,6 +45,9 @@ def row_of(place: Place, subject: Subject, options: Mapping[str, Any]) -> dict[s
     residuals = [one.residual for one in found if one.residual is not None]
     if residuals:
         row["residual"] = max(residuals) if all(map(isfinite, residuals)) else None
+    nudged = [one.nudged for one in found if one.nudged is not None]
+    if nudged:
+        row["nudged_residual"] = max(nudged) if all(map(isfinite, nudged)) else None
     if None not in indices:
         row["asymmetry_of_weights"] = sum(i for i in indices if i is not None) / len(indices)
     return row

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from nnspec.compiler.ir import Graph
 
 
+NUDGED = 0.1  # of the way that a nudge moves states: what the last step may still move them by
+_NUDGED_ADVICE = (
+    "take a smaller nudge, more nudged steps, or a smaller `damping` (of a map) or `dt` (of a flow)"
+)
 _ADVICE = "try more steps, another `damping` (of a map) or `dt` (of a flow), `clip`, or `solve = anderson`"
 _SAMPLES = 4  # at which it is looked why
 
@@ -31,6 +35,9 @@ class Unsettled:
     def __init__(self) -> None:
         self.found: dict[str, dict[str, Any]] = {}
         self.phases: dict[tuple[str, int, float, float], tuple[Tensor, Tensor]] = {}  # counts, and the worst
+        self.nudged: dict[
+            tuple[str, int], tuple[Tensor, Tensor]
+        ] = {}  # the same, as shares of how far states were moved
 
     def note(self, what: str, residual: Tensor, steps: int, tolerance: float, stride: float) -> None:
         """Count what was to settle; nothing waits for the device. Of many networks, `residual` is one each."""
@@ -48,7 +55,18 @@ class Unsettled:
             key: (count[place], worst[place]) if count.dim() else (count, worst)
             for key, (count, worst) in self.phases.items()
         }
+        own.nudged = dict(self.nudged)  # many networks at once note none
         return own
+
+    def note_nudged(self, phase: str, share: Tensor, steps: int) -> None:
+        """Count a nudged phase whose states still moved, in the last step, by too large a share of their whole way."""
+        count, worst = self.nudged.get((phase, steps), (share.new_zeros(()), share.new_zeros(())))
+        self.nudged[phase, steps] = (count + ~(share <= NUDGED), worst.maximum(share))
+
+    @property
+    def worst_nudged(self) -> float | None:
+        """The largest share of its way by which a nudged state still moved; None without such phases."""
+        return max((float(worst) for _, worst in self.nudged.values()), default=None)
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Return what was found, that of phases among it."""
@@ -57,6 +75,11 @@ class Unsettled:
                 why = f"{tolerance:g} after {steps} steps"
                 facts = {"count": int(count), "residual": min(float(worst), 1e300), "why": why}
                 self.found[of] = {**facts, "stride": stride}
+        for (phase, steps), (count, worst) in self.nudged.items():
+            if float(count):
+                why = f"{NUDGED:g} of the way that the nudge moved them after {steps} steps"
+                facts = {"count": int(count), "residual": min(float(worst), 1e300), "why": why}
+                self.found[f"the states of `{phase}`"] = {**facts, "advice": _NUDGED_ADVICE}
         return self.found
 
     def explain(self, graph: Graph, state: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> None:
@@ -64,7 +87,7 @@ class Unsettled:
         from nnspec.compiler.checks.unsettled import Settling, reason
 
         for of, kept in self.read().items():
-            if of.startswith("gradient"):
+            if of.startswith("gradient") or "advice" in kept:
                 continue
             tolerance, _, steps = str(kept["why"]).partition(" after ")
             given = Settling(int(steps.split()[0]), float(tolerance), kept.get("stride"))

@@ -67,8 +67,11 @@ class Settles:
             if samples is not None:
                 for sample in found.samples:
                     samples(SystemRecord(moment, settling, sample.states), sample.coefficient)
-        if not phase.nudge and moment.run.learner.unsettled is not None:
-            note(moment.run.learner.unsettled, settling.system, phase, found.residual)
+        if moment.run.learner.unsettled is not None:
+            if not phase.nudge:
+                note(moment.run.learner.unsettled, settling.system, phase, found.residual)
+            elif phase.nudging is not None and phase.begins is not None:
+                _note_nudged(moment.run.learner.unsettled, settling, phase, found)
         blown = moment.run.learner.blown
         if blown is not None:
             blown += [Blown(name, line.name) for name in _not_finite(settling, found)]
@@ -90,6 +93,17 @@ def _settle(
     if steps is not None:
         steps.finish()
     return found
+
+
+def _note_nudged(unsettled: Unsettled, settling: Settling, phase: Settle, found: Phase) -> None:
+    """Count a phase whose slope is taken, and whose states still moved by too large a share of their way."""
+    import torch
+
+    begin = settling.phases[phase.begins or ""].states
+    ways = [(a - b).abs().max() for own in found.samples for a, b in zip(own.states, begin, strict=True)]
+    share = found.residual / torch.stack(ways).max().clamp_min(1e-30)
+    steps = phase.steps or int(settling.system.loop.solver.options["steps"])
+    unsettled.note_nudged(phase.name, share, steps)
 
 
 _ENOUGH = 1e-3  # residual of a phase whose steps the rule counts

@@ -303,3 +303,15 @@ experiment run {
     data = analysed(plan, "gradient_check").data
     assert data["exact"] == "implicit differentiation" and data["forward"].startswith("settled by")
     assert data["cosine"] > 0.999999 and data["relative_error"] < 1e-3
+
+
+def test_a_nudge_under_which_states_do_not_settle_is_told() -> None:
+    """The free states settle to rounding, and the difference of the nudged ones is still that of states on their way."""
+    rule = 'equilibrium(variant = "asymmetric")'
+    text = SPEC.format(dynamics=EXACT.format(more=TIGHT)).replace("backprop", rule)
+    plan = exactly(prepare(load(text).experiment().fitted, Path()))
+    found = analysed(plan, "gradient_check", over=(("beta", (0.1, 50.0)),))
+    small, large = found.data["sweep"]
+    assert small["nudged_residual"] < 1e-6 and large["nudged_residual"] > 0.1
+    assert small["residual"] < 1e-9 and large["residual"] < 1e-9
+    assert "At 1 of these 2 the nudged states did not settle" in found.summary

@@ -79,6 +79,17 @@ def test_free_phases_that_do_not_settle_are_told_with_what_would_help(tmp_path: 
     assert not nnspec.load(RULE.replace("STEPS", str(steps + 10))).experiment().train(out=tmp_path).doubts
 
 
+def test_nudged_phases_that_do_not_settle_are_told(tmp_path: Path) -> None:
+    text = RULE.replace(
+        "free_steps = STEPS", "free_steps = 60, beta = 20"
+    )  # beta times the slope is above 1: a cycle
+    (doubt,) = nnspec.load(text).experiment().train(out=tmp_path).doubts
+    assert doubt.code == "N0720" and doubt.help is not None and "take a smaller nudge" in doubt.help
+    assert (
+        "the states of `nudged` were not settled to 0.1 of the way that the nudge moved them" in doubt.message
+    )
+
+
 def test_what_settles_is_not_mentioned(tmp_path: Path) -> None:
     assert not trained(tmp_path, "0.1", ", solve = anderson").doubts
 
