@@ -66,7 +66,7 @@ def test_filtering_by_gradient_keeps_the_right_samples_and_gains_three_points(tm
 def objectives(name: str, line: str, at: tuple[int, ...], folder: Path) -> list[float]:
     """The training loss with the decay 0.001 / 2 |w|^2 after these steps, the mean over three seeds."""
     text = (SPECS / "convex_steps.nnspec").read_text(encoding="utf-8")
-    text = text.replace("l2 = 0.03", "l2 = 0.001").replace("final = 0.67", "final = 0.3")  # 0.998^600
+    text = text.replace("l2 = 0.03", "l2 = 0.001")  # the steps shrink as 0.998^n
     file = folder / "objectives.nnspec"
     file.write_text(text.replace("steps     = 200", f"steps     = {at[-1]}\n  {line}"), encoding="utf-8")
     plan = prepare(nnspec.load(file).experiment(name).fitted, folder, "cpu")
@@ -90,7 +90,7 @@ def course(plan: Plan, trial: Trial, at: tuple[int, ...]) -> list[float]:
 
 @pytest.mark.slow
 def test_convex_steps_are_below_adam_at_every_checkpoint(tmp_path: Path) -> None:
-    at = (50, 200, 600)
+    at = (50, 100, 200)
     decay = "constrain every dense.*: l2(0.001)"
     adam = objectives("by_adam", decay, at, tmp_path)
     convex = objectives("convex_steps", "", at, tmp_path)
