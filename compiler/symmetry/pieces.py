@@ -50,8 +50,11 @@ def cut_pieces(related: Related, made: Mapping[str, Relation], cut: Part) -> dic
 
     None if it is not a layer of its own weights that makes the whole, and functions of entries.
     """
-    axis, size = cut.axis, related.carriers[cut.part].shape[cut.axis]
-    if cut.part_axis != axis or not isinstance(cut.start, int) or not isinstance(size, int):
+    axis = cut.axis
+    if cut.part_axis != axis or not isinstance(cut.start, int):
+        return None
+    size = related.carriers[cut.part].shape[axis]
+    if not isinstance(size, int):
         return None
     if not _is_cut_apart(related, cut, cut.start, size):
         return None

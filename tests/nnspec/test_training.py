@@ -206,12 +206,12 @@ def test_run_reports_what_an_analysis_refuses(spec: str, capsys: Any, monkeypatc
     captured = capsys.readouterr()
     assert "N0961" in captured.err and captured.out.endswith("report: reports/xor.html\n")
     page = Path("reports/xor.html").read_text()
-    assert "N0961" in page and "Cost of learn_xor" in page
+    assert "N0961" in page and "Cost: learn_xor" in page
 
 
 def test_analyze_writes_a_report(spec: str) -> None:
     assert main(["analyze", spec, "--pass", "cost", "-o", "cost.html"]) == 0
-    assert "Cost of xor_net" in Path("cost.html").read_text()
+    assert "Cost: xor_net" in Path("cost.html").read_text()
 
 
 def test_run_draws_the_penalties_of_layers(spec: str) -> None:

@@ -258,7 +258,7 @@ def test_run_reports_every_claim(spec: Any, capsys: pytest.CaptureFixture[str]) 
     assert "10,321,920" in told.err and "0 of 1 claim holds" in told.out
     page = Path("reports/own.html").read_text()
     assert "1 of 2" in page and "claims hold" in page
-    assert "Claims of flowers" in page and "symmetry.order == 7" in page and "test.loss &gt; 0" in page
+    assert "Claims: flowers" in page and "symmetry.order == 7" in page and "test.loss &gt; 0" in page
     path = spec("expect symmetry.order == 10_321_920", "expect test.loss > 0")
     assert main(["run", path]) == 0
 

@@ -15,7 +15,7 @@ NAMES = sorted(name for name, rule in operations().items() if rule.is_holomorphi
 @pytest.mark.parametrize("name", NAMES)
 def test_its_slope_is_the_same_in_every_direction(name: str) -> None:
     rule = operations()[name]
-    given = {"single": False, "value": 0.7}  # of `full`
+    given = {"single": False, "value": 0.7, "constant": 2, "reversed": False}  # of `full`, and of operators
     site = Site(arguments=given, inputs=(Type(axes=(), dtype="complex"),), outputs=())
     text = rule.call(site, ("z",), {})
     z = torch.complex(torch.linspace(0.2, 1.4, 7), torch.linspace(-0.9, 0.8, 7)).to(torch.complex128)
