@@ -137,7 +137,7 @@ def diagnostics(found: Mapping[str, Mapping[str, Any]], seed: int, span: Span | 
                 what=of,
                 radius=""
                 if radius is None
-                else f"; at the last weights a step has a spectral radius of {radius:.3g}",
+                else f"; where the last weights left them a step has a spectral radius of {radius:.3g}",
                 advice=kept.get("advice") or _ADVICE,
                 count=f"{kept['count']:,}",
                 residual=f"{kept['residual']:.1e}",

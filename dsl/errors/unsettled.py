@@ -19,7 +19,8 @@ class StatesUnsettled(Error):
 then: the network that is trained is then the unrolled one, and an implicit gradient is not its gradient. Where
 the spectral radius of a step is above 1 no number of steps helps: damp it, or bound the weights, as
 `spectral(0.9)` does; where it is just below 1 longer steps come sooner to rest. It is estimated at the last
-weights, where some samples stand after as many plain steps. A phase of a rule that nothing nudges and that has
+weights, where some samples stand after as many plain steps; where these go round, that is no point of rest, and a
+radius below 1 there says nothing of one. A phase of a rule that nothing nudges and that has
 its own `steps` is to come to 1e-3, or to the solver's `tolerance` if that is larger; one whose slope is taken,
 to where a step moves states by less than a tenth of what the nudge did. A larger `tolerance` says that less is
 enough."""

@@ -209,7 +209,9 @@ def test_what_only_hands_on_a_value_is_left_out() -> None:
     assert run.incoming(given, states)[0].shape == states[0].shape
 
 
-@pytest.mark.parametrize("solve", ["fixed_point(damping = 0.5)", "anderson(steps = 15)", "broyden(steps = 15)"])
+@pytest.mark.parametrize(
+    "solve", ["fixed_point(damping = 0.5)", "anderson(steps = 15)", "broyden(steps = 15)"]
+)
 def test_settling_networks_are_exported(solve: str) -> None:
     from nnspec.compiler.emit.export import exported
 

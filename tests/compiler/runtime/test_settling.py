@@ -121,7 +121,11 @@ experiment e {
 
 @pytest.mark.parametrize(
     ("words", "together"),
-    [("", True), (", solve = anderson", False), (", solve = broyden(steps = 20), gradient = phantom(3)", True)],
+    [
+        ("", True),
+        (", solve = anderson", False),
+        (", solve = broyden(steps = 20), gradient = phantom(3)", True),
+    ],
 )
 def test_seeds_at_once_are_seeds_alone(tmp_path: Path, words: str, together: bool) -> None:
     from nnspec.compiler.emit.loops import alike_in_both_forms
