@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,8 @@ def test_analyze_reads_the_run(spec: str, capsys: Any) -> None:
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "nnspec", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"}
+    # What runs in the background of a script ignores interrupts, and so would all that it starts.
+    options["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, env=environment, **options)
 
 
