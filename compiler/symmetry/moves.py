@@ -21,6 +21,7 @@ from nnspec.compiler.symmetry.incidence import Incidence
 from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.parallel import Parallel, Twin
 from nnspec.compiler.symmetry.places import State, act_on_strand, degree_of, key_of, on_atoms, stored
+from nnspec.compiler.symmetry.relate import Carrier
 from nnspec.compiler.symmetry.shifts import Biases
 from nnspec.compiler.symmetry.spaces import Atom
 from nnspec.compiler.symmetry.swaps import Swap, inverted
@@ -51,9 +52,17 @@ def in_force(d: Derivation, state: State) -> State:
     lifted = {
         key_of(carrier.name): effective_weight(carrier.weight, carrier.name.rpartition(".")[0], state)
         for carrier in d.related.carriers.values()
-        if carrier.weight is not None and carrier.action is not None and carrier.action.is_lifted
+        if carrier.weight is not None and _is_made(carrier, state)
     }
     return {**state, **lifted}
+
+
+def _is_made(carrier: Carrier, state: State) -> bool:
+    """Whether a weight is made of what a state stores; one of few values may be stored as these (`in_use`)."""
+    if carrier.weight is None or carrier.action is None or not carrier.action.is_lifted:
+        return False
+    path = carrier.name.rpartition(".")[0]
+    return all(state_key(path, tensor.name) in state for tensor in carrier.weight.stored)
 
 
 def lowered(d: Derivation, state: State, moved: State, given: State | None = None) -> State:
@@ -65,7 +74,7 @@ def lowered(d: Derivation, state: State, moved: State, given: State | None = Non
 
     found = {key: moved[key] for key in state}
     for carrier in d.related.carriers.values():
-        if carrier.weight is None or carrier.action is None or not carrier.action.is_lifted:
+        if carrier.weight is None or not _is_made(carrier, state):
             continue
         key = key_of(carrier.name)
         if given is not None and moved[key] is given[key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,3 +190,24 @@ def test_the_gauge_is_the_least_of_its_orbit(build: Build) -> None:
         for seed in range(20):
             other = act(d, random_element(group, seed, spread=0.05), least)
             assert sum(float((other[key] ** 2).sum()) for key in keys) > size * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    "limits", ["quantize(bits = 4, learned = true)", 'binary(scale = "tensor", learned = true)']
+)
+def test_weights_of_few_values_with_a_learned_scale_are_these_values(tmp_path: Path, limits: str) -> None:
+    """The scale is not part of what is in force, so that no weight can be made anew from what is stored."""
+    import nnspec
+    from nnspec import symmetry
+
+    file = tmp_path / "few.nnspec"
+    file.write_text(
+        "network n {\n  input x: real[3]\n  output y: real[2] = x -> dense(4) as a -> tanh -> dense(2)\n"
+        f"  constrain a.weight: {limits}\n}}\n"
+    )
+    network = nnspec.load(file).network("n")
+    state = {key: value.double() for key, value in network.torch(seed=1).state_dict().items()}
+    one, other = (symmetry.canonical(network, own) for own in (state, symmetry.moved(network, state, 5)))
+    assert "a.weight_scale" not in one.state
+    for key, value in one.state.items():
+        torch.testing.assert_close(other.state[key], value, rtol=1e-6, atol=1e-9)
