@@ -21,7 +21,9 @@ class DuplicateName(Error):
     message = "`{name}` is defined twice"
     label = "defined again here"
     explain = """Within a file each definition, and within a body each value and each instance, has one
-meaning. The other label shows where the name was first declared."""
+meaning. The other label shows where the name was first declared. Two files that define one name stand side by
+side if one is used under a name of its own, `use library.dynamics as flows`; rules of the library need no
+`use`."""
 
 
 class UsedBeforeDefinition(Error):
