@@ -68,7 +68,7 @@ def _synapse(flat: Flat, readers: dict[int, list[int]], index: int, use: Use) ->
         drive=use.outputs[0],
         post=post,
         functions=functions,
-        misfits=_misfits(flat, readers, use.outputs[0], functions),
+        misfits=_misfits(flat, readers, use, functions),
     )
 
 
@@ -86,15 +86,14 @@ def _functions(flat: Flat, readers: dict[int, list[int]], drive: int) -> tuple[t
 
 
 def _misfits(
-    flat: Flat, readers: dict[int, list[int]], drive: int, functions: tuple[int, ...]
+    flat: Flat, readers: dict[int, list[int]], synapse: Use, functions: tuple[int, ...]
 ) -> tuple[str, ...]:
-    name = flat.values[drive].name
-    reading = [flat.uses[reader] for reader in readers[drive]]
+    reading = [flat.uses[reader] for reader in readers[synapse.outputs[0]]]
     if len(reading) > 1 and any(_is_elementwise(use) for use in reading):
         paths = " and ".join(f"`{use.path}`" for use in reading)
-        return (f"the drive of `{name}` is read by {paths}, so its post is not one value",)
+        return (f"the drive of `{synapse.path}` is read by {paths}, so its post is not one value",)
     if not functions and len(reading) == 1 and _multiplies(reading[0]):
-        return (f"the drive of `{name}` enters the gate `{reading[0].path}`",)
+        return (f"the drive of `{synapse.path}` enters the gate `{reading[0].path}`",)
     return ()
 
 

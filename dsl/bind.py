@@ -115,16 +115,29 @@ def _declare(
     if module.names.get(name) is meaning:
         return
     if name in module.names:
-        bag.add(duplicate(name, span, module.places[name]))
+        first = module.places[name]
+        bag.add(duplicate(name, span, first, _way_out(module, name, (span, first))))
         return
     module.names[name] = meaning
     module.places[name] = span
 
 
-def duplicate(name: str, span: Span, first: Span | None) -> Error:
+def duplicate(name: str, span: Span, first: Span | None, help: str | None = None) -> Error:
     """Return the error of a second declaration, with where the first one stands."""
     related = () if first is None else (Related(span=first, label="first declared here"),)
-    return DuplicateName(span, related, name=name)
+    return DuplicateName(span, related, name=name, help=help)
+
+
+def _way_out(module: Module, name: str, spans: tuple[Span, ...]) -> str | None:
+    """Return the `use` line under which both meanings of a name can stand; None if neither came by one."""
+    for span in spans:
+        for item in module.file.items:
+            if isinstance(item, Use) and item.span == span:
+                own = item.target.removesuffix(".nnspec").replace("/", ".").rpartition(".")[2]
+                own = own if own.isidentifier() and own not in module.names else "parts"
+                target = f'"{item.target}"' if item.quoted else item.target
+                return f"`use {target} as {own}` keeps both: its `{name}` is then `{own}.{name}`"
+    return None
 
 
 def _head(item: Item) -> Span:

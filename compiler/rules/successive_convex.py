@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.experiment import Choice
+from nnspec.compiler.ir import state_key
 from nnspec.compiler.rules.backprop import gradient
 from nnspec.compiler.rules.flat import flat_gradient, lay, sizes_of
 from nnspec.compiler.rules.needs import same_every_time, samples_apart
@@ -24,7 +26,7 @@ from nnspec.compiler.rules.rule import Rule
 from nnspec.compiler.rules.setting import Setting
 from nnspec.dsl.catalog import Argument
 from nnspec.dsl.diagnostics import Error, Related
-from nnspec.dsl.errors.learning import NotConvexInOutputs, TooManyToSolve
+from nnspec.dsl.errors.learning import KinkOutsideSurrogate, NotConvexInOutputs, TooManyToSolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +65,7 @@ parameters at once: few thousands at most."""
     example = "learn = successive_convex(tau = 0.1)"
 
     def refusals(self, setting: Setting) -> Iterator[Error]:
+        yield from kinks(setting)
         if setting.choice["linearise"] == "all":
             return
         span = setting.choice.span
@@ -132,6 +135,20 @@ parameters at once: few thousands at most."""
         averaged(run, "gram", gram, rho)
         tau, l2 = float(run.options["tau"]), float(run.options["l2"])
         return ridge(run.kept["gram"], right - penalty, at, tau, l2, blocks)
+
+
+def kinks(setting: Setting) -> Iterator[Error]:
+    """Yield an error for each penalty on what is taught that shrinks weights after the step: no part of a surrogate."""
+    for given in constrained_weights(setting.graph):
+        taught = any(state_key(given.owner, tensor.name) in setting.keys for tensor in given.weight.stored)
+        for penalty in given.weight.penalties if taught else ():
+            if penalty.proximal is not None:
+                related = (
+                    () if penalty.span is None else (Related(span=penalty.span, label="laid on it here"),)
+                )
+                yield KinkOutsideSurrogate(
+                    setting.choice.span, related, penalty=penalty.name, weight=given.path
+                )
 
 
 def averaged(run: LearningGroup, name: str, new: Tensor, rho: float) -> Tensor:

@@ -124,25 +124,41 @@ class Unsettled:
 
 
 def diagnostics(found: Mapping[str, Mapping[str, Any]], seed: int, span: Span | None) -> tuple[Error, ...]:
-    """Return a warning for each kind of what did not settle."""
-    made: list[Error] = []
-    for of, kept in sorted(found.items(), reverse=True):  # states first
-        error = GradientsUnsettled if of.startswith("gradient") else StatesUnsettled
-        tolerance, _, steps = str(kept["why"]).partition(" after ")
-        radius = kept.get("radius")
-        made.append(
-            error(
-                span,
-                seed=seed,
-                what=of,
-                radius=""
-                if radius is None
-                else f"; where the last weights left them a step has a spectral radius of {radius:.3g}",
-                advice=kept.get("advice") or _ADVICE,
-                count=f"{kept['count']:,}",
-                residual=f"{kept['residual']:.1e}",
-                tolerance=tolerance,
-                steps=steps,
-            )
-        )
-    return tuple(made)
+    """Return a warning of the states that did not settle, whatever phases they are of, and one of gradients."""
+    rested = sorted(
+        found.items(), key=lambda pair: (pair[1].get("advice") == _NUDGED_ADVICE, pair[0])
+    )  # nudged phases begin there
+    states = {of: kept for of, kept in rested if not of.startswith("gradient")}
+    gradients = (_gradients(kept, seed, span) for of, kept in rested if of not in states)
+    return (*([_states(states, seed, span)] if states else []), *gradients)
+
+
+def _states(found: Mapping[str, Mapping[str, Any]], seed: int, span: Span | None) -> Error:
+    """Return the warning of states, with each phase that they are of and what helps there."""
+    times: list[str] = []
+    for of, kept in found.items():
+        what = "the network's own states" if of == "states" else of
+        were = "" if times else "were not settled "
+        worst = f"residual {kept['residual']:.1e} at worst"
+        times.append(f"{kept['count']:,} times {what} {were}to {kept['why']} ({worst})")
+    radii = [kept["radius"] for kept in found.values() if kept.get("radius") is not None]
+    left = "; where the last weights left them a step has a spectral radius of {:.3g}"
+    return StatesUnsettled(
+        span,
+        seed=seed,
+        times="; ".join(times),
+        radius=left.format(max(radii)) if radii else "",
+        advice="; ".join(dict.fromkeys(kept.get("advice") or _ADVICE for kept in found.values())),
+    )
+
+
+def _gradients(kept: Mapping[str, Any], seed: int, span: Span | None) -> Error:
+    tolerance, _, steps = str(kept["why"]).partition(" after ")
+    return GradientsUnsettled(
+        span,
+        seed=seed,
+        count=f"{kept['count']:,}",
+        residual=f"{kept['residual']:.1e}",
+        tolerance=tolerance,
+        steps=steps,
+    )

@@ -89,6 +89,18 @@ is convex in the outputs; Newton's method asks for second derivatives too. Of an
 is not known."""
 
 
+class KinkOutsideSurrogate(Error):
+    code = "N0752"
+    title = "penalty with a kink beside a surrogate"
+    message = "`{penalty}` on `{weight}` has a kink, which the surrogate of `successive_convex` leaves out"
+    label = "minimises a surrogate of smooth penalties"
+    help = "take `l2` in its place, the argument or the constraint, or learn by a rule that gives a gradient"
+    explain = """A penalty with a kink, such as `l1`, shrinks weights after the step, by its strength times the learning rate.
+That leads to the minimum of loss and penalty where the step is the learning rate times a gradient. Steps of successive convex
+approximation go to the minimum of a surrogate, which the shrinking then leaves by an amount that has nothing to do
+with the loss. The paper has the penalty inside of the surrogate, which is not built. Smooth penalties are part of it."""
+
+
 class TooManyToSolve(Error):
     code = "N0748"
     title = "too many parameters to solve for"

@@ -20,6 +20,7 @@ class DuplicateName(Error):
     title = "duplicate name"
     message = "`{name}` is defined twice"
     label = "defined again here"
+    help = "{help}"
     explain = """Within a file each definition, and within a body each value and each instance, has one
 meaning. The other label shows where the name was first declared. Two files that define one name stand side by
 side if one is used under a name of its own, `use library.dynamics as flows`; rules of the library need no

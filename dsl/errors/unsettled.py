@@ -9,10 +9,7 @@ class StatesUnsettled(Error):
     code = "N0720"
     title = "states that did not settle while training"
     severity = "warning"
-    message = (
-        "seed {seed}: {count} times {what} were not settled to {tolerance} after {steps}; "
-        "the worst residual is {residual}{radius}"
-    )
+    message = "seed {seed}: {times}{radius}"
     label = "this experiment"
     help = "{advice}; `analyze --pass stability` shows more"
     explain = """A loop ends after its steps whether its states have settled or not, and what follows reads them as they are

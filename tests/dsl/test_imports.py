@@ -72,10 +72,29 @@ def test_a_file_used_on_two_ways_is_one_file(tmp_path: Path) -> None:
     assert checked(main)[1] == []
 
 
-def test_one_name_from_two_files_is_a_duplicate(tmp_path: Path) -> None:
-    both = 'use "parts.nnspec"\nuse "other.nnspec"\n'
-    main = write(tmp_path, parts=PARTS, other="let width = 4\n", main=both)
-    assert checked(main)[1] == [("N0202", "main.nnspec")]
+@pytest.mark.parametrize(
+    ("second", "way_out"),
+    [
+        (
+            'use "inner/other.nnspec"',
+            '`use "inner/other.nnspec" as other` keeps both: its `width` is then `other.width`',
+        ),
+        ("let width = 4", '`use "parts.nnspec" as parts` keeps both: its `width` is then `parts.width`'),
+    ],
+)
+def test_one_name_from_two_files_is_a_duplicate(tmp_path: Path, second: str, way_out: str) -> None:
+    write(tmp_path / "inner", other="let width = 4\n")
+    main = write(tmp_path, parts=PARTS, main=f'use "parts.nnspec"\n{second}\n')
+    bag = Bag()
+    source = load_source(main, bag)
+    assert source is not None
+    check(source, bag)
+    (error,) = bag
+    assert (error.code, error.help) == ("N0202", way_out)
+    line = way_out.split("`")[1]
+    other = second if "parts" in line else 'use "parts.nnspec"'
+    main = write(tmp_path, main=f"{line}\n{other}\n")
+    assert checked(main)[1] == []
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])

@@ -90,6 +90,14 @@ def test_nudged_phases_that_do_not_settle_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_phases_that_do_not_settle_are_told_in_one_warning(tmp_path: Path) -> None:
+    text = RULE.replace("free_steps = STEPS", "free_steps = 3, beta = 20").replace("steps = 60", "steps = 4")
+    (doubt,) = nnspec.load(text).experiment().train(out=tmp_path).doubts
+    at = [doubt.message.index(part) for part in ("network's own", "states of `free`", "states of `nudged`")]
+    assert at == sorted(at) and doubt.message.count("seed 0") == 1
+    assert "smaller nudge" in (doubt.help or "") and "take more steps" in (doubt.help or "")
+
+
 def test_what_settles_is_not_mentioned(tmp_path: Path) -> None:
     assert not trained(tmp_path, "0.1", ", solve = anderson").doubts
 
