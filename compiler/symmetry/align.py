@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from nnspec.compiler.symmetry.amounts import Amounts
-from nnspec.compiler.symmetry.balance import Scales, balance, common, nearest_shift, shifted_keys
+from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.blocks import blocks, places
 from nnspec.compiler.symmetry.canonical import exact, sorted_weights
 from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
@@ -28,6 +28,8 @@ from nnspec.compiler.symmetry.elements import (
     random_element,
     unit,
 )
+from nnspec.compiler.symmetry.least_scales import Scales
+from nnspec.compiler.symmetry.least_shifts import common, nearest_shift, shifted_keys
 from nnspec.compiler.symmetry.masked import Masked
 from nnspec.compiler.symmetry.matching import (
     Array,

@@ -10,15 +10,14 @@ is taken out, and what shifts move (biases) is made as small as it can be, by le
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.blocks import Coordinates, along, places
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.elements import AnyMove, Element, directions, scale_directions
-from nnspec.compiler.symmetry.forgetting import Forgotten
-from nnspec.compiler.symmetry.moves import Add, Multiply, Shift, Transform
+from nnspec.compiler.symmetry.elements import AnyMove, Element
+from nnspec.compiler.symmetry.least_scales import Scales
+from nnspec.compiler.symmetry.least_shifts import common, nearest_shift, shifted_keys, tables
+from nnspec.compiler.symmetry.moves import Add, Multiply, Transform
 from nnspec.compiler.symmetry.places import State, act_on_strand, key_of, stored
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.wires import label
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 _ROUNDS = 1000  # of balancing scales and GL wires in turn
 _STILL = 1e-13  # a relative change that is none
-_NEWTON = 100
-_FAR = 2.0  # the largest step of a logarithm of a scale
 _SINGULAR = 1e-10  # of the largest eigenvalue
 _UNSEEN = 1e-9  # of the largest singular value
 
@@ -66,7 +63,7 @@ class _Balancer:
         self.state = state
         self.limits = limits
         self.is_limit = False
-        self.lying: set[str] = set()  # keys of what shifts move on wires that are taken to their limits
+        self.lying: set[str] = set()  # keys of what shifts move that is balanced all the same
         self.moves: list[AnyMove] = []
         self.notes: list[str] = []
 
@@ -85,6 +82,8 @@ class _Balancer:
             for name in stored(self.d, self.state)
             if self.d.related.carriers[name].kind == "weight" and key_of(name) not in shifted
         ]
+        self.lying = tables(self.d, self.state)
+        self.shift_behind()
         self.balance()
         if shifted:
             self.move(nearest_shift(self.d, self.state, None))
@@ -181,25 +180,28 @@ class _Balancer:
             if not fresh:
                 return
             narrow += [strand for strand in fresh if strand not in narrow]
-            self.lying = {key for strand in narrow for key in self.shifted & self.keys_on(strand)}
-            if self.lying and self.shift_behind():
+            self.lying |= {key for strand in narrow for key in self.shifted & self.keys_on(strand)}
+            if self.shift_behind():
                 continue
             for strand in fresh:
                 self.project(strand)
             carried, self.is_limit = ranks, True
 
     def shift_behind(self) -> bool:
-        """Make what shifts move on narrow wires as small as it can be; whether something is left that was not counted.
+        """Make what lies on the way of shifts as small as it can be; whether something is left that was not counted.
 
         Such are the rows of a table, of which shifts take the common part alone: they count like other weights.
         """
+        if not self.lying:
+            return False
+        before = self.state
         self.move(nearest_shift(self.d, self.state, None, self.lying))
         left = [
             name
             for name in stored(self.d, self.state)
             if (key := key_of(name)) in self.lying
             and name not in self.names
-            and float(self.state[key].abs().max()) > _UNSEEN
+            and float(self.state[key].abs().max()) > _UNSEEN * float(before[key].abs().max())
         ]
         self.names += left
         return bool(left)
@@ -245,153 +247,6 @@ def level_gains(d: Derivation, state: State) -> Iterator[Multiply]:
                     break
 
 
-def common(item: Forgotten, state: State) -> Tensor:
-    """Return the part of a weight that is forgotten, in the shape of what may be added."""
-    own = state[key_of(item.weight)]
-    if item.axis is not None:
-        return own.mean(dim=item.axis, keepdim=True)
-    return own if own.shape == item.shape else own.narrow(0, item.start, item.shape[0])
-
-
-def remembered(d: Derivation, state: State) -> State:
-    """Return a state without what is forgotten."""
-    for item in d.forgotten:
-        state = Add(item=item, added=-common(item, state)).apply(d, state)
-    return state
-
-
-def shifted_keys(d: Derivation, state: State) -> set[str]:
-    """Return the keys of what shifts move."""
-    import torch
-
-    shifts = Coordinates(d, list(directions(d, d.shifts)))
-    random = torch.Generator().manual_seed(0)
-    numbers = torch.randn(shifts.count, generator=random, dtype=torch.float64)
-    moved = Shift(given=shifts.amounts(numbers)).apply(d, state)
-    return {key for key, tensor in moved.items() if not torch.equal(tensor, state[key])}
-
-
-def nearest_shift(d: Derivation, state: State, target: State | None, among: set[str] | None = None) -> Shift:
-    """Return the shift that brings what it moves nearest to another state's, or (None) to zero, whatever is forgotten.
-
-    With `among`, only the tensors of these keys count.
-    """
-    import torch
-
-    shifts = Coordinates(d, list(directions(d, d.shifts)))
-    keys = sorted(shifted_keys(d, state) if among is None else among)
-
-    def flat(given: State) -> Tensor:
-        given = remembered(d, given)
-        return torch.cat([given[key].flatten() for key in keys])
-
-    before = flat(state)
-    columns = [
-        flat(Shift(given=shifts.amounts(one)).apply(d, state)) - before
-        for one in torch.eye(shifts.count, dtype=torch.float64)
-    ]
-    wanted = -before if target is None else flat(target) - before
-    return Shift(given=shifts.amounts(least_squares(torch.stack(columns, dim=1), wanted)))
-
-
-class Scales(Coordinates):
-    """All scales of some weights as numbers, and the least sum of squares over them."""
-
-    def __init__(self, d: Derivation, names: list[str]) -> None:
-        super().__init__(d, scale_directions(d))
-        from scipy.sparse import vstack
-
-        self.names = names
-        self.still = self._still()
-        parts = [self.rows(name) for name in names]
-        self.matrix: Any = vstack(parts).tocsr() if parts and self.count else None
-        if self.matrix is None or self.matrix.nnz == 0:
-            self.count = 0
-        else:
-            self.held = self._held()
-
-    def rows(self, name: str) -> Any:
-        found = super().rows(name)
-        return found @ self.still if self.count else found
-
-    def amounts(self, numbers: Tensor) -> Amounts:
-        import torch
-
-        return super().amounts(torch.from_numpy(self.still @ numbers.numpy()))
-
-    def _still(self) -> Any:
-        """Return the map to numbers under which gains that fold stay: what moves them is undone behind them."""
-        from scipy.sparse import eye_array
-
-        found: Any = eye_array(self.count).tolil()
-        for fold in self.d.folds:
-            rows = super().rows(fold.gain).tocsc()
-            own = [
-                place
-                for start, one, shape in zip(self.starts, self.directions, self.shapes, strict=False)
-                if one.spaces == (fold.behind,) and rows[:, [start]].nnz
-                for place in range(start, start + prod(shape))
-            ][: rows.shape[0]]
-            if own:
-                found[own, :] = -rows.toarray() / rows[:, own].diagonal()[:, None]
-                found[:, own] = 0
-        return found.tocsr()
-
-    def holds(self, name: str) -> bool:
-        """Return whether the logarithms of a weight's entries hold it."""
-        return bool(self.count) and name in self.kept
-
-    def _held(self) -> Any:
-        """Return for each entry whether its tensor could shrink to nothing while no other grows.
-
-        By symmetry under permutations that is so for all indices alike, so that common scales decide it.
-        """
-        import numpy as np
-        from scipy.optimize import linprog
-
-        parts = [self.rows(name)[:, self.common].toarray() for name in self.names]
-        kinds = [np.unique(part, axis=0) for part in parts]
-        stacked = np.concatenate(kinds)
-        bounds = np.concatenate([np.zeros(len(stacked)), np.ones(len(stacked))])
-        limits = np.concatenate([stacked, -stacked])
-        found: list[Any] = []
-        self.kept: set[str] = set()
-        for name, part, kind in zip(self.names, parts, kinds, strict=True):
-            solved = linprog(kind.sum(axis=0), A_ub=limits, b_ub=bounds, bounds=(None, None))
-            if solved.fun < -1e-9:
-                self.kept.add(name)
-            found.append(np.full(len(part), name in self.kept))
-        return np.concatenate(found)
-
-    def least(self, state: State) -> Tensor:
-        """Return the numbers of the least sum of squares, by Newton's method on a convex function."""
-        import numpy as np
-        import torch
-
-        values = torch.cat([state[key_of(name)].detach().flatten() for name in self.names]).numpy() ** 2
-        held = self.matrix.T @ self.held.astype(float)
-        numbers = np.zeros(self.count)
-        level = self._height(values, held, numbers)
-        for _ in range(_NEWTON):
-            terms = values * np.exp(2 * (self.matrix @ numbers))
-            slope = 2 * (self.matrix.T @ terms - held)
-            curve = (self.matrix.T @ (self.matrix * (4 * terms)[:, None])).toarray()
-            step = -np.linalg.lstsq(curve, slope, rcond=1e-13)[0]
-            step *= min(1.0, _FAR / max(float(np.abs(self.matrix @ step).max()), 1e-300))
-            while self._height(values, held, numbers + step) > level + 1e-15 * abs(level):
-                step /= 2
-            numbers = numbers + step
-            level = self._height(values, held, numbers)
-            if float(np.abs(step).max()) < 1e-15:
-                break
-        return torch.from_numpy(numbers)
-
-    def _height(self, values: Any, held: Any, numbers: Any) -> float:
-        import numpy as np
-
-        return float((values * np.exp(2 * (self.matrix @ numbers))).sum() - 2 * held @ numbers)
-
-
 def _evened(ours: Tensor, theirs: Tensor, more: float) -> Tensor:
     """Return the least M of `even`, a stack of one a copy; what a wire at its limit does not carry stays."""
     import torch
@@ -435,14 +290,6 @@ def power(matrix: Tensor, exponent: float) -> Tensor:
     linear_algebra: Any = torch.linalg
     values, vectors = linear_algebra.eigh((matrix + matrix.mT) / 2)
     return (vectors * (values.clamp(min=0.0) ** exponent).unsqueeze(-2)) @ vectors.mT
-
-
-def least_squares(matrix: Tensor, target: Tensor) -> Tensor:
-    """Return the shortest x of least |matrix x - target|."""
-    import torch
-
-    linear_algebra: Any = torch.linalg
-    return linear_algebra.pinv(matrix, rtol=_SINGULAR) @ target
 
 
 def _identity(matrix: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ put in an order of its own and said.
 from __future__ import annotations
 
 import hashlib
+from math import log, tau
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.balance import balance
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NOTHING = 1e-12  # of the largest principal axis
-_DIGITS = 5  # of the largest entry of a tensor, that a hash keeps
+_DIGITS = 5  # of a tensor, that a hash keeps
+_UNSEEN = 1e-9  # of the largest tensor: numbers that are zero but for rounding
+_FREQUENCIES = (2**0.5, 3**0.5)
 
 
 class Canonical(Node):
@@ -82,19 +85,39 @@ def exact(state: State) -> State:
 
 
 def hash_of(state: State) -> str:
-    """Return a hash of rounded numbers; names and shapes count."""
+    """Return a hash of rounded numbers; names and shapes count.
+
+    They are the size of each tensor and its parts along a few waves, over that size: sums over all entries, so few that
+    none is likely to lie at the border between two roundings. Single entries are many, and one of them always does.
+    """
     import torch
 
     digest = hashlib.sha256()
+    sizes = {key: _norm(own) for key, own in state.items() if own.dtype.is_floating_point}
+    nothing = _UNSEEN * max(sizes.values(), default=0.0)
     for key in sorted(state):
         own = state[key]
         digest.update(f"{key} {tuple(own.shape)}".encode())
         if own.dtype.is_floating_point:
-            largest = float(own.abs().max()) if own.numel() else 0.0
-            own = torch.round(own / (largest or 1.0) * 10**_DIGITS).long()
-            digest.update(f"{largest:.{_DIGITS - 1}e}".encode())
+            size = sizes[key]
+            own = torch.zeros(0) if size <= nothing else torch.tensor([log(size), *_waves(own / size)])
+            own = torch.round(own.double() * 10**_DIGITS).long()
         digest.update(own.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(tensor.double().square().sum().sqrt())
+
+
+def _waves(tensor: Tensor) -> list[float]:
+    """Return the sums of the entries times sines and cosines of their places, with frequencies of no common measure."""
+    import torch
+
+    places = torch.arange(1, tensor.numel() + 1, dtype=torch.float64)
+    angles = [tau * torch.frac(places * frequency) for frequency in _FREQUENCIES]
+    flat = tensor.double().flatten()
+    return [float(flat @ wave) for angle in angles for wave in (angle.sin(), angle.cos())]
 
 
 class Sorter:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.symmetry.balance import common
 from nnspec.compiler.symmetry.blocks import Coordinates, places
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.elements import directions
+from nnspec.compiler.symmetry.least_shifts import common
 from nnspec.compiler.symmetry.moves import Shift
 from nnspec.compiler.symmetry.places import State, key_of, on_strand, shape_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
