@@ -75,7 +75,9 @@ def nearest_shift(d: Derivation, state: State, target: State | None, among: set[
         return torch.stack([flat(one, forgets) - flat(state, forgets) for one in moved], dim=1)
 
     wanted = -flat(state) if target is None else flat(target) - flat(state)
-    size = float(columns(forgets=False).abs().max())  # what is forgotten of a column is nothing beside the whole
+    size = float(
+        columns(forgets=False).abs().max()
+    )  # what is forgotten of a column is nothing beside the whole
     return Shift(given=shifts.amounts(least_squares(columns(forgets=True), wanted, size)))
 
 
