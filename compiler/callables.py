@@ -342,7 +342,7 @@ def match_arguments(
                 )
             name = names[position]
         if name not in names:
-            raise Refused(unknown_argument(callee, name, names, item.span or span))  # type: ignore[arg-type]
+            raise Refused(unknown_argument(callee, name, names, item.span or span))
         if name in matched:
             first = matched[name].span
             related = (Related(span=first, label="first given here"),) if first else ()

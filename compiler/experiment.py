@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import Graph
 from nnspec.dsl.definitions import Definition, Definitions, Module
@@ -167,5 +167,5 @@ def objectives_in(value: Any) -> Iterator[Objective]:
     elif isinstance(value, Experiment | Group):
         yield from objectives_in(tuple(getattr(value, name) for name in value.fields_))
     elif isinstance(value, tuple):
-        for item in value:  # pyright: ignore[reportUnknownVariableType]
+        for item in cast(tuple[Any, ...], value):
             yield from objectives_in(item)

@@ -6,7 +6,7 @@ In: values that are validated one by one. Out: an `Experiment`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from nnspec.compiler.experiment import Choice, Experiment, Judged, Objective
 from nnspec.compiler.experiment_fields import FIELDS
@@ -109,4 +109,4 @@ def check_seeds(value: Any, expression: Expression) -> None:
 
 def listed(value: Any) -> tuple[Any, ...]:
     """Return a list value as it is, a single one as a list of one."""
-    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
+    return cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,)

@@ -7,7 +7,7 @@ names, and an evaluator that makes an input of the objective's block of each thi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from nnspec.compiler.evaluate import Evaluator
 from nnspec.compiler.experiment import Choice, Read, Source
@@ -73,7 +73,7 @@ def names_in(tree: Any) -> Iterator[Name]:
         for field in tree.fields_:
             yield from names_in(getattr(tree, field))
     elif isinstance(tree, tuple):
-        for item in tree:  # pyright: ignore[reportUnknownVariableType]
+        for item in cast(tuple[Any, ...], tree):
             yield from names_in(item)
 
 
@@ -209,7 +209,7 @@ def _calls(tree: Any) -> Iterator[CallOf]:
         for field in tree.fields_:
             yield from _calls(getattr(tree, field))
     elif isinstance(tree, tuple):
-        for item in tree:  # pyright: ignore[reportUnknownVariableType]
+        for item in cast(tuple[Any, ...], tree):
             yield from _calls(item)
 
 

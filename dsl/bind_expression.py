@@ -427,7 +427,7 @@ def word_family(catalog: Catalog, families: dict[str, str], argument: Argument) 
     return next((family for family in families.values() if catalog.find(family, head.name)), None)
 
 
-def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span) -> Error:
+def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span | None) -> Error:
     """Return the error of an argument that a callee does not have, with the nearest or all names."""
     near = nearest(name, known)
     takes = ", ".join(f"`{n}`" for n in known) or "no arguments"

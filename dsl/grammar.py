@@ -45,7 +45,7 @@ def _build(text: str, **options: Any) -> lark.Lark:
         text,
         parser="lalr",
         lexer="contextual",
-        postlex=Newlines(),  # type: ignore[arg-type]
+        postlex=Newlines(),
         propagate_positions=True,
         maybe_placeholders=True,
         **options,

@@ -55,10 +55,10 @@ def _read(name: str) -> dict[str, Tensor]:
 
 def _file(path: Path) -> dict[str, Tensor]:
     import safetensors
-    import safetensors.torch as reader
+    import safetensors.torch
 
-    load_file: Any = getattr(reader, "load_file")  # noqa: B009 its types are partly unknown
+    reader: Any = safetensors.torch
     try:
-        return load_file(path)
+        return reader.load_file(path)
     except (safetensors.SafetensorError, OSError) as failure:
         raise UsageError(NoWeightsThere(None, name=str(path), why=str(failure))) from failure

@@ -230,8 +230,7 @@ def _as_matrix(junction: Junction, weight: Tensor) -> Tensor:
 def _refuse_curved(graph: Graph, link: Link) -> None:
     from nnspec.compiler.emit.system import system
 
-    connections: Any = system(graph)._connections  # pyright: ignore[reportPrivateUsage]
-    if not connections.linear[link.child]:
+    if not system(graph).connections.linear[link.child]:
         raise Misfit(f"`{link.child}` is not linear: what it carries between two units depends on the others")
 
 

@@ -189,13 +189,11 @@ def _lines(axes: Any, found: Survival, where: dict[int, tuple[float, float]], mo
 
 def _curve(start: tuple[float, float], end: tuple[float, float]) -> Iterator[tuple[float, float]]:
     (a, b), (c, d) = start, end
-    middle = ((a + c) / 2 - 0.12 * (d - b), (b + d) / 2 + 0.12 * (c - a))
+    e, f = (a + c) / 2 - 0.12 * (d - b), (b + d) / 2 + 0.12 * (c - a)  # between them, off to one side
     for step in range(13):
         t = step / 12
-        weights = ((1 - t) ** 2, 2 * t * (1 - t), t**2)
-        yield tuple(
-            sum(w * p[axis] for w, p in zip(weights, (start, middle, end), strict=True)) for axis in (0, 1)
-        )  # type: ignore[misc]
+        first, middle, last = (1 - t) ** 2, 2 * t * (1 - t), t**2
+        yield first * a + middle * e + last * c, first * b + middle * f + last * d
 
 
 def _units(axes: Any, found: Survival, where: dict[int, tuple[float, float]]) -> None:

@@ -126,7 +126,8 @@ def compare(operator: str, left: Any, right: Any, tolerance: Any = None) -> bool
     if isinstance(left, bool) and isinstance(right, bool) and operator in ("==", "!="):
         return (left == right) is (operator == "==")
     if tolerance is not None:
-        return abs(arithmetic("-", left, right)) <= tolerance  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+        apart: Any = arithmetic("-", left, right)
+        return abs(apart) <= tolerance
     if isinstance(left, Large) or isinstance(right, Large):
         return _compare_logarithms(operator, left, right)
     _plain(left, right)

@@ -99,9 +99,9 @@ class WeightSite(Node):
 class Constraint:
     """Base of every constraint."""
 
-    name: ClassVar[str]
+    name: str
     doc: ClassVar[str]
-    kind: ClassVar[str]  # one of KINDS
+    kind: str  # one of KINDS
     arguments: ClassVar[tuple[Argument, ...]] = ()
     example: ClassVar[str] = ""
     # Other constraints or kinds that cannot stand on the same weight, each with the reason.

@@ -80,9 +80,10 @@ def _header(data: bytes) -> tuple[str, tuple[int, ...], bool, int]:
         raise BadMask("its header cannot be read") from None
     if not isinstance(kind, str) or len(kind) < 2:
         raise BadMask("its entries are records, not truth values or the numbers 0 and 1")
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):  # type: ignore
+    sizes: tuple[Any, ...] = shape if isinstance(shape, tuple) else (None,)
+    if not all(isinstance(n, int) and n >= 0 for n in sizes):
         raise BadMask("its header cannot be read")
-    return kind, shape, bool(by_columns), start + size
+    return kind, sizes, bool(by_columns), start + size
 
 
 def _by_rows(entries: bytes, shape: tuple[int, ...]) -> bytes:

@@ -36,8 +36,8 @@ class Written(Constraint):
     doc = ""
 
     def __init__(self, name: str, kind: str, part: Part) -> None:
-        self.name = name  # type: ignore[misc]  # of the definition, not of the class
-        self.kind = kind  # type: ignore[misc]
+        self.name = name  # of the definition, not of the class
+        self.kind = kind
         self._part = part
 
     def part(self, site: WeightSite, span: Span | None) -> Part:

@@ -60,7 +60,7 @@ def _statement(line: str) -> str:
 def _taken_apart(line: str) -> tuple[str, str]:
     """Return what a line assigns to ("" for a `return`) and the expression that it reads."""
     made = _ASSIGNMENT.fullmatch(line)
-    return made.groups() if made is not None else ("", line.removeprefix("return "))  # type: ignore[return-value]
+    return (made[1], made[2]) if made is not None else ("", line.removeprefix("return "))
 
 
 def _is_read(word: re.Pattern[str], later: list[str]) -> bool:

@@ -108,8 +108,8 @@ def _codes(tensor: Tensor, rows: int) -> list[_Form]:
 
     if not tensor.is_floating_point() or tensor.numel() < 8 or not bool(tensor.isfinite().all()):
         return []
-    unique: Any = getattr(torch, "unique")  # noqa: B009 it has no types
-    tables: list[Tensor] = [unique(row) for row in tensor.view(rows, -1)]
+    whole: Any = tensor
+    tables: list[Tensor] = [row.unique() for row in whole.view(rows, -1)]
     most = max(len(table) for table in tables)
     if most > _MOST_VALUES:
         return []

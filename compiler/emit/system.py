@@ -160,11 +160,11 @@ class System:
 
     def incoming(self, given: Given, e: States, at: States | None = None) -> States:
         """Return sum_i W_ij e_i at each state, over the connections; what comes from outside counts 0."""
-        return self._connections.incoming(given, e, at)
+        return self.connections.incoming(given, e, at)
 
     def outgoing(self, given: Given, e: States, at: States | None = None) -> States:
         """Return sum_j W_ij e_j at each state, over the connections."""
-        return self._connections.outgoing(given, e, at)
+        return self.connections.outgoing(given, e, at)
 
     # ------------------------------------------------------------------------------------------- settling
 
@@ -265,7 +265,8 @@ class System:
     # ---------------------------------------------------------------------------------------------- making
 
     @cached_property
-    def _connections(self) -> Any:
+    def connections(self) -> Any:
+        """Its connections one by one: what they carry both ways, and which are linear."""
         from nnspec.compiler.emit.connections import Connections
 
         return Connections(self)

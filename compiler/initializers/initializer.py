@@ -16,11 +16,11 @@ from nnspec.dsl.dimensions import Size
 class Initializer:
     """Base of every initializer."""
 
-    name: ClassVar[str]
-    doc: ClassVar[str]
+    name: str
+    doc: str
     arguments: ClassVar[tuple[Argument, ...]] = ()
     least_axes: ClassVar[int] = 0  # those that speak of fans need two axes
-    example: ClassVar[str] = ""
+    example: str = ""
 
     def made(self, options: dict[str, Any], shape: tuple[Size, ...], dtype: str) -> str | None:
         """Return the expression of a new tensor that needs no filling; None if it is filled afterwards."""

@@ -19,9 +19,9 @@ class _Scaled(Initializer):
     least_axes = 2
 
     def __init__(self, name: str, torch: str, doc: str, more: str = "") -> None:
-        self.name = name  # type: ignore[misc]
-        self.doc = doc  # type: ignore[misc]
-        self.example = f"initialize every dense.weight: {name}"  # type: ignore[misc]
+        self.name = name
+        self.doc = doc
+        self.example = f"initialize every dense.weight: {name}"
         self._torch = torch
         self._more = more
 

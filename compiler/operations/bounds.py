@@ -37,10 +37,10 @@ class Extreme(Operation):
     )
 
     def __init__(self, name: str, method: str, doc: str) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.method = method  # how torch's clamp calls this bound
-        self.doc = doc  # type: ignore[misc]
-        self.example = f"y = {name}(a, b)"  # type: ignore[misc]
+        self.doc = doc
+        self.example = f"y = {name}(a, b)"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         ordered(site)

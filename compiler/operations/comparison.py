@@ -32,10 +32,10 @@ class Comparison(Operation):
     symbol: str
 
     def __init__(self, name: str, symbol: str, words: str) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.symbol = symbol
-        self.doc = f"Whether a {words} b, entry by entry. As a number, true is 1 and false 0."  # type: ignore[misc]
-        self.example = f"kept = x * (abs(x) {symbol} 0.5)"  # type: ignore[misc]
+        self.doc = f"Whether a {words} b, entry by entry. As a number, true is 1 and false 0."
+        self.example = f"kept = x * (abs(x) {symbol} 0.5)"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         sides(site, self.symbol)

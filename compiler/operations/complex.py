@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.arithmetic import entrywise_terms
 from nnspec.compiler.operations.axes import aligned, broadcast, elements, real
@@ -34,19 +32,19 @@ class Complex(Operation):
 class PartOfComplex(Operation):
     """A function of one complex number."""
 
-    gives: ClassVar[str] = "real"
+    gives: str = "real"
     text: str
 
     def __init__(
         self, name: str, text: str, doc: str, *, gives: str = "real", odd: bool, degree: int
     ) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.text = text
-        self.doc = doc  # type: ignore[misc]
-        self.gives = gives  # type: ignore[misc]
+        self.doc = doc
+        self.gives = gives
         self.odd = odd
         self.degree = degree
-        self.example = f"y = z -> {name}"  # type: ignore[misc]
+        self.example = f"y = z -> {name}"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         given = site.inputs[0]

@@ -42,11 +42,11 @@ class Convolution(Sliding):
 
     def __init__(self, count: int, doc: str, example: str) -> None:
         self.count = count
-        self.directions = (count,)  # type: ignore[misc]
-        self.name = f"conv{count}d"  # type: ignore[misc]
-        self.doc = doc  # type: ignore[misc]
-        self.example = example  # type: ignore[misc]
-        self.arguments = _arguments("either" if count > 1 else "no", "image" if count > 1 else "sequence")  # type: ignore[misc]
+        self.directions = (count,)
+        self.name = f"conv{count}d"
+        self.doc = doc
+        self.example = example
+        self.arguments = _arguments("either" if count > 1 else "no", "image" if count > 1 else "sequence")
 
     def numbers(self, value: Any) -> tuple[int, ...]:
         """Return a number for each direction."""

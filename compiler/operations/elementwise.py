@@ -65,10 +65,10 @@ class Elementwise(Operation):
         identity: tuple[float, float] | None = None,
         corners: tuple[float, ...] = (),
     ) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.torch = torch
         self.at = at
-        self.doc = doc  # type: ignore[misc]
+        self.doc = doc
         self.parity = parity
         self.degree = degree
         self.work = work
@@ -81,8 +81,8 @@ class Elementwise(Operation):
         self.slope_of_value = slope_of_value
         self.identity = identity
         self.corners = corners
-        self.arguments = arguments  # type: ignore[misc]
-        self.example = f"y = x -> {name}"  # type: ignore[misc]
+        self.arguments = arguments
+        self.example = f"y = x -> {name}"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         given = site.inputs[0]

@@ -18,15 +18,15 @@ class Logic(Operation):
     symbol: str
 
     def __init__(self, name: str, symbol: str, word: str, inputs: int) -> None:
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self.symbol = symbol
         self.word = word
-        self.inputs = (inputs, inputs)  # type: ignore[misc]
+        self.inputs = (inputs, inputs)
         written, shown = (
             (f"a {word} b", f"(x > 0) {word} (x < 1)") if inputs == 2 else ("not a", "not (x > 0)")
         )
-        self.doc = f"`{written}` on truth values, entry by entry."  # type: ignore[misc]
-        self.example = f"inside = {shown}"  # type: ignore[misc]
+        self.doc = f"`{written}` on truth values, entry by entry."
+        self.example = f"inside = {shown}"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         for given in site.inputs:

@@ -80,11 +80,11 @@ class Around(Node):
 class Operation:
     """Base of every operation; final methods below, rules to override above them."""
 
-    name: ClassVar[str]
-    doc: ClassVar[str]  # first sentence is the summary; gives the formula
-    arguments: ClassVar[tuple[Argument, ...]] = ()
+    name: str
+    doc: str  # first sentence is the summary; gives the formula
+    arguments: tuple[Argument, ...] = ()
     others: ClassVar[str] = ""  # the argument that collects named values beside those listed: sizes, as pairs
-    inputs: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most tensors taken
+    inputs: tuple[int, int | None] = (1, 1)  # least, most tensors taken
     tensor_names: ClassVar[tuple[str, ...]] = ()  # names under which inputs may be given: `like = x`
     owns: ClassVar[tuple[str, ...]] = ()  # names of its tensors, for selectors; () if stateless
     products: ClassVar[tuple[str, ...]] = ()  # those that `call` only multiplies its input by, as F.linear
@@ -103,7 +103,7 @@ class Operation:
         0  # how many entries of the last axis one unit of it takes; 0: no function of entries
     )
     expands: ClassVar[bool] = False  # stands for uses of other operations, by `expand`, and is in no graph
-    example: ClassVar[str] = ""
+    example: str = ""
 
     def outputs(self, arguments: dict[str, Any]) -> int:
         """Return how many tensors come out, from the arguments alone (`split` gives several)."""

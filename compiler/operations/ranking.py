@@ -40,9 +40,9 @@ class ArgExtreme(Operation):
     arguments = (_AXIS,)
 
     def __init__(self, name: str, word: str) -> None:
-        self.name = name  # type: ignore[misc]
-        self.doc = f"The place of the {word} number along an axis, from 0; the axis disappears."  # type: ignore[misc]
-        self.example = f"chosen = scores -> {name}"  # type: ignore[misc]
+        self.name = name
+        self.doc = f"The place of the {word} number along an axis, from 0; the axis disappears."
+        self.example = f"chosen = scores -> {name}"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         ordered(site)

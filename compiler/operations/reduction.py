@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from nnspec.compiler.ir import Type
 from nnspec.compiler.operations.axes import dimension, elements, ordered, positions, product, real
 from nnspec.compiler.operations.operation import Cost, Operation, Site
@@ -26,7 +24,7 @@ class Reduction(Operation):
 
     arguments = (_AXIS,)
 
-    torch: ClassVar[str]
+    torch: str
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         given, gone = site.inputs[0], positions(site, site["axis"])
@@ -100,10 +98,10 @@ class Extreme(Reduction):
     """The largest or the smallest number along axes."""
 
     def __init__(self, name: str, doc: str) -> None:
-        self.name = name  # type: ignore[misc]
-        self.torch = f"a{name}"  # type: ignore[misc]
-        self.doc = doc  # type: ignore[misc]
-        self.example = f"top = x -> {name}(axis = -1)"  # type: ignore[misc]
+        self.name = name
+        self.torch = f"a{name}"
+        self.doc = doc
+        self.example = f"top = x -> {name}(axis = -1)"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         ordered(site)

@@ -5,7 +5,7 @@ Rules are written for [channels, directions..]; `along` names the directions whe
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from nnspec.compiler.ir import Axis, Type
 from nnspec.compiler.operations.axes import positions, real, shape_text
@@ -29,9 +29,7 @@ _LAYOUTS = {1: ("sequences", "[channels, length]"), 2: ("images", "[channels, he
 class Sliding(Operation):
     """A window slides along one or two axes; the axis that is left is that of the channels."""
 
-    directions: ClassVar[
-        tuple[int, *tuple[int, ...]]
-    ]  # how many axes it may run along; the last is meant without `along`
+    directions: tuple[int, *tuple[int, ...]]  # numbers of axes it may run along; the last, without `along`
 
     def slid(self, site: Site) -> Type:
         """Return the output type, the channels being first."""

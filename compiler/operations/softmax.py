@@ -16,9 +16,9 @@ class Softmax(Operation):
     arguments = (Argument(name="axis", kind="axis", doc="the axis that sums to 1", default=-1),)
 
     def __init__(self, name: str, doc: str) -> None:
-        self.name = name  # type: ignore[misc]
-        self.doc = doc  # type: ignore[misc]
-        self.example = f"y = logits -> {name}"  # type: ignore[misc]
+        self.name = name
+        self.doc = doc
+        self.example = f"y = logits -> {name}"
 
     def shape(self, site: Site) -> tuple[Type, ...]:
         real(site)

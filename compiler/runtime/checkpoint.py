@@ -46,10 +46,9 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read a checkpoint; RunError if it is damaged."""
     import safetensors
 
-    opened: Any = getattr(safetensors, "safe_open")  # noqa: B009 it has no types
     try:
-        with opened(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
             return Snapshot(tensors, json.loads(file.metadata()["state"]))
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as failure:
         raise RunError(CheckpointUnreadable(None, path=str(path), why=str(failure))) from failure

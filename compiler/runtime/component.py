@@ -16,9 +16,9 @@ from nnspec.dsl.node import Node
 class Component:
     """One word of a family. Subclasses state the class attributes."""
 
-    name: ClassVar[str]
+    name: str
     family: ClassVar[str]
-    doc: ClassVar[str]  # first sentence is the summary; gives the formula
+    doc: str  # first sentence is the summary; gives the formula
     arguments: ClassVar[tuple[Argument, ...]] = ()
     example: ClassVar[str] = ""
 

@@ -6,7 +6,7 @@ follows, and their means over an epoch, by path.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Block, Graph
 
@@ -30,7 +30,7 @@ class LayerPenalties:
             return loss
         self.count += 1
         for path, module in self.holders:
-            found: dict[str, Tensor] = getattr(module, "penalties")  # noqa: B009 a module's own attribute
+            found: Any = module.penalties
             for name, value in found.items():
                 place = f"{path}{name}"
                 self.sums[place] = self.sums.get(place, 0) + value.detach()

@@ -62,11 +62,10 @@ def loaded(loads: tuple[Load, ...], graph: Graph, root: Path) -> tuple[dict[str,
 def _read(load: Load, graph: Graph, root: Path) -> dict[str, Tensor]:
     import safetensors
 
-    opened: Any = getattr(safetensors, "safe_open")  # noqa: B009 it has no types
     path = find(load.path, root, load.span)
     try:
-        with opened(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with safetensors.safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
             _check(load, graph, shapes)
             return {key: file.get_tensor(name) for key, name in load.names}
     except (safetensors.SafetensorError, OSError) as failure:

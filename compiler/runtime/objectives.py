@@ -71,8 +71,6 @@ def mean(loss: Judged, sources: Sources) -> Judge:
         compute = _computed(loss, sources)
         return lambda values, batch, weights: compute(values, batch, weights).mean()
     function = losses.mean(loss)
-    if len(sources.values) == 1:
-        return lambda values, batch, weights: function(values, batch.target)  # pyright: ignore[reportArgumentType]
     return lambda values, batch, weights: function(_first(values), batch.target)
 
 

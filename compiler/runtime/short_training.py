@@ -63,7 +63,7 @@ def state_of(learner: Learner) -> State:
 
 def loss_of(plan: Plan) -> Callable[[State], Tensor]:
     """Return the mean loss over the training part as a function of a state that can be differentiated."""
-    from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
+    from torch.func import functional_call
 
     network = plan.make().to(device=plan.device, dtype=plan.dtype)
     network.eval()

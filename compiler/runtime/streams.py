@@ -37,11 +37,10 @@ class Streams:
         """Let the global generators draw from this stream; in `torch` mode only "init" begins anything."""
         import torch
 
-        seed_all: Any = getattr(torch, "manual_seed")  # noqa: B009 its own types are partly unknown
         if self.mode == "streams":
-            seed_all(self._seed(name))
+            torch.manual_seed(self._seed(name))
         elif name == "init":
-            seed_all(self._seed(None))
+            torch.manual_seed(self._seed(None))
 
     @contextmanager
     def apart(self, name: str) -> Generator[None]:

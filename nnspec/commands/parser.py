@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Action, ArgumentParser
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nnspec.exits import UsageError
 
@@ -14,9 +14,9 @@ _WORD = re.compile(r"--?[A-Za-z][\w-]*")
 class Parser(ArgumentParser):
     """As argparse has it; of an option that it does not know it says which one is nearest."""
 
-    def __init__(self, **given: object) -> None:
+    def __init__(self, **given: Any) -> None:
         self.options: list[str] = []
-        super().__init__(**given)  # type: ignore[arg-type]
+        super().__init__(**given)
 
     def _add_action(self, action: Action) -> Action:
         self.options += action.option_strings

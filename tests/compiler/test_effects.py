@@ -78,11 +78,11 @@ class Twin(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.dense(x)
         for layer in self.repeat:
-            x = torch.tanh(layer["standardised"](x))  # type: ignore[index]
+            x = torch.tanh(layer["standardised"](x))
         return self.dense_2(x)
 
     def penalty(self) -> Tensor:
-        return sum((layer["standardised"].small for layer in self.repeat), torch.zeros(()))  # type: ignore[index]
+        return sum((layer["standardised"].small for layer in self.repeat), torch.zeros(()))
 
 
 def test_a_training_is_that_of_the_module_by_hand(build: Build) -> None:

@@ -64,7 +64,7 @@ class Twin(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.repeat:
-            x = layer["linear_attention"](x)  # type: ignore[index]
+            x = layer["linear_attention"](x)
         return self.dense(self.last(x).flatten(1))
 
 

@@ -40,7 +40,7 @@ def write(folder: Path, **files: str) -> Path:
 def shapes(found: Checked) -> list[tuple[int, ...]]:
     graph = found.graph(found.networks()[-1])
     assert graph is not None
-    return [tuple(w.shape) for i in instances(graph.root) for w in i.primitive.weights if w.name == "weight"]  # type: ignore[misc]
+    return [tuple(w.shape) for i in instances(graph.root) for w in i.primitive.weights if w.name == "weight"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def errors(text: str) -> list[Error]:
 
 
 def test_the_grammar_has_no_conflict() -> None:
-    Lark(grammar_text(), parser="lalr", lexer="contextual", strict=True, postlex=Newlines())  # type: ignore[arg-type]
+    Lark(grammar_text(), parser="lalr", lexer="contextual", strict=True, postlex=Newlines())
 
 
 def test_every_rule_of_the_grammar_builds_a_node() -> None:

@@ -35,7 +35,7 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(nnspec, name) is not None for name in nnspec.__all__)
     assert set(nnspec.__all__) <= set(dir(nnspec))
     with pytest.raises(AttributeError, match="no attribute `laod`"):
-        _ = nnspec.laod  # type: ignore[attr-defined]
+        _ = nnspec.laod
 
 
 def test_check_takes_text_and_paths(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from nnspec.compiler.emit.form import site_of
-from nnspec.compiler.ir import Call, Graph, Primitive
+from nnspec.compiler.ir import Apply, Call, Graph, Primitive
 from nnspec.compiler.operations.operation import Around
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.reading import kind, site
@@ -253,12 +253,12 @@ def _steps(junction: Junction) -> list[tuple[Primitive, bool]]:
     """Return the operations of a junction's map, and of each whether the weight is its own."""
     if junction.map is None:
         return [(junction.primitive, True)]
-    return [_step(junction.map, statement) for statement in junction.map.root.body]
+    return [_step(junction.map, statement) for statement in junction.map.root.plain]
 
 
-def _step(graph: Graph, statement: object) -> tuple[Primitive, bool]:
-    if not isinstance(statement, Call):
-        return statement.operation, False  # type: ignore[attr-defined]
+def _step(graph: Graph, statement: Call | Apply) -> tuple[Primitive, bool]:
+    if isinstance(statement, Apply):
+        return statement.operation, False
     (instance,) = graph.root.child(statement.child).instances
     assert isinstance(instance, Primitive)
     return instance, bool(instance.weights)

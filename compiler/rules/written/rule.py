@@ -42,8 +42,8 @@ class WrittenRule(Rule):
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self.name = definition.name  # type: ignore[misc]
-        self.doc = definition.item.doc or ""  # type: ignore[misc]
+        self.name = definition.name
+        self.doc = definition.item.doc or ""
 
     def equations(self, options: dict[str, Any]) -> Equations:
         """Return the equations for the values of the parameters."""

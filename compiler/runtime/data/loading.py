@@ -111,10 +111,9 @@ def _corrupted(part: Part, raw: Raw, choice: Choice) -> Part:
 def _tensor(values: Any, dtype: str, fields: tuple[Field, ...], name: str) -> Any:
     import torch
 
-    from_numpy: Any = getattr(torch, "from_numpy")  # noqa: B009 its own types are partly unknown
     field = next(field for field in fields if field.name == name)
     whole = field.dtype == "int" and values.dtype.kind in "biu"
-    return from_numpy(values.astype("int64" if whole else dtype))
+    return torch.from_numpy(values.astype("int64" if whole else dtype))
 
 
 def _identity(choice: Choice, raw: Raw) -> str:

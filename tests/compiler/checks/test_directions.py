@@ -114,7 +114,7 @@ class Wrong(Backprop):
 
 
 def test_turned_signs_and_wrong_lengths_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(rules(), "backprop", Wrong())  # type: ignore[arg-type]
+    monkeypatch.setitem(rules(), "backprop", Wrong())
     data = checked(planned()).data
     layers = {one["path"]: one for one in data["layers"]}
     assert layers["dense.weight"]["cosine"] == pytest.approx(-1)
@@ -198,7 +198,7 @@ def test_a_rule_that_only_steps_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         name = "backprop"
         doc = "Moves the weights itself."
 
-    monkeypatch.setitem(rules(), "backprop", Search())  # type: ignore[arg-type]
+    monkeypatch.setitem(rules(), "backprop", Search())
     with pytest.raises(SpecError) as refused:
         checked(planned())
     assert refused.value.errors[0].code == "N0910"

@@ -28,7 +28,7 @@ WHOLE = some.integers(-(10**30), 10**30)
 def test_whole_numbers_are_exact(a: int, b: int) -> None:
     assert arithmetic("+", a, b) == a + b and arithmetic("*", a, b) == a * b
     assert arithmetic("/", a, b) == Fraction(a, b)
-    assert arithmetic("//", a, b) * b + arithmetic("%", a, b) == a  # pyright: ignore[reportOperatorIssue]
+    assert arithmetic("//", a, b) * b + arithmetic("%", a, b) == a
     assert isinstance(arithmetic("/", a * b, b), int)
     assert compare("<", a, b) == (a < b) and compare("==", a, b, abs(a - b)) and compare(">=", a, a)
     assert not compare("==", a, b, abs(a - b) - 1) or a == b

@@ -190,7 +190,7 @@ def test_what_leaves_is_the_transpose_of_what_arrives(text: str, arrow: str) -> 
     left = sum(float((a * b).sum()) for a, b in zip(f, arrives, strict=True))
     right = sum(float((a * b).sum()) for a, b in zip(leaves, e, strict=True))
     assert abs(left - right) < 1e-10 and abs(left) > 1e-3
-    assert all(run._connections.linear.values())
+    assert all(run.connections.linear.values())
 
 
 def test_what_only_hands_on_a_value_is_left_out() -> None:

@@ -123,7 +123,7 @@ def test_compile_without_graph_break(kind: str, hand: Any) -> None:
     plain = [p.grad.clone() for p in net.parameters() if p.grad is not None]
     net.zero_grad()
     compiled(x).square().sum().backward()
-    assert all(torch.allclose(a, p.grad) for a, p in zip(plain, net.parameters(), strict=True))  # type: ignore
+    assert all(torch.allclose(a, p.grad) for a, p in zip(plain, net.parameters(), strict=True))
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_shared_child_is_one_instance_called_twice(hand: Any) -> None:
     assert keys(graph) == ["enc.weight", "enc.bias"]
     x = torch.randn(3, 6)
     net = agree(graph, x)
-    assert torch.equal(net(x), net.enc(torch.tanh(net.enc(x))))  # type: ignore[operator]
+    assert torch.equal(net(x), net.enc(torch.tanh(net.enc(x))))
 
 
 def test_equal_blocks_share_a_class_and_different_ones_do_not(hand: Any) -> None:
@@ -137,7 +137,7 @@ def test_tied_transpose_stores_nothing_twice(hand: Any, bias: bool) -> None:
     x = torch.randn(2, 5)
     net = agree(graph, x)
     enc: Any = net.enc
-    expected = F.linear(torch.tanh(enc(x)), enc.weight.t(), net.dec.bias if bias else None)  # type: ignore
+    expected = F.linear(torch.tanh(enc(x)), enc.weight.t(), net.dec.bias if bias else None)
     assert torch.equal(net(x), expected)
 
 
@@ -169,7 +169,7 @@ def test_repeat_that_carries_two_values_and_keeps_an_input(hand: Any) -> None:
     x = torch.randn(2, 4)
     net = agree(graph, x)
     h, c = x, torch.relu(x)
-    for cell in net.repeat:  # type: ignore[union-attr]
+    for cell in net.repeat:
         h, c = c, torch.tanh(cell.f(h) + c)
     assert torch.equal(net(x), h + c + x)
 

@@ -127,6 +127,6 @@ def test_bit_identical(name: str, networks: dict[str, Graph]) -> None:
         F.cross_entropy(left, labels).backward()
         F.cross_entropy(right, labels).backward()
     gradients = dict(theirs.named_parameters())
-    assert all(torch.equal(p.grad, gradients[k].grad) for k, p in ours.named_parameters())  # type: ignore[arg-type]
+    assert all(torch.equal(p.grad, gradients[k].grad) for k, p in ours.named_parameters())
     assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in ours.state_dict().items())
     assert torch.equal(ours.eval()(x), theirs.eval()(x))

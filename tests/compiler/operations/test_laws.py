@@ -492,7 +492,7 @@ def test_gradients_of_module_and_function_agree(name: str) -> None:
         parameters[key].requires_grad_()
     function(graph)(parameters, *inputs).square().sum().backward()
     for key, value in net.named_parameters():
-        assert torch.equal(value.grad, parameters[key].grad), key  # type: ignore[arg-type]
+        assert torch.equal(value.grad, parameters[key].grad), key
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

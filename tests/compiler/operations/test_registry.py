@@ -17,7 +17,7 @@ from nnspec.dsl.diagnostics import RunError
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     yield
-    extensions._loaded.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    extensions._loaded.cache_clear()
     registry.operations.cache_clear()
 
 
@@ -40,7 +40,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *points: Point) -> None:
         return list(points)
 
     monkeypatch.setattr("importlib.metadata.entry_points", found)
-    extensions._loaded.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    extensions._loaded.cache_clear()
     registry.operations.cache_clear()
 
 

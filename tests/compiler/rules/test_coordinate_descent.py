@@ -86,7 +86,7 @@ def test_a_sweep_visits_each_weight_once(begun: Begun, monkeypatch: pytest.Monke
     group = begun(text())
     calls: list[int] = []
     own = group.mean_loss
-    monkeypatch.setattr(group, "mean_loss", lambda batch: (calls.append(1), own(batch))[1])  # type: ignore[misc]
+    monkeypatch.setattr(group, "mean_loss", lambda batch: (calls.append(1), own(batch))[1])
     sweep(group)
     count = sum(p.numel() for p in group.parameters)
     assert len(calls) == 1 + 2 * count
@@ -130,7 +130,7 @@ def test_what_a_mask_removes_is_no_coordinate(begun: Begun, monkeypatch: pytest.
     group = begun(text(lines=lines, options="values = [-1, 1]"))
     calls: list[int] = []
     own = group.mean_loss
-    monkeypatch.setattr(group, "mean_loss", lambda batch: (calls.append(1), own(batch))[1])  # type: ignore[misc]
+    monkeypatch.setattr(group, "mean_loss", lambda batch: (calls.append(1), own(batch))[1])
     sweep(group)
     assert len(calls) == 1 + 2 * 10 + (5 + 15 + 3)  # three values, and two of the rest
 

@@ -24,7 +24,7 @@ def scores(asymmetry: float, nudge: str, back: bool, beta: float = BETA) -> tupl
     """The mean cosine with the exact gradient, and the mean relative error, over five networks."""
     pairs = [(estimate(net, x, y, beta, nudge, back), net.exact(x, y)) for net, x, y in cases(asymmetry)]
     found = [(cosine(a, b), relative_error(a, b)) for a, b in pairs]
-    return tuple(np.mean(found, axis=0))  # pyright: ignore[reportReturnType]
+    return tuple(np.mean(found, axis=0))
 
 
 def test_the_exact_gradient_is_that_of_differences() -> None:

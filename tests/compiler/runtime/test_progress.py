@@ -179,7 +179,7 @@ experiment e {
   epochs  = 2
 }
 """)
-    (read,) = [read for read in own.loss.reads if read.of == "progress"]  # pyright: ignore[reportAttributeAccessIssue]
+    (read,) = [read for read in own.loss.reads if read.of == "progress"]
     assert read.kind == "field"
     assert "progress" not in module(verify(own.graph)).state_dict()
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from nnspec.compiler.passes.analysis import Cell, Dots, Scene, Table
-from nnspec.compiler.runtime.figures import _over_seeds, confusion, curves  # pyright: ignore[reportPrivateUsage]
+from nnspec.compiler.runtime.figures import _over_seeds, confusion, curves
 from nnspec.compiler.runtime.highlight import highlight
 from nnspec.compiler.runtime.report import (
     Code,
@@ -76,7 +76,7 @@ def test_highlighting_changes_no_character() -> None:
     source = 'network n {\n  """Doc <b>"""\n  input x: real[3]  # 1 < 2\n  y = "a\\"b" -> f(1e-3)\n}\n'
     parser = HTMLParser()
     found: list[str] = []
-    parser.handle_data = found.append  # type: ignore[method-assign]
+    parser.handle_data = found.append
     parser.feed(highlight(source))
     parser.close()
     assert "".join(found) == source

@@ -134,7 +134,7 @@ def test_it_is_what_a_script_does(experiment: Make, trained: Train, body: str) -
 
     def begun() -> Second:
         net = Second()
-        net.backbone.load_state_dict(first.encoder.state_dict())  # type: ignore[union-attr]
+        net.backbone.load_state_dict(first.encoder.state_dict())
         return net
 
     second = by_hand(own, begun, 2, is_learned if body is FROZEN else lambda name: True)

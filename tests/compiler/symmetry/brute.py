@@ -240,7 +240,7 @@ def _rank(matrix: Any) -> int:
     if not matrix.numel():
         return 0
     if len(matrix) > 4 * matrix.shape[1]:
-        matrix = torch.linalg.qr(matrix, mode="r")[1]  # type: ignore[no-untyped-call]
+        matrix = torch.linalg.qr(matrix, mode="r")[1]
     spectrum = torch.linalg.svdvals(matrix)
     return int((spectrum > TOLERANCE * spectrum[0]).sum())
 
@@ -523,7 +523,7 @@ class _Structure:
         if key not in self.known:
             self.known[key] = tuple(
                 np.round(np.nan_to_num(a) * 1e7).astype(np.int64) for a in self.coloured(*key)
-            )  # type: ignore[assignment]
+            )
         return self.known[key]
 
     def alike(self, prefix: list[int], p: int) -> list[int]:

@@ -52,7 +52,7 @@ def read(values: Values, phase: str, word: str) -> Any:
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every change that a rule computes is held against its text; the list says of which targets."""
-    real, seen = rules._change, list[str]()  # pyright: ignore[reportPrivateUsage]
+    real, seen = rules._change, list[str]()
 
     def both(values: Values, target: str, value: Sum) -> Any:
         found = real(values, target, value)

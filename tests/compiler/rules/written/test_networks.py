@@ -97,7 +97,7 @@ network n { input x: real[2]
 
 def seed() -> None:
     """Let the next draws be the same."""
-    torch.manual_seed(3)  # pyright: ignore[reportUnknownMemberType]
+    torch.manual_seed(3)
 
 
 def charged(rule: str, loss: str = "cross_entropy") -> str:
