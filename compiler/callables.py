@@ -25,7 +25,7 @@ from nnspec.compiler.values import (
     entries,
     tensors,
 )
-from nnspec.dsl.bind_expression import unknown_argument
+from nnspec.dsl.bind_callees import unknown_argument
 from nnspec.dsl.catalog import Argument, Entry, validate
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Related

@@ -28,7 +28,7 @@ from nnspec.compiler.values import (
     entries,
     source_text,
 )
-from nnspec.dsl.bind_expression import word_families, word_family
+from nnspec.dsl.bind_callees import word_families, word_family
 from nnspec.dsl.definitions import Constant, Definition, Module
 from nnspec.dsl.errors.arguments import ConditionNotKnown, CountNotKnown, NoUnits, WrongArgument
 from nnspec.dsl.errors.names import NotALayer, NotAValue

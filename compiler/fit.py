@@ -17,10 +17,11 @@ from nnspec.compiler.configuration import Configuration
 from nnspec.compiler.derivation import Written, blocks, claims_in, fields, lines, loads, resolve
 from nnspec.compiler.elaborate import Elaborator
 from nnspec.compiler.evaluate import Evaluator
-from nnspec.compiler.experiment import Analysis, Choice, Experiment, Objective, PartStart
+from nnspec.compiler.experiment import Choice, Experiment, Objective, PartStart
 from nnspec.compiler.experiment_fields import EXAMPLES, FIELDS
 from nnspec.compiler.experiment_record import assemble, check_seeds, listed, watched
 from nnspec.compiler.feeding import judge, meet
+from nnspec.compiler.fit_analyses import fit_analysis
 from nnspec.compiler.fit_data import check_rows, check_stop, judge_blocks
 from nnspec.compiler.fit_judging import check_search, check_ways, warn_of_batches
 from nnspec.compiler.fit_loads import fit_load
@@ -31,7 +32,6 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.laid import Laid
 from nnspec.compiler.objective_fit import check_depends, settle_all
 from nnspec.compiler.parameters import bind_parameters
-from nnspec.compiler.passes.registry import find as find_pass
 from nnspec.compiler.runtime import data
 from nnspec.compiler.values import Given, Refused, describe
 from nnspec.dsl.catalog import Argument, validate
@@ -40,7 +40,6 @@ from nnspec.dsl.diagnostics import Bag, Error, Related
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.errors.experiments import (
     MissingField,
-    NotAnExperiment,
     WrongField,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
@@ -80,7 +79,7 @@ def fit(checked: Checked, parameters: Mapping[str, Any], network: str | None = N
             experiments[definition.name] = experiment
     checked.experiments = tuple(experiments.values())
     items = checked.definitions.module.file.items
-    analyses = [fitter.analysis(i, experiments) for i in items if isinstance(i, AnalyzeDefinition)]
+    analyses = [fit_analysis(fitter, i, experiments) for i in items if isinstance(i, AnalyzeDefinition)]
     checked.analyses = tuple(analysis for analysis in analyses if analysis is not None)
     module = checked.definitions.module
     check_equations(checked.definitions.of_kind("rule"), fitter.configuration(module), checked.bag)
@@ -350,53 +349,6 @@ class Fitter:
             error.related = (*error.related, *(() if span is None else (Related(span=span, label=label),)))
         return graph
 
-    # ------------------------------------------------------------------------------------------- analyses
-
-    def analysis(self, item: AnalyzeDefinition, experiments: Mapping[str, Experiment]) -> Analysis | None:
-        """Return a fitted analysis; None after errors went to the bag."""
-        before = len(self.bag)
-        configuration = self.configuration(self.checked.definitions.module)
-        passes: list[Choice] = []
-        for expression in item.passes:
-            try:
-                passes.append(configuration.word(expression, "pass", "an analysis"))
-            except Refused as refused:
-                self.report(refused)
-        experiment = experiments.get(item.target)
-        graph = experiment.graph if experiment is not None else self.analysed(item)
-        if graph is None or len(self.bag) > before:
-            return None
-        for choice in passes:
-            for error in find_pass(choice.name).refusals(graph, choice.options, experiment, choice.span):
-                self.bag.add(error)
-        if len(self.bag) > before:
-            return None
-        return Analysis(
-            target=item.target, passes=tuple(passes), graph=graph, experiment=experiment, span=item.span
-        )
-
-    def analysed(self, item: AnalyzeDefinition) -> Graph | None:
-        """Return the graph of the network that an analysis names."""
-        span = item.target_span or item.span
-        module = self.checked.definitions.module
-        target = _path(item.target, span)
-        definition = resolve(module, target)
-        if isinstance(definition, Definition) and definition.kind == "experiment":
-            return None  # it has errors of its own
-        try:
-            if not isinstance(definition, Definition):
-                known = [n for n, d in module.names.items() if isinstance(d, Definition)]
-                near = nearest(item.target, known)
-                raise Refused(UndefinedName(span, name=item.target, suggestion=near))
-            if definition.kind != "network":
-                found, needed = f"a {definition.kind}", "a network or an experiment"
-                error = NotAnExperiment(span, name=item.target, found=found, needed=needed, help=None)
-                raise Refused(error)
-            return self.graph(self.network(target, module), {}, span)
-        except Refused as refused:
-            self.report(refused)
-            return None
-
 
 def _say_which(error: Error, definition: Definition) -> None:
     """An error at a line of the experiment that this one derives from says which one it breaks."""
@@ -417,12 +369,3 @@ def _no_network(function: Expression, written: Expression, module: Module, found
         return UndefinedName(function.span, name=function.span.text, suggestion=near)
     what = f"a {found.kind}" if isinstance(found, Definition) else f"`{written.span.text[:40]}`"
     return WrongField(written.span, why="`network` must be a network", found=what, help=None)
-
-
-def _path(name: str, span: Span) -> Expression:
-    """The expression `a.b` of a dotted name."""
-    first, *rest = name.split(".")
-    expression: Expression = Name(name=first, span=span)
-    for part in rest:
-        expression = Member(of=expression, name=part, span=span)
-    return expression

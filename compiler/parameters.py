@@ -17,7 +17,7 @@ from nnspec.compiler.values import (
     Refused,
     describe,
 )
-from nnspec.dsl.bind_expression import unknown_argument
+from nnspec.dsl.bind_callees import unknown_argument
 from nnspec.dsl.catalog import Entry
 from nnspec.dsl.definitions import Definition
 from nnspec.dsl.diagnostics import Error, Related

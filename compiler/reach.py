@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
-from math import prod
 
+from nnspec.compiler.bits import Bits, Rows, bits_of, meeting, merged, split, turned_rows, union
 from nnspec.compiler.constrained import ConstrainedWeight, constrained_weights
 from nnspec.compiler.constraints.topology import Topology
 from nnspec.compiler.flat import Flat, Use, flatten
@@ -34,11 +34,7 @@ from nnspec.compiler.relations import (
 from nnspec.dsl.dimensions import Size
 from nnspec.dsl.node import Node
 
-Rows = tuple[int, ...]  # bits of the second axis, for each index of the first
-Bits = list[int]  # for each axis of a tensor, the bits of its indices; EVERY stands for all of them
-
 EVERY = -1
-_TO_DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
 class Crossing(Node):
@@ -89,7 +85,7 @@ def mask_rows(weight: ConstrainedWeight) -> Rows | None:
         if entries is None or len(laid.site.sizes) < 2:
             continue
         width = laid.site.sizes[1]
-        own = tuple(_bits(row, len(row) // width) for row in entries)
+        own = tuple(bits_of(row, len(row) // width) for row in entries)
         found = own if found is None else tuple(a & b for a, b in zip(found, own, strict=True))
     return found
 
@@ -105,13 +101,6 @@ def _joined(known: dict[str, Bits], name: str, other: str) -> bool:
         return False
     known[name] = found
     return True
-
-
-def _bits(row: bytes, depth: int) -> int:
-    """Return the bits of a row of 0 and 1; of `depth` entries each any."""
-    if depth > 1:
-        row = bytes(any(row[at : at + depth]) for at in range(0, len(row), depth))
-    return int(row[::-1].translate(_TO_DIGITS), 2)
 
 
 class _Step(Node):
@@ -148,7 +137,7 @@ class _Walk:
             self.shapes[names[name]] = held.weight.shape[:: -1 if turned else 1]
             if held.key in self.known:
                 own = self.known[held.key]
-                self.rows[names[name]] = _turned(own, held.weight.shape[1]) if turned else own
+                self.rows[names[name]] = turned_rows(own, held.weight.shape[1]) if turned else own
                 self.weights[names[name]] = held.key
         relations = operation(use.primitive.operation).relate(_site(use))
         if relations is None:
@@ -273,9 +262,9 @@ class _Walk:
                 continue
             rows = self.rows[term.tensor]
             if label == first:
-                bits &= _meeting(rows, reached.get(second, EVERY))
+                bits &= meeting(rows, reached.get(second, EVERY))
             else:
-                bits &= _union(rows, reached.get(first, EVERY))
+                bits &= union(rows, reached.get(first, EVERY))
         return bits
 
     def _moved(self, relation: Move, given: Bits, forward: bool) -> Bits:
@@ -293,7 +282,7 @@ class _Walk:
             ):
                 before = [n for n in sizes[0] if isinstance(n, int) and n != 1]
                 after = [n for n in sizes[1] if isinstance(n, int) and n != 1]
-                for axis, bits in zip(wide, _split(_merged(parts, before), after), strict=True):
+                for axis, bits in zip(wide, split(merged(parts, before), after), strict=True):
                     found[axis] = bits
         return found
 
@@ -344,9 +333,9 @@ class _Walk:
             path=step.use.path,
             rows=rows,
             arriving=arriving,
-            leaving=_meeting(rows, arriving),
+            leaving=meeting(rows, arriving),
             wanted=wanted,
-            read=_union(rows, wanted),
+            read=union(rows, wanted),
             hidden=ins[0].tensor in self.learned,
         )
 
@@ -376,45 +365,3 @@ def _flow(relation: Relation, made: set[str]) -> tuple[tuple[str, ...], tuple[st
             return (relation.input,), (relation.output,)
         case _:
             return (), ()
-
-
-def _meeting(rows: Rows, bits: int) -> int:
-    """Return the bits of the rows that share a bit with these."""
-    digits = "".join("1" if row & bits else "0" for row in reversed(rows))
-    return int(digits, 2)
-
-
-def _union(rows: Rows, bits: int) -> int:
-    """Return the bits of all rows whose own bit is set."""
-    found = 0
-    for number, row in enumerate(rows):
-        if bits >> number & 1:
-            found |= row
-    return found
-
-
-def _turned(rows: Rows, columns: Size) -> Rows:
-    assert isinstance(columns, int)
-    return tuple(_meeting(rows, 1 << column) for column in range(columns))
-
-
-def _merged(parts: list[int], sizes: list[int]) -> int:
-    """Return the bits of axes in row-major order as one axis."""
-    found, width = 1, 1
-    for bits, size in zip(reversed(parts), reversed(sizes), strict=True):
-        own = bits & ((1 << size) - 1)
-        found = sum(found << index * width for index in range(size) if own >> index & 1)
-        width *= size
-    return found
-
-
-def _split(bits: int, sizes: list[int]) -> Bits:
-    """Return the bits of each axis of which one axis is made: an index is set if any entry with it is."""
-    found = [0] * len(sizes)
-    for entry in range(prod(sizes)):
-        if bits >> entry & 1:
-            rest = entry
-            for axis in range(len(sizes) - 1, -1, -1):
-                rest, index = divmod(rest, sizes[axis])
-                found[axis] |= 1 << index
-    return found

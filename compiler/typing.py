@@ -21,7 +21,6 @@ from nnspec.compiler.ir import (
     Child,
     Graph,
     Instance,
-    Law,
     Loop,
     Port,
     Primitive,
@@ -29,7 +28,6 @@ from nnspec.compiler.ir import (
     Reason,
     Statement,
     Type,
-    Weight,
     gathered,
 )
 from nnspec.compiler.operations.registry import operation
@@ -37,20 +35,16 @@ from nnspec.compiler.traits.claims import wrong_claims
 from nnspec.compiler.typing_effects import effects_fit, has_penalties
 from nnspec.compiler.typing_loops import RepeatTyper
 from nnspec.compiler.typing_primitives import PrimitiveTyper
+from nnspec.compiler.typing_promises import promises_hold
 from nnspec.compiler.typing_weights import names_free
 from nnspec.compiler.values import resolve
 from nnspec.dsl.diagnostics import Bag, Related
-from nnspec.dsl.dimensions import Size, substitute, symbols
-from nnspec.dsl.errors.definitions import ActivationShape
+from nnspec.dsl.dimensions import Size, substitute
 from nnspec.dsl.errors.owned import LentTooEarly, MixedBatch, NoSuchWeight, OutputWithoutBatch, SharedPenalty
-from nnspec.dsl.errors.selectors import WrongTie
 from nnspec.dsl.errors.shapes import (
     AscriptionMismatch,
-    RequirementFailed,
     ShapeMismatch,
     SharedMismatch,
-    TieMismatch,
-    UnknownRequirement,
     WrongInputCount,
 )
 from nnspec.dsl.source import Span
@@ -138,9 +132,7 @@ class _BlockTyper:
             for value in statement.outputs:
                 self.check_ascription(ascribed.get(value))
         self.check_outputs()
-        self.check_function()
-        self.check_laws()
-        self.check_ties()
+        self.failed |= not promises_hold(self.typer, self.source, self.types, self.children, self.sizes)
         self.failed |= not effects_fit(self.typer, self.source, self.types)
         self.failed |= not names_free(self.typer, self.children)
         return self.finish()
@@ -341,78 +333,12 @@ class _BlockTyper:
             else:
                 self.types[port.value] = with_names(port.declared, actual)
 
-    def check_function(self) -> None:
-        """An activation gives what it takes."""
-        if not self.source.function:
-            return
-        taken, given = (self.types.get(port.value) for port in (*self.source.inputs, *self.source.outputs))
-        if taken is None or given is None or (taken.shape, taken.dtype) == (given.shape, given.dtype):
-            return
-        self.failed = True
-        span = self.source.outputs[0].span
-        error = ActivationShape(
-            span, self.typer.related(), name=self.source.name, expected=str(taken), found=str(given)
-        )
-        self.typer.bag.add(error)
-
     def ascription_mismatch(self, name: str, declared: Type, actual: Type, span: Span | None) -> None:
         related = tuple(r for r in self.typer.related(actual) if r.span is not span)
         error = AscriptionMismatch(
             span, related, name=name, expected=self.bindings.describe(declared), found=str(actual)
         )
         self.typer.bag.add(error)
-
-    def check_laws(self) -> None:
-        for law in self.source.laws:
-            left, right = substitute(law.left, self.sizes), substitute(law.right, self.sizes)
-            if isinstance(left, int) and isinstance(right, int):
-                self.check_law(law, left, right)
-            elif not (left == right and law.relation in ("==", "<=", ">=")):
-                names = ", ".join(f"`{name}`" for name in sorted(symbols(left) | symbols(right)))
-                error = UnknownRequirement(law.span, self.typer.related(), text=law.text, symbols=names)
-                self.typer.bag.add(error)
-
-    def check_law(self, law: Law, left: int, right: int) -> None:
-        if not compare(law.relation, left, right):
-            self.failed = True
-            message = law.message or f"{law.text} does not hold"
-            values = f"{left} {law.relation} {right} is false"
-            error = RequirementFailed(law.span, self.typer.related(), message=message, values=values)
-            self.typer.bag.add(error)
-
-    def check_ties(self) -> None:
-        for child in self.children.values():
-            for instance in child.instances:
-                for weight in getattr(instance, "weights", ()):
-                    if weight.tie is not None:
-                        self.check_tie(child.name, weight)
-
-    def check_tie(self, name: str, weight: Weight) -> None:
-        tie = weight.tie
-        if tie is None:
-            return
-        other = self.children.get(tie.child)
-        owned = getattr(other.instances[0], "weights", ()) if other is not None else ()
-        found = next((w for w in owned if w.name == tie.weight and w.tie is None), None)
-        if found is None or other is None or other.repeated:
-            self.failed = True
-            self.typer.bag.add(WrongTie(tie.span, self.typer.related(), text=f"{tie.child}.{tie.weight}"))
-            return
-        shape = found.shape[::-1] if tie.transpose else found.shape
-        if shape != weight.shape:
-            turned = found.shape[::-1] == weight.shape and not tie.transpose
-            self.failed = True
-            self.typer.bag.add(
-                TieMismatch(
-                    tie.span,
-                    self.typer.related(),
-                    name=f"{name}.{weight.name}",
-                    other=f"{tie.child}.{tie.weight}",
-                    expected=shape_text(weight.shape),
-                    found=shape_text(shape) + (" (transposed)" if tie.transpose else ""),
-                    help="say `transpose = true`" if turned else None,
-                )
-            )
 
     def finish(self) -> tuple[Block | None, Types]:
         outputs = tuple(t for t in (self.types.get(p.value) for p in self.source.outputs) if t is not None)
@@ -447,23 +373,6 @@ class _BlockTyper:
 
 
 # ------------------------------------------------------------------------------------------------------ text
-
-
-def compare(relation: str, left: Any, right: Any) -> bool:
-    """Return whether `left relation right` holds."""
-    match relation:
-        case "==":
-            return left == right
-        case "!=":
-            return left != right
-        case "<=":
-            return left <= right
-        case ">=":
-            return left >= right
-        case "<":
-            return left < right
-        case _:
-            return left > right
 
 
 def _batch_text(kinds: tuple[bool, ...]) -> str:

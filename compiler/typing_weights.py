@@ -5,7 +5,7 @@ In: a tensor of an operation and the constraints laid on it. Out: the `Weight`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,18 +54,14 @@ def constrained_weight(
     if not laid:
         stored = tensor if init is tensor.init else tensor.replace(init=init)
         return Weight(name=tensor.name, stored=(stored,), shape=tensor.shape, init=init)
-    parts: list[Part] = []
-    for constraint in laid:
-        site = weight_site(constraint, tensor.name, tensor.shape, primitive, sizes)
-        part = _part(typer, constraint, site, tensor, primitive)
-        if part is not None:  # what is wrong has been said; the shape of the weight is right all the same
-            parts.append(part)
+    sites = [weight_site(own, tensor.name, tensor.shape, primitive, sizes) for own in laid]
+    made = [_part(typer, own, site, tensor, primitive) for own, site in zip(laid, sites, strict=True)]
+    parts = [part for part in made if part is not None]  # what is wrong has been said; the shape is right
     tie = next(iter(_only(parts, Tie)), None)
     if tie is not None:
         return Weight(name=tensor.name, stored=(), shape=tensor.shape, tie=tie)
-    frozen = bool(_only(parts, Frozen))
     maps = _distinct(_only(parts, WeightMap))
-    if frozen:  # what it stores is not learned either, and nothing that it costs can change it
+    if _only(parts, Frozen):  # what it stores is not learned either, and nothing that it costs can change it
         tensor = _unlearned(tensor)
         maps = tuple(m.replace(stored=tuple(_unlearned(t) for t in m.stored)) for m in maps)
         parts = [part for part in parts if not isinstance(part, Penalty)]
@@ -103,7 +99,7 @@ def names_free(typer: Typer, children: Mapping[str, Child]) -> bool:
     return free
 
 
-def _only(parts: list[Part], kind: type[P]) -> tuple[P, ...]:
+def _only(parts: Sequence[Part], kind: type[P]) -> tuple[P, ...]:
     return tuple(part for part in parts if isinstance(part, kind))
 
 

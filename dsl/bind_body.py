@@ -7,9 +7,10 @@ to `elaborate` as it stands.
 from __future__ import annotations
 
 from nnspec.dsl.bind_activation import bind_activation, bind_learned, names_initializer
+from nnspec.dsl.bind_callees import member_definition
 from nnspec.dsl.bind_constraint import bind_clauses
 from nnspec.dsl.bind_dynamics import bind_dynamics
-from nnspec.dsl.bind_expression import ExpressionBinder, member_definition
+from nnspec.dsl.bind_expression import ExpressionBinder
 from nnspec.dsl.bind_rule import RuleBinder
 from nnspec.dsl.bind_system import bind_connect, bind_state, bind_use
 from nnspec.dsl.catalog import Catalog

@@ -9,7 +9,8 @@ mask (i, j) => ...              which entries there are
 
 from __future__ import annotations
 
-from nnspec.dsl.bind_expression import ExpressionBinder, unknown_argument
+from nnspec.dsl.bind_callees import unknown_argument
+from nnspec.dsl.bind_expression import ExpressionBinder
 from nnspec.dsl.diagnostics import Related
 from nnspec.dsl.errors.arguments import ConstraintClauses, DuplicateArgument
 from nnspec.dsl.source import Span

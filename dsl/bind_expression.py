@@ -8,12 +8,21 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from nnspec.dsl.catalog import Catalog, Entry, is_word
+from nnspec.dsl.bind_callees import (
+    argument_names_of,
+    choices_of,
+    member_definition,
+    source_line,
+    unknown_argument,
+    unknown_word,
+    word_families,
+    word_family,
+)
+from nnspec.dsl.catalog import Catalog, Entry
 from nnspec.dsl.definitions import Callee, Definition, Module
-from nnspec.dsl.diagnostics import Bag, Error, Related
+from nnspec.dsl.diagnostics import Bag, Related
 from nnspec.dsl.errors.arguments import (
     DuplicateArgument,
-    UnknownArgument,
     WrongKeep,
 )
 from nnspec.dsl.errors.later import NotBuiltYet
@@ -25,7 +34,7 @@ from nnspec.dsl.errors.names import (
     UnknownOperation,
     UsedBeforeDefinition,
 )
-from nnspec.dsl.errors.owned import NoSuchInstance, UnknownDistribution, UnknownInitializer
+from nnspec.dsl.errors.owned import NoSuchInstance
 from nnspec.dsl.later import what_later
 from nnspec.dsl.paths import trained_root
 from nnspec.dsl.source import Span
@@ -47,7 +56,6 @@ from nnspec.dsl.syntax import (
     ListOf,
     Member,
     Name,
-    Number,
     RepeatStep,
     Step,
     Unary,
@@ -201,7 +209,7 @@ class ExpressionBinder:
             return
         self.argument_names(callee, expression.arguments)
         kinds = {a.name: a.kind for a in callee.arguments} if isinstance(callee, Entry) else {}
-        choices = _choices(callee)
+        choices = choices_of(callee)
         names = list(choices)
         for place, argument in enumerate(expression.arguments):
             name = argument.name or (names[place] if place < len(names) else "")
@@ -240,7 +248,7 @@ class ExpressionBinder:
 
     def argument_names(self, callee: Callee, arguments: tuple[Argument, ...]) -> None:
         """Check the names of keyword arguments against those that the callee has."""
-        known = _argument_names(callee)
+        known = argument_names_of(callee)
         seen: dict[str, Span] = {}
         for argument in arguments:
             if argument.over is not None or argument.quoted:
@@ -342,7 +350,7 @@ class ExpressionBinder:
                 or head.name in self.module.names
                 or self.catalog.find("operation", head.name)
             )
-            choices = {} if callee is None else _choices(callee)
+            choices = {} if callee is None else choices_of(callee)
             if family is not None:
                 self.word(argument.value, family)
             elif not known and self.is_unquoted(argument.value, choices.get(argument.name or "", ())):
@@ -366,19 +374,7 @@ class ExpressionBinder:
         if entry is not None:
             self.arguments(entry, expression)
             return
-        text = " ".join(function.span.text.split())[:60]
-        near = nearest(text, self.catalog.names(family))
-        help_text = f"did you mean `{near}`?" if near else "there are " + self.words_text(family)
-        if isinstance(expression, Number) and family == "initializer":
-            help_text = f"write `constant({expression.text})`"
-        if family == "initializer":
-            self.bag.add(UnknownInitializer(function.span, name=text, help=help_text))
-        else:
-            noun = family.replace("settled_gradient", "gradient of settled states")
-            self.bag.add(UnknownDistribution(function.span, family=noun, name=text, help=help_text))
-
-    def words_text(self, family: str) -> str:
-        return ", ".join(f"`{name}`" for name in self.catalog.names(family))
+        self.bag.add(unknown_word(self.catalog, family, function))
 
     def comes_later(self, function: Expression) -> bool:
         """Return whether a call is of a word not built yet, whose arguments then mean nothing either."""
@@ -409,52 +405,3 @@ class ExpressionBinder:
             near = self.nearest(name)
             self.bag.add(UnknownOperation(expression.span, name=name, suggestion=near))
         return None
-
-
-def word_families(callee: object) -> dict[str, str]:
-    """Return the arguments of a callee that take words of the catalog, and of which family."""
-    arguments = callee.arguments if isinstance(callee, Entry) else ()
-    return {argument.name: argument.kind for argument in arguments if is_word(argument)}
-
-
-def word_family(catalog: Catalog, families: dict[str, str], argument: Argument) -> str | None:
-    """Return the family of which an argument is a word: by its name, else by the word itself."""
-    if argument.name is not None:
-        return families.get(argument.name)
-    head = argument.value.function if isinstance(argument.value, CallOf) else argument.value
-    if not isinstance(head, Name):
-        return None
-    return next((family for family in families.values() if catalog.find(family, head.name)), None)
-
-
-def unknown_argument(callee: str, name: str, known: tuple[str, ...], span: Span | None) -> Error:
-    """Return the error of an argument that a callee does not have, with the nearest or all names."""
-    near = nearest(name, known)
-    takes = ", ".join(f"`{n}`" for n in known) or "no arguments"
-    help_text = f"did you mean `{near}`?" if near else f"`{callee}` takes {takes}"
-    return UnknownArgument(span, callee=callee, name=name, help=help_text)
-
-
-def source_line(expression: Expression) -> str:
-    """Return an expression as it is written, on one line."""
-    return " ".join(expression.span.text.split())
-
-
-def _argument_names(callee: Callee) -> tuple[str, ...]:
-    if isinstance(callee, Entry):
-        return (*(argument.name for argument in callee.arguments), *callee.tensor_names)
-    item = callee.item
-    return tuple(parameter.name for parameter in item.parameters)
-
-
-def member_definition(module: Module, expression: Member) -> Definition | None:
-    inner = module.names.get(expression.of.name) if isinstance(expression.of, Name) else None
-    found = inner.names.get(expression.name) if isinstance(inner, Module) else None
-    return found if isinstance(found, Definition) else None
-
-
-def _choices(callee: Callee) -> dict[str, tuple[str, ...]]:
-    """Return the texts that each argument chooses from, in order; () where it takes other values."""
-    if isinstance(callee, Entry):
-        return {argument.name: argument.choices for argument in callee.arguments}
-    return {p.name: p.type.choices if p.type is not None else () for p in callee.item.parameters}

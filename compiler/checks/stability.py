@@ -121,36 +121,9 @@ def largest_stride(values: Tensor, form: str) -> float | None:
 
 def numbers(found: Stability) -> dict[str, Any]:
     """Return what was found as JSON: of several samples the worst, and lists by sample."""
-    worst, motion = found.worst, found.motion
-    uneven = [one.asymmetry for one in found.spectra if one.asymmetry is not None]
-    residuals = found.path.residuals.amax(1)
     return {
-        "form": motion.form,
-        "units": found.found.shape[1],
-        "samples": len(found.spectra),
-        "settled": sum(found.settled),
-        "steps_to_settle": _steps(found),
-        "residual": _finite(float(residuals[-1])),
-        "residuals": [_finite(float(value)) for value in residuals],
-        "equilibrium": bool(found.left.max() < found.tolerance),
-        "equilibrium_residual": _finite(float(found.left.max())),
-        "radius": _finite(max(one.radius for one in found.spectra)),
-        "radii": [_finite(one.radius) for one in found.spectra],
-        "step_radius": _finite(worst.step_radius),
-        "stable": bool(found.left.max() < found.tolerance)
-        and all(one.step_radius < 1 for one in found.spectra),
-        "largest_stride": largest_stride(worst.values, motion.form),
-        "held": [found.found.shape[1] - len(one.values) for one in found.spectra],
-        "contraction": _finite(max(one.contraction for one in found.spectra)),
-        "contraction_anywhere": found.stretch,
-        "jacobian_asymmetry": max(uneven) if len(uneven) == len(found.spectra) else None,
-        "gershgorin": {
-            name: {
-                "failing": max(int((~getattr(one, name).safe).sum()) for one in found.spectra),
-                "proves": all(bool(getattr(one, name).safe.all()) for one in found.spectra),
-            }
-            for name in ("rows", "columns")
-        },
+        **_numbers_of_path(found),
+        **_numbers_of_slopes(found),
         "lyapunov": _finite(found.exponent),
         "energy": _energy(found),
         "equilibria": [
@@ -163,7 +136,48 @@ def numbers(found: Stability) -> dict[str, Any]:
             }
             for sample, own in enumerate(found.ends)
         ],
-        "eigenvalues": [[float(value.real), float(value.imag)] for value in worst.values],
+        "eigenvalues": [[float(value.real), float(value.imag)] for value in found.worst.values],
+    }
+
+
+def _numbers_of_path(found: Stability) -> dict[str, Any]:
+    """Return whether, when and how closely the states settle."""
+    residuals = found.path.residuals.amax(1)
+    return {
+        "form": found.motion.form,
+        "units": found.found.shape[1],
+        "samples": len(found.spectra),
+        "settled": sum(found.settled),
+        "steps_to_settle": _steps(found),
+        "residual": _finite(float(residuals[-1])),
+        "residuals": [_finite(float(value)) for value in residuals],
+        "equilibrium": bool(found.left.max() < found.tolerance),
+        "equilibrium_residual": _finite(float(found.left.max())),
+    }
+
+
+def _numbers_of_slopes(found: Stability) -> dict[str, Any]:
+    """Return what the Jacobians at the equilibria say."""
+    worst = found.worst
+    uneven = [one.asymmetry for one in found.spectra if one.asymmetry is not None]
+    return {
+        "radius": _finite(max(one.radius for one in found.spectra)),
+        "radii": [_finite(one.radius) for one in found.spectra],
+        "step_radius": _finite(worst.step_radius),
+        "stable": bool(found.left.max() < found.tolerance)
+        and all(one.step_radius < 1 for one in found.spectra),
+        "largest_stride": largest_stride(worst.values, found.motion.form),
+        "held": [found.found.shape[1] - len(one.values) for one in found.spectra],
+        "contraction": _finite(max(one.contraction for one in found.spectra)),
+        "contraction_anywhere": found.stretch,
+        "jacobian_asymmetry": max(uneven) if len(uneven) == len(found.spectra) else None,
+        "gershgorin": {
+            name: {
+                "failing": max(int((~getattr(one, name).safe).sum()) for one in found.spectra),
+                "proves": all(bool(getattr(one, name).safe.all()) for one in found.spectra),
+            }
+            for name in ("rows", "columns")
+        },
     }
 
 

@@ -81,33 +81,38 @@ def _said(value: float | None) -> str:
 
 
 def tables(found: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
-    """Return one row a loop and state of the weights, and one of the equilibria of each input."""
-    columns = (
-        "loop",
-        "weights",
-        "settled",
-        "steps",
-        "residual",
-        "radius",
-        "step radius",
-        "contraction",
-        "lyapunov",
-    )
-    rows = tuple(
+    """Return one row a loop and state of the weights, one of each kind of discs, and one of the equilibria of each input."""
+    return _settling_table(found), _discs_table(found), _ends_table(found)
+
+
+def _settling_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    numbers = ("residual", "radius", "step_radius", "contraction", "lyapunov")
+    rows: list[tuple[Cell, ...]] = [
         (
             data["loop"],
             data["weights"],
             f"{data['settled']} of {data['samples']}",
             data["steps_to_settle"],
-            data["residual"],
-            data["radius"],
-            data["step_radius"],
-            data["contraction"],
-            data["lyapunov"],
+            *(data[name] for name in numbers),
         )
         for data in found
-    )
-    ends: list[tuple[Cell, ...]] = [
+    ]
+    columns = ("loop", "weights", "settled", "steps", *(name.replace("_", " ") for name in numbers))
+    return Table(title="Stability", columns=columns, rows=tuple(rows))
+
+
+def _discs_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (_title(data), name, own["failing"], "yes" if own["proves"] else "no")
+        for data in found
+        for name, own in data["gershgorin"].items()
+    ]
+    columns = ("loop", "of", "that reach out", "stability proved")
+    return Table(title="Gershgorin's discs", columns=columns, rows=tuple(rows))
+
+
+def _ends_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
         (
             _title(data),
             own["sample"],
@@ -119,24 +124,8 @@ def tables(found: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
         for data in found
         for own in data["equilibria"]
     ]
-    discs: list[tuple[Cell, ...]] = [
-        (_title(data), name, own["failing"], "yes" if own["proves"] else "no")
-        for data in found
-        for name, own in data["gershgorin"].items()
-    ]
-    return (
-        Table(title="Stability", columns=columns, rows=rows),
-        Table(
-            title="Gershgorin's discs",
-            columns=("loop", "of", "that reach out", "stability proved"),
-            rows=tuple(discs),
-        ),
-        Table(
-            title="Where random starts end",
-            columns=("loop", "input", "equilibria", "visits", "still moving", "blown up"),
-            rows=tuple(ends),
-        ),
-    )
+    columns = ("loop", "input", "equilibria", "visits", "still moving", "blown up")
+    return Table(title="Where random starts end", columns=columns, rows=tuple(rows))
 
 
 def plots(found: Stability, title: str) -> tuple[Plot, ...]:

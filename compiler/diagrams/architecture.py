@@ -10,6 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple, TypeAlias
 
+from nnspec.compiler.diagrams.captions import (
+    Caption,
+    caption_of,
+    numberless,
+    parameters_text,
+    with_functions,
+)
 from nnspec.compiler.diagrams.labels import (
     SYMBOLS,
     badges,
@@ -19,10 +26,9 @@ from nnspec.compiler.diagrams.labels import (
     shape_text,
     words,
 )
-from nnspec.compiler.diagrams.steps import Reading, Step, is_copy, output_paths, runs, value_path
+from nnspec.compiler.diagrams.steps import Reading, Step, is_copy, only_frame, output_paths, runs, value_path
 from nnspec.compiler.diagrams.systems import SystemDrawing
 from nnspec.compiler.diagrams.themes import FONT, THEMES, Theme
-from nnspec.compiler.following import follow_text
 from nnspec.compiler.ir import (
     Apply,
     Block,
@@ -37,7 +43,6 @@ from nnspec.compiler.ir import (
     gathered,
 )
 from nnspec.compiler.operations.registry import operation
-from nnspec.dsl.node import Node
 
 
 class Source(NamedTuple):
@@ -66,26 +71,6 @@ class Edge(NamedTuple):
 
 
 Ends: TypeAlias = "list[End]"
-
-
-class Caption(Node):
-    """What a drawn instance is called."""
-
-    title: str  # "" where the operation's own word says it
-    times: str = ""  # " × 6" for all the copies of a repeat
-    copies: int = 1
-    mark: str = ""  # "shared", or whom it follows
-
-    @property
-    def text(self) -> str:
-        return self.title + self.times
-
-    def inside(self, child: Child) -> Caption:
-        """The caption of a child that is all there is in this one: `repeat × 6` of `block` is `block × 6`."""
-        own, mark = _own_name(child), _mark(child) or self.mark
-        if not own or not self.title or (self.times and _numberless(self.title) == "repeat"):
-            return self.replace(title=own or self.title, mark=mark)
-        return self.replace(title=f"{self.title} · {own}", mark=mark)
 
 
 def draw(graph: Graph, *, depth: int | None = None, theme: str = "light") -> str:
@@ -281,7 +266,7 @@ class Drawing:
             extra = ", shape=circle, style=filled, margin=0, width=0.3, height=0.3, fixedsize=true"
             node = self.node(node_label(title, self.theme), level, self.theme.plain, extra)
         else:
-            label = node_label(_with_functions(title, functions), self.theme, options=options, note=note)
+            label = node_label(with_functions(title, functions), self.theme, options=options, note=note)
             node = self.node(label, level, self.theme.plain)
         self.connect(inputs, node)
         return node
@@ -290,7 +275,7 @@ class Drawing:
         """Draw a child's instances, one after another or side by side; return what flows on."""
         results: list[tuple[End, ...]] = []
         for instance, copies in runs(child):
-            caption = _caption(child, len(results), copies)
+            caption = caption_of(child, len(results), copies)
             path = f"{prefix}{child.name}[{len(results)}]" if child.repeated else f"{prefix}{child.name}"
             made = self.instance(instance, caption, step.functions, inputs, level, path)
             for number in range(len(results), len(results) + copies):
@@ -321,20 +306,7 @@ class Drawing:
             return [End(node, types[port.value], path) for port in instance.outputs]
         only = self.reading.only_step(instance)
         if only is not None:
-            step, child = only
-            sources = dict(zip((port.value for port in instance.inputs), inputs, strict=True))
-            taken = [sources[value] for value in step.statement.inputs]
-            joined = (*step.functions, *functions)
-            if isinstance(step.statement, Apply):
-                node = self.apply(step.statement, joined, taken, level, caption.text)
-                end = f"{path}.{step.statement.name}"
-            else:
-                assert child is not None
-                own = f"{path}.{child.name}"
-                inner = self.instance(child.instances[0], caption.inside(child), joined, taken, level, own)
-                node, end = inner[0].node, inner[0].path
-            end = f"{path}.{step.functions[-1].name}" if step.functions else end
-            return [End(node, types[instance.outputs[0].value], end)]
+            return self.only(instance, only, caption, functions, inputs, level, path)
         if self.depth is not None and level >= self.depth:
             node = self.folded(instance, caption, level)
             self.connect(inputs, node)
@@ -345,6 +317,32 @@ class Drawing:
             ]
         return self.cluster(instance, caption, inputs, level, path)
 
+    def only(
+        self,
+        block: Block,
+        only: tuple[Step, Child | None],
+        caption: Caption,
+        functions: tuple[Apply, ...],
+        inputs: Ends,
+        level: int,
+        path: str,
+    ) -> Ends:
+        """Draw a block that holds a single step as that step; return what comes out."""
+        step, child = only
+        sources = dict(zip((port.value for port in block.inputs), inputs, strict=True))
+        taken = [sources[value] for value in step.statement.inputs]
+        joined = (*step.functions, *functions)
+        if isinstance(step.statement, Apply):
+            node = self.apply(step.statement, joined, taken, level, caption.text)
+            end = f"{path}.{step.statement.name}"
+        else:
+            assert child is not None
+            own = f"{path}.{child.name}"
+            inner = self.instance(child.instances[0], caption.inside(child), joined, taken, level, own)
+            node, end = inner[0].node, inner[0].path
+        end = f"{path}.{step.functions[-1].name}" if step.functions else end
+        return [End(node, dict(block.types)[block.outputs[0].value], end)]
+
     def primitive(
         self, primitive: Primitive, caption: Caption, functions: tuple[Apply, ...], level: int
     ) -> str:
@@ -354,10 +352,10 @@ class Drawing:
         ]
         marks = own + ([caption.mark] if caption.mark else [])
         label = node_label(
-            _with_functions(title, functions),
+            with_functions(title, functions),
             self.theme,
             options=options,
-            note=" · ".join(filter(None, (caption.text, _parameters(primitive, caption.copies)))),
+            note=" · ".join(filter(None, (caption.text, parameters_text(primitive, caption.copies)))),
             mark=" · ".join(marks),
         )
         learned = bool(operation(primitive.operation).owns)
@@ -365,9 +363,9 @@ class Drawing:
 
     def function(self, block: Block, caption: Caption, functions: tuple[Apply, ...], level: int) -> str:
         """An activation that learns."""
-        title = _with_functions(block.name, functions)
-        own = "" if _numberless(caption.title) == block.name else caption.title
-        note = " · ".join(filter(None, (own + caption.times, _parameters(block, caption.copies))))
+        title = with_functions(block.name, functions)
+        own = "" if numberless(caption.title) == block.name else caption.title
+        note = " · ".join(filter(None, (own + caption.times, parameters_text(block, caption.copies))))
         mark = caption.mark
         label = node_label(title, self.theme, note=note, mark=mark)
         return self.node(
@@ -376,16 +374,18 @@ class Drawing:
 
     def folded(self, block: Block, caption: Caption, level: int) -> str:
         """A whole block as one node."""
-        note, mark = _parameters(block, caption.copies), caption.mark
+        note, mark = parameters_text(block, caption.copies), caption.mark
         label = node_label(caption.text or block.name, self.theme, note=note, mark=mark)
         return self.node(label, level, self.theme.learned, ", peripheries=2")
 
     def cluster(self, block: Block, caption: Caption, inputs: Ends, level: int, path: str) -> Ends:
         """A block as a frame around its body; frames that hold one frame alone are one."""
-        inner = _only_frame(block)
+        inner = only_frame(block)
         if inner is not None:
             caption = caption.inside(inner) if caption.times else caption
-            return self.cluster(_instance(inner), caption, inputs, level, f"{path}.{inner.name}")
+            (own, *_) = inner.instances
+            assert isinstance(own, Block)
+            return self.cluster(own, caption, inputs, level, f"{path}.{inner.name}")
         fill, border = self.theme.cluster
         title = (caption.text or block.name) + (f" ({caption.mark})" if caption.mark else "")
         self.line(level, f"subgraph cluster_{self.name()} {{")
@@ -405,61 +405,3 @@ class Drawing:
 
 def _end(source: Source, given: Type) -> End:
     return End(source.node, given, source.path)
-
-
-def _instance(child: Child) -> Block:
-    instance = child.instances[0]
-    assert isinstance(instance, Block)
-    return instance
-
-
-def _only_frame(block: Block) -> Child | None:
-    """The one block that the body of a repeat consists of, if all it does is to pass its input on to that."""
-    if not block.inline or len(block.body) != 1 or not isinstance(block.body[0], Call):
-        return None
-    call = block.body[0]
-    child = block.child(call.child)
-    passed = call.inputs == tuple(port.value for port in block.inputs)
-    returned = call.outputs == tuple(port.value for port in block.outputs)
-    is_block = isinstance(child.instances[0], Block)
-    return child if passed and returned and is_block and not child.repeated else None
-
-
-def _own_name(child: Child) -> str:
-    """A child's name, unless it only repeats the word of its operation."""
-    instance = child.instances[0]
-    same = isinstance(instance, Primitive) and instance.operation in (child.name, _numberless(child.name))
-    return "" if same else child.name
-
-
-def _numberless(name: str) -> str:
-    return name.rstrip("0123456789").removesuffix("_")
-
-
-def _mark(child: Child) -> str:
-    if child.follows is not None:
-        return follow_text(child.follows)
-    return "shared" if child.shared else ""
-
-
-def _caption(child: Child, index: int, copies: int) -> Caption:
-    """The caption of a child, or of some of its instances from one on."""
-    if not child.repeated:
-        return Caption(title=_own_name(child), mark=_mark(child))
-    if copies == len(child.instances):
-        return Caption(title=child.name, times=f" × {copies}", copies=copies, mark=_mark(child))
-    where = f"{index}" if copies == 1 else f"{index}..{index + copies - 1}"
-    return Caption(title=f"{child.name}[{where}]", copies=copies, mark=_mark(child))
-
-
-def _with_functions(title: str, functions: tuple[Apply, ...]) -> str:
-    shown = (function for function in functions if not is_copy(function))
-    return " · ".join([title, *(words(function.operation)[0] for function in shown)])
-
-
-def _parameters(instance: Instance, copies: int) -> str:
-    count = parameter_count(instance)
-    if not count:
-        return ""
-    text = "1 parameter" if count == 1 else f"{count:,} parameters"
-    return f"{text} each" if copies > 1 else text

@@ -81,6 +81,18 @@ def runs(child: Child) -> tuple[tuple[Instance, int], ...]:
     return tuple(found)
 
 
+def only_frame(block: Block) -> Child | None:
+    """Return the one block that the body of a repeat consists of, if all it does is to pass its input on to that."""
+    if not block.inline or len(block.body) != 1 or not isinstance(block.body[0], Call):
+        return None
+    call = block.body[0]
+    child = block.child(call.child)
+    passed = call.inputs == tuple(port.value for port in block.inputs)
+    returned = call.outputs == tuple(port.value for port in block.outputs)
+    is_block = isinstance(child.instances[0], Block)
+    return child if passed and returned and is_block and not child.repeated else None
+
+
 def output_paths(path: str, count: int) -> list[str]:
     """Return the paths of the values that a use gives, as a flat graph calls them."""
     return [path] if count == 1 else [f"{path}[{index}]" for index in range(count)]

@@ -16,6 +16,7 @@ from nnspec.compiler.emit.form import Form, expanded, is_plain, site_of
 from nnspec.compiler.emit.loops import loop_codes, write_loop
 from nnspec.compiler.emit.pullbacks import write_pullback
 from nnspec.compiler.emit.text import Line, indent, lines
+from nnspec.compiler.emit.uses import effective_text, is_same, last_uses, readers
 from nnspec.compiler.ir import (
     Apply,
     Block,
@@ -33,7 +34,7 @@ from nnspec.compiler.ir import (
     WeightMap,
     walked,
 )
-from nnspec.compiler.naming import Names, attribute, variable
+from nnspec.compiler.naming import Names, variable
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rewrites.hoist import hoisted
@@ -80,8 +81,8 @@ class Body:
         self.children = {child.name: child for child in block.children}
         self.variables: dict[str, str] = {}  # value -> variable, while it is live
         self.effective: dict[tuple[str, str], str] = {}  # (owner, weight) -> variable or expression
-        self.last_use = _last_uses(block)
-        self.readers = _readers(block)
+        self.last_use = last_uses(block)
+        self.readers = readers(block)
         self.own_names: dict[str, str] = {}  # named value -> its variable
         self.lists: dict[str, str] = {}  # "(levels[0], levels[1])", all entries of a list -> the list
         self.lines: list[Line] = []
@@ -359,7 +360,7 @@ class Body:
         """Return the variable that holds what an operation gives for a value, if there is one."""
         for statement in self.block.body:
             same = isinstance(statement, Apply) and statement.inputs == (value,)
-            if same and isinstance(statement, Apply) and _is_same(statement.operation, primitive):
+            if same and isinstance(statement, Apply) and is_same(statement.operation, primitive):
                 return self.variables.get(statement.outputs[0])
         return None
 
@@ -393,66 +394,6 @@ class Body:
         return next(name for name in candidates if name not in live and name not in kept)
 
 
-def effective_text(
-    weight: Weight,
-    reach: Callable[[Tensor], str],
-    mapped: Callable[[WeightMap], str],
-    maps: tuple[WeightMap, ...] | None = None,
-) -> str:
-    """Return the expression of a weight after all its maps, or after these first ones."""
-    main = [tensor for tensor in weight.stored if tensor.name == weight.name]
-    text = reach(main[0]) if main else ""
-    for item in weight.maps if maps is None else maps:
-        given = [] if item.replaces else [text]
-        given += [reach(tensor) for tensor in item.stored]
-        text = call_text(mapped(item), given, item.code)
-    return text
-
-
-def call_text(name: str, given: list[str], code: Code | None) -> str:
-    """Return a call with the options of a function of the library."""
-    options = [] if code is None else [f"{key}={value!r}" for key, value in code.options]
-    return f"{name}({', '.join([*given, *options])})"
-
-
 def owner_name(owner: str) -> str:
     """Return the bare name of a child from the text that reaches it."""
     return owner.replace("self.", "").replace("{prefix}", "")
-
-
-def _last_uses(block: Block) -> dict[str, int]:
-    found = {value: index for index, statement in enumerate(block.body) for value in statement.inputs}
-    loops = [index for index, statement in enumerate(block.body) if isinstance(statement, Loop)]
-    found.update({port.value: loops[-1] for port in block.inputs if loops})  # states begin in their batch
-    kept = (*block.outputs, *block.updates, *block.penalties)
-    found.update({item.value: len(block.body) for item in kept})
-    for statement in reversed(block.body):
-        if (
-            isinstance(statement, Apply)
-            and operation(statement.operation.operation).constant(statement.operation.options) is not None
-        ):
-            last = found.get(statement.outputs[0], -1)
-            found.update({value: max(found[value], last) for value in statement.inputs})
-    return found
-
-
-def _is_same(one: Primitive, other: Primitive) -> bool:
-    return one.operation == other.operation and one.arguments == other.arguments
-
-
-def _readers(block: Block) -> dict[tuple[str, str], int]:
-    """Count how often each weight of a child is read: by its own calls and by ties."""
-    calls: dict[str, int] = {}
-    for statement in block.body:
-        if isinstance(statement, Call):
-            calls[statement.child] = calls.get(statement.child, 0) + 1
-    found: dict[tuple[str, str], int] = {}
-    for child in block.children:
-        for instance in child.instances:
-            for weight in getattr(instance, "weights", ()):
-                own = (attribute(child.name), weight.name)
-                found[own] = found.get(own, 0) + calls.get(child.name, 0)
-                if weight.tie:
-                    other = (attribute(weight.tie.child), weight.tie.weight)
-                    found[other] = found.get(other, 0) + calls.get(child.name, 0)
-    return found

@@ -6,9 +6,9 @@ the instance has been made as torch makes it, its weight initialised.
 
 from __future__ import annotations
 
-from nnspec.compiler.emit.body import call_text, effective_text
 from nnspec.compiler.emit.maps import Maps
 from nnspec.compiler.emit.text import Line, lines, one_line
+from nnspec.compiler.emit.uses import call_text, effective_text
 from nnspec.compiler.ir import Tensor, Weight, WeightMap, weight_path
 
 

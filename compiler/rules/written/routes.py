@@ -19,7 +19,7 @@ from nnspec.compiler.rules.written.scheme import Junction, Scheme
 from nnspec.compiler.values import Refused
 from nnspec.dsl.bind_rule import dotted
 from nnspec.dsl.catalog import validate
-from nnspec.dsl.diagnostics import Related
+from nnspec.dsl.diagnostics import Error, Related
 from nnspec.dsl.errors.rules import RuleShapes
 from nnspec.dsl.node import Node
 from nnspec.dsl.rule_words import INTO
@@ -83,15 +83,13 @@ def _layer(
         raise Refused(
             RuleShapes(via.span, why=why, label="no such layer", help="such as `dense` or `conv2d`")
         )
-    given = {
-        a.name: reader.plain(a.value) for a in (via.arguments if isinstance(via, CallOf) else ()) if a.name
-    }
+    written = via.arguments if isinstance(via, CallOf) else ()
+    given = {a.name: reader.plain(a.value) for a in written if a.name}
     if entry.argument("bias") is not None:
         given["bias"] = False
     missing = next((a.name for a in entry.arguments if a.required and a.name not in given), None)
     sizes: tuple[Any, ...] = junction.drive.shape if missing is not None else (None,)
-    found: list[str] = []
-    problem: str | None = None
+    tried: list[Primitive | str] = []
     for size in sizes:
         values, problems = validate(entry, given | ({missing: size} if missing is not None else {}))
         if problems:
@@ -99,25 +97,25 @@ def _layer(
         made = _made(name, values, source)
         if isinstance(made, Primitive) and made.outputs[0].shape == junction.drive.shape:
             return made
-        if isinstance(made, Primitive):
-            found.append(str(made.outputs[0]))
-        else:
-            problem = made
-    related = (
-        ()
-        if junction.span is None
-        else (Related(span=junction.span, label=f"the synapse `{junction.path}`"),)
-    )
-    raise Refused(
-        RuleShapes(
-            via.span,
-            related,
-            why=f"the feedback `{line.name}` does not give what `{junction.path}` has",
-            label="this layer" if problem is None else f"`{name}` {problem}, and {source} comes in",
-            expected=str(junction.drive),
-            found=None if problem is not None else found[0] if found else None,
-            help=_WAY_ROUND,
-        )
+        tried.append(made)
+    problem = next((made for made in reversed(tried) if isinstance(made, str)), None)
+    first = next((str(made.outputs[0]) for made in tried if isinstance(made, Primitive)), None)
+    label = "this layer" if problem is None else f"`{name}` {problem}, and {source} comes in"
+    raise Refused(_misfit(line, via, junction, label, first if problem is None else None))
+
+
+def _misfit(line: FeedbackLine, via: Expression, junction: Junction, label: str, found: str | None) -> Error:
+    """Return the error of a layer that does not give what the junction has."""
+    at = junction.span
+    related = () if at is None else (Related(span=at, label=f"the synapse `{junction.path}`"),)
+    return RuleShapes(
+        via.span,
+        related,
+        why=f"the feedback `{line.name}` does not give what `{junction.path}` has",
+        label=label,
+        expected=str(junction.drive),
+        found=found,
+        help=_WAY_ROUND,
     )
 
 
