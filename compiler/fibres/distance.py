@@ -35,7 +35,8 @@ class Distance:
         self.targets = targets.mT.contiguous().mT  # samples last in memory, as products are
         self.variance = float(((targets - targets.mean(dim=0)) ** 2).mean())
         self.square = float((targets**2).mean())
-        self.weights = _sample_weights(len(targets), batch).to(targets.dtype)
+        samples, outputs = targets.shape
+        self.weights = (_sample_weights(samples, batch) / outputs).repeat(outputs).to(targets.dtype)
 
     def of(self, vectors: Tensor) -> Tensor:
         """Return J [K] at weights [K, p]."""
@@ -68,7 +69,7 @@ class Distance:
 
     def _one(self, vector: Tensor) -> Tensor:
         difference = self.chart.outputs(vector, self.inputs) - self.targets
-        return (self.weights @ (difference * difference)).mean()  # along samples first: so they lie in memory
+        return (difference * difference).mT.reshape(-1) @ self.weights  # samples last: so they lie in memory
 
 
 def _sample_weights(count: int, batch: int | None) -> Tensor:

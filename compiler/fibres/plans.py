@@ -10,9 +10,11 @@ that use it.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from nnspec.compiler.fibres.folding import fold
+from nnspec.compiler.fibres.kinds import kind_of, name_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,43 +23,6 @@ if TYPE_CHECKING:
 
 _MOST_HELD = 1 << 25  # numbers that the d + 1 values of one affine part may take
 _RIGHT = 1e-9  # between a combination and the value itself, beside its size
-# Arguments that are multiplied with each other: at most one of them may be affine for the result to be affine.
-_PRODUCTS = {
-    "mul": (0, 1),
-    "div": (0, 1),
-    "mm": (0, 1),
-    "bmm": (0, 1),
-    "mv": (0, 1),
-    "dot": (0, 1),
-    "addmm": (1, 2),
-    "baddbmm": (1, 2),
-    "convolution": (0, 1),
-}
-_SUMS = frozenset(
-    ["add", "sub", "cat", "stack", "neg", "sum", "mean", "clone", "index", "constant_pad_nd", "avg_pool2d"]
-)
-_VIEWS = frozenset(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "t",
-        "permute",
-        "transpose",
-        "expand",
-        "unsqueeze",
-        "squeeze",
-        "slice",
-        "select",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "getitem",
-        "alias",
-        "detach",
-        "lift_fresh_copy",
-    ]
-)
 
 
 def planned(function: Function, rows: int, dims: int, seed: int = 0) -> Function | None:
@@ -79,12 +44,11 @@ def planned(function: Function, rows: int, dims: int, seed: int = 0) -> Function
     code.recompile()
 
     def run(points: Tensor) -> Tensor:
-        found: list[Tensor] = []
+        missing = -len(points) % rows
         with torch.no_grad():
-            for part in points.split(rows) if len(points) else ():
-                filled = torch.cat([part, part[-1:].expand(rows - len(part), dims)])
-                found.append(code(filled)[: len(part)])
-        return torch.cat(found) if found else points.new_zeros(0)
+            filled = torch.cat([points, points[-1:].expand(missing, dims)])
+            found = [code(part) for part in filled.split(rows)] if len(points) else [points.new_zeros(0)]
+            return torch.cat(found)[: len(points)]
 
     return run
 
@@ -95,9 +59,10 @@ class _Plan:
     def __init__(self, function: Function, rows: int, dims: int) -> None:
         self.rows, self.dims = rows, dims
         self.traced = _traced(function, rows, dims)
+        fold(self.traced)
         self.kinds: dict[Any, str] = {}
         for node in self.traced.graph.nodes:
-            self.kinds[node] = self.kind(node)
+            self.kinds[node] = kind_of(node, self.kinds)
         self.values: dict[
             Any, Tensor
         ] = {}  # fixed ones, and affine ones [d + 1, ..] at zero and at each unit vector
@@ -113,20 +78,6 @@ class _Plan:
 
         own = torch.Tag.nondeterministic_seeded
         return any(own in getattr(n.target, "tags", ()) and k != "fixed" for n, k in self.kinds.items())
-
-    def kind(self, node: Any) -> str:
-        """Say how a value depends on the coordinates, from how what it is made of does."""
-        if node.op != "call_function":
-            return "affine" if node.op == "placeholder" else "fixed" if node.op == "get_attr" else "other"
-        kinds = [self.kinds[given] for given in node.all_input_nodes]
-        if all(kind == "fixed" for kind in kinds):
-            return "fixed"
-        name = _name(node)
-        if "other" in kinds or not (name in _PRODUCTS or name in _SUMS or name in _VIEWS):
-            return "other"
-        factors = [node.args[index] for index in _PRODUCTS.get(name, ())]
-        moving = [self.kinds.get(factor) == "affine" for factor in factors]
-        return "other" if sum(moving) > 1 or (name == "div" and moving[1]) else "affine"
 
     # --------------------------------------------------------------------------------------------- watching
 
@@ -183,8 +134,6 @@ class _Plan:
 
     def hoist(self) -> None:
         """Put fixed values and combinations in the place of what made them."""
-        import torch
-
         edge = self.find_edge()
         graph = self.traced.graph
         given = next(node for node in graph.nodes if node.op == "placeholder")
@@ -203,9 +152,6 @@ class _Plan:
             self.dense[made] = self.dense.get(node, ())
             self.parents.update({view: made for view, parent in self.parents.items() if parent is node})
             node.replace_all_uses_with(made)
-        for node in graph.nodes:
-            if _name(node) in ("view", "_unsafe_view"):  # of a combination, which may lie otherwise in memory
-                node.target = torch.ops.aten.reshape.default
         graph.eliminate_dead_code()
 
     def find_edge(self) -> list[Any]:
@@ -268,13 +214,8 @@ def _traced(function: Function, rows: int, dims: int) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     quicker = {torch.ops.aten.tanh.default: _tanh}
-    return make_fx(function, decomposition_table=quicker)(torch.zeros(rows, dims, dtype=torch.float64))
-
-
-def _name(node: Any) -> str:
-    if node.target is operator.getitem:
-        return "getitem"
-    return str(getattr(node.target, "_opname", ""))
+    pure: Any = torch.func.functionalize(function)
+    return make_fx(pure, decomposition_table=quicker)(torch.zeros(rows, dims, dtype=torch.float64))
 
 
 def _behind(node: Any) -> set[Any]:
@@ -298,7 +239,7 @@ def _in_place(node: Any) -> Any:
     """Return the form of an operation that writes over its first argument, if torch has one."""
     import torch
 
-    packet = getattr(torch.ops.aten, f"{_name(node)}_", None) if _name(node) else None
+    packet = getattr(torch.ops.aten, f"{name_of(node)}_", None) if name_of(node) else None
     return getattr(packet, getattr(node.target, "_overloadname", ""), None)
 
 
@@ -308,7 +249,7 @@ def _written_over(node: Any) -> tuple[Any, ...]:
 
     if torch.Tag.pointwise not in getattr(node.target, "tags", ()) or _in_place(node) is None:
         return ()
-    either = _name(node) in ("add", "mul") and not node.kwargs
+    either = name_of(node) in ("add", "mul") and not node.kwargs
     return node.args[: 2 if either else 1]
 
 

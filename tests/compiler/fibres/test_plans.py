@@ -30,6 +30,10 @@ NETWORKS = {
     "norm": "input x: real[3]\n  output y = x -> dense(4) -> layernorm -> dense(4) -> batchnorm -> sigmoid -> dense(1)",
     "planes": "input x: real[2, 6, 6]\n  output y = x -> conv2d(3, kernel = 3) -> tanh -> conv2d(2, kernel = 2) -> flatten",
     "pooled": "input x: real[2, 6, 6]\n  output y = x -> conv2d(3, kernel = 3) -> maxpool(2) -> flatten -> dense(2)",
+    "numbers": "input x: real[3]\n  h = x -> dense(4)\n"
+    "  z = (-(h * 3 + 1) / 4 -> tanh) * 2 - 1\n  output y = z -> dense(3) -> sigmoid -> dense(2)",
+    "read twice": "input x: real[3]\n  h = (x -> dense(4) -> tanh -> dense(4)) * 2 + 1\n"
+    "  output y = (h -> dense(2)) * 3 + (h -> sin -> dense(2))",
     "two outputs": "input x: real[3]\n  output y = x -> dense(2)\n  output z = y -> exp -> dense(1)",
     "words": "input x: int[4]\n  output y = x -> embedding(7, 3) -> dense(4) -> gelu -> mean(axis = 0)",
     "noise": "input x: real[3]\n  output y = x -> dense(4) -> tanh -> dropout(0.5) -> dense(2)",
@@ -71,7 +75,7 @@ def test_no_points_have_no_values() -> None:
 
 
 def test_what_is_affine_is_combined_and_functions_write_over_their_arguments() -> None:
-    """Of tanh(x W(c)) v(c) there are left: two combinations, one product, and no memory but theirs."""
+    """Of tanh(x W(c)) v(c), made of 2 sigmoid - 1, there are left: x W, 2 v and the sum of v, and one product with a sum."""
     x = torch.randn(7, 3, dtype=torch.float64)
     first, second = torch.randn(2, 12, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
 
@@ -80,10 +84,41 @@ def test_what_is_affine_is_combined_and_functions_write_over_their_arguments() -
         return (hidden.tanh() @ (c @ second).unsqueeze(2)).square().sum(dim=(1, 2))
 
     names = operations(function)
-    assert names.count("_combined") == 2
-    assert names.count("bmm") + names.count("mm") == 1
+    assert names.count("_combined") == 3
+    assert names.count("baddbmm") == 1
     assert [name for name in names if name.startswith("sigmoid")] == ["sigmoid_"]
-    assert not {"mul", "sub", "add", "tanh"} & set(names)
+    assert not {"mul", "sub", "add", "tanh", "bmm", "mm", "mul_", "sub_", "add_"} & set(names)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda y: y.tanh(),
+        lambda y: (y.sigmoid() - 0.5) / 3,
+        lambda y: -(y * 3 + 1).sin() * 2 + 1,
+        lambda y: (2 * (1 + y) - 1).exp() / -4,
+    ],
+)
+def test_numbers_are_folded_into_the_weights_beside_them(between: Callable[[Tensor], Tensor]) -> None:
+    """Between two linear maps of the coordinates there is left: the function, and a product with a sum before it."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 3, generator=random, dtype=torch.float64).sin()
+    first, second, third, bias = (
+        torch.randn(2, n, generator=random, dtype=torch.float64) for n in (16, 12, 12, 4)
+    )
+
+    def function(c: Tensor) -> Tensor:
+        hidden = (x @ (c @ third).view(-1, 3, 4)).cos()  # not affine
+        made = hidden @ (c @ first).view(-1, 4, 4) + (c @ bias).unsqueeze(1)
+        return (between(made) @ (c @ second).view(-1, 4, 3)).square().sum(dim=(1, 2))
+
+    points = torch.randn(9, 2, generator=random, dtype=torch.float64)
+    run = planned(function, 4, 2)
+    assert run is not None
+    assert torch.allclose(run(points), function(points), rtol=1e-13)
+    names = operations(function)
+    assert names.count("baddbmm") + names.count("bmm") == 2
+    assert not {"mul", "sub", "add", "div", "neg", "mul_", "sub_", "add_", "div_", "neg_"} & set(names)
 
 
 def test_what_is_read_again_is_not_written_over() -> None:
