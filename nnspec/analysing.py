@@ -13,6 +13,7 @@ from nnspec import exits
 from nnspec.compiler.claims.judge import result_of
 from nnspec.compiler.experiment import Analysis, Choice
 from nnspec.compiler.fit import Fitter
+from nnspec.compiler.fit_analyses import fit_analysis
 from nnspec.dsl.diagnostics import Bag, Error, SpecError
 from nnspec.dsl.node import Node
 from nnspec.dsl.parse import parse
@@ -47,7 +48,7 @@ def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any])
         fitter = Fitter(spec.checked, parameters, None)
         fitter.bag = bag
         experiments = {experiment.name: experiment for experiment in spec.checked.experiments}
-        found = fitter.analysis(items[0], experiments)
+        found = fit_analysis(fitter, items[0], experiments)
     complain(*bag)
     if found is None:
         raise Stop(exits.USAGE)
