@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.runtime.stacked_forward import clean, shape
+from nnspec.compiler.runtime.trace import trace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,15 +66,14 @@ def shapes(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
 def program(function: Function, own: Sequence[Tensor], shared: Sequence[Tensor]) -> Any:
     """Return a function of one network as a flat program for many, an `fx.GraphModule`."""
     import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
 
     own, shared = [t.detach() for t in own], [t.detach() for t in shared]
     places = (*(0 for _ in own), *(None for _ in shared))
     with torch.autograd.set_multithreading_enabled(False):  # a trace sees its own thread
-        alone: Any = make_fx(lambda *given: tuple(function(*given)))(*(t[0] for t in own), *shared)
+        alone = trace(lambda *given: tuple(function(*given)), *(t[0] for t in own), *shared)
         alone.graph.eliminate_dead_code()
         alone.recompile()
-        together: Any = make_fx(torch.vmap(alone, in_dims=places))(*own, *shared)
+        together = trace(torch.vmap(alone, in_dims=places), *own, *shared)
     clean(together)
     return together
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.runtime.trace import trace
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,10 +40,8 @@ def stacked(function: Forward, own_inputs: bool, training: bool) -> Forward:
 
 def traced(forward: Forward, state: State, inputs: tuple[Tensor, ...]) -> Forward:
     """Return a stacked forward as one flat function for tensors of these shapes, checked against it."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     plain = {name: tensor.detach() for name, tensor in state.items()}
-    module: Any = make_fx(forward)(plain, *inputs)
+    module = trace(forward, plain, *inputs)
     clean(module)
 
     def run(state: State, *inputs: Tensor) -> Tensor:

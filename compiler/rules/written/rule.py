@@ -167,7 +167,9 @@ class Prepared:
             self._at_junctions(moment, self.effective, sums)
         self.effective.settle(self.parameters)
         self._others(moment)
-        return next(iter(moment.records.values())).mean_loss()
+        loss = next(iter(moment.records.values())).mean_loss()
+        moment.records.clear()  # each knows its moment: a ring would hold what passed until the collector comes by
+        return loss
 
     def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
         for target, places in (("weight", self.weights), ("bias", self.biases)):
