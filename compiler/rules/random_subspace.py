@@ -4,14 +4,14 @@ Gressmann, Eaton-Rosen and Luschi, "Improving Neural Network Training in Low Dim
 2020). P is a D x d matrix of independent entries of variance 1 / D; the direction is P P' grad L, whose mean over P is
 (d / D) grad L. Redrawn at each step that is random bases descent, drawn once fixed projection descent (Li and
 others 2018, "Measuring the Intrinsic Dimension of Objective Landscapes"). Several workers take a part of the batch
-each, project it on bases of their own and exchange the d coordinates alone: bases are never stored or sent, they are
-rebuilt from (seed, step, worker, compartment), and so every worker computes the same update bit by bit.
+each, project it on bases of their own and exchange the d coordinates alone: bases are never sent, they are rebuilt from
+(seed, step, worker, compartment), and so every worker computes the same update bit by bit. Small ones are kept for a step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +26,8 @@ from nnspec.dsl.errors.learning import TooFewDirections, TooManyDirections
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Kept = dict[tuple[int, int], list[Tensor]]  # of one step: worker, compartment -> blocks of a basis
 
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
@@ -99,33 +101,34 @@ of the batch on bases of its own, and the direction is the mean of theirs."""
         workers = [own for own in _shares(batch, options["workers"]) if own.rows]
         losses: list[Tensor] = []
         coordinates: list[list[Tensor]] = []
+        kept: Kept | None = {} if len(workers) * options["dim"] * _size(run) <= _BLOCK else None
         for worker, share in enumerate(workers):
             losses.append(gradient(run, share))
-            coordinates.append(project(run, flat_gradient(run), worker))
-        lay(run, combine(run, coordinates))
+            coordinates.append(project(run, flat_gradient(run), worker, kept))
+        lay(run, combine(run, coordinates, kept))
         return torch.stack(losses).mean()
 
 
-def project(run: LearningGroup, vector: Tensor, worker: int) -> list[Tensor]:
+def project(run: LearningGroup, vector: Tensor, worker: int, kept: Kept | None = None) -> list[Tensor]:
     """Return the coordinates of a flat vector on one worker's bases, a tensor a compartment."""
     import torch
 
     found: list[Tensor] = []
     for number, (start, stop) in enumerate(_compartments(run)):
-        blocks = _blocks(run, worker, number, stop - start, vector)
+        blocks = _blocks(run, worker, number, vector, kept)
         found.append(torch.cat([block @ vector[start:stop] for block in blocks]))
     return found
 
 
-def combine(run: LearningGroup, coordinates: Sequence[list[Tensor]]) -> Tensor:
+def combine(run: LearningGroup, coordinates: Sequence[list[Tensor]], kept: Kept | None = None) -> Tensor:
     """Return the mean of the workers' directions, each rebuilt from its coordinates, as a flat vector."""
     import torch
 
-    total = torch.zeros(sum(p.numel() for p in run.parameters)).to(run.parameters[0])
+    total = torch.zeros(_size(run)).to(run.parameters[0])
     for worker, own in enumerate(coordinates):
         for number, (start, stop) in enumerate(_compartments(run)):
             at = 0
-            for block in _blocks(run, worker, number, stop - start, total):
+            for block in _blocks(run, worker, number, total, kept):
                 total[start:stop] += own[number][at : at + len(block)] @ block
                 at += len(block)
     return total / len(coordinates)
@@ -173,9 +176,25 @@ def _compartments(run: LearningGroup) -> list[tuple[int, int]]:
     return spans(run.names, [p.numel() for p in run.parameters], run.options["compartments"])
 
 
-def _blocks(run: LearningGroup, worker: int, number: int, width: int, like: Tensor) -> Iterator[Tensor]:
-    """Yield the basis of a worker and a compartment at this step."""
-    parts = len(_compartments(run))
+def _size(run: LearningGroup) -> int:
+    return sum(p.numel() for p in run.parameters)
+
+
+def _blocks(
+    run: LearningGroup, worker: int, number: int, like: Tensor, kept: Kept | None
+) -> Iterable[Tensor]:
+    """Return the basis of a worker and a compartment at this step: what is kept of it, else drawn anew."""
+    if kept is None:
+        return _drawn(run, worker, number, like)
+    if (worker, number) not in kept:
+        kept[worker, number] = list(_drawn(run, worker, number, like))
+    return kept[worker, number]
+
+
+def _drawn(run: LearningGroup, worker: int, number: int, like: Tensor) -> Iterator[Tensor]:
+    compartments = _compartments(run)
+    start, stop = compartments[number]
+    parts = len(compartments)
     dim = int(run.options["dim"])
     rows = dim * (number + 1) // parts - dim * number // parts
     trial = run.learner.trials[0]
@@ -183,7 +202,7 @@ def _blocks(run: LearningGroup, worker: int, number: int, width: int, like: Tens
         trial.seed, f"restart {trial.restart}{run.group.name}"
     )  # blocks have bases of their own
     step = run.learner.step if run.options["redraw"] == "step" else 0
-    return basis(Key(seed, step, worker, number), rows, width, run.options["distribution"], like)
+    return basis(Key(seed, step, worker, number), rows, stop - start, run.options["distribution"], like)
 
 
 def _shares(batch: Batch, workers: int) -> list[Batch]:
