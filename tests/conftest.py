@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,12 @@ TESTS = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is there before the first test (torch, all tests) from the collector, which would walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
