@@ -1,63 +1,33 @@
 """Alignment: the element of the group that brings one network's weights as near to another's as it can.
 
-Both are balanced first (`balance`); what is left of the group leaves sums of squares alone, so that the nearest
-member is found wire by wire: linear assignment for permutations, with signs where they may flip, quadratic
-assignment where a wire stands on two sides of a tensor, rotations by Procrustes, GL also by least squares.
-Wires take turns until none gains. The result is a local optimum; its distance is told, and nothing is claimed.
+Both are balanced first (`balance`), so that what is left of the group leaves sums of squares alone, and the `matcher`
+finds what is nearest wire by wire, from several starts. Where an orbit has no least member, and for matrices that keep
+masks, `intertwiners` give all matrices at once. The best are then fitted to the weights as they are, by
+all continuous families at once (`flows`). The result is a local optimum; its distance is told, and nothing is claimed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice, product
-from typing import TYPE_CHECKING
 
-from nnspec.compiler.symmetry.amounts import Amounts
 from nnspec.compiler.symmetry.balance import balance
-from nnspec.compiler.symmetry.blocks import blocks, places
 from nnspec.compiler.symmetry.canonical import exact, sorted_weights
-from nnspec.compiler.symmetry.derivation import MATRICES, Derivation
-from nnspec.compiler.symmetry.elements import (
-    AnyMove,
-    Direction,
-    Element,
-    act,
-    centred_basis,
-    directions,
-    left_out,
-    random_element,
-    unit,
-)
-from nnspec.compiler.symmetry.least_scales import Scales
-from nnspec.compiler.symmetry.least_shifts import common, nearest_shift, shifted_keys
-from nnspec.compiler.symmetry.masked import Masked
-from nnspec.compiler.symmetry.matching import (
-    Array,
-    Quadratic,
-    assigned,
-    nearest_scales,
-    plane_rotation,
-    quadratically_assigned,
-    rotation,
-    two_sided_map,
-)
-from nnspec.compiler.symmetry.moves import Add, Exchange, Multiply, Permute, Transform, in_force
+from nnspec.compiler.symmetry.derivation import Derivation
+from nnspec.compiler.symmetry.elements import Element, act, left_out, random_element
+from nnspec.compiler.symmetry.flows import Flows
+from nnspec.compiler.symmetry.intertwiners import Intertwiners
+from nnspec.compiler.symmetry.matcher import Matcher, Reached
+from nnspec.compiler.symmetry.moves import Exchange, Multiply, Permute, in_force
 from nnspec.compiler.symmetry.neurons import Rearrange
 from nnspec.compiler.symmetry.places import State, key_of, stored
 from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.compiler.symmetry.spaces import Atom
-from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.swaps import Swap
-from nnspec.compiler.symmetry.unit_signs import UnitSigns
 from nnspec.dsl.node import Node
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-_SWEEPS = 100
-_GAIN = 1e-12  # of the squared distance, that counts as nearer
-_TRIED = 300  # permutations that masks leave, of those that move several units at once, in a sweep
-_CONDITION = 1e8  # beyond it a map by least squares is not tried
+_EXACT = 1e-20  # of the squared norm: a squared distance that is none
+_SAME = 1e-3  # of a squared distance, that two starts reached alike
+_FINE = 1e-9  # of what is left of a squared distance, when the last steps end
+_FINISHED = 2  # starts whose ends are fitted to the weights as they are
 
 
 class Aligned(Node):
@@ -76,8 +46,9 @@ def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, s
     """Return `theirs` moved near to `ours` by an element of the group."""
     d = group.derivation
     ours, given = exact(ours), exact(theirs)
-    theirs = in_force(d, given)
-    element, matcher, tried, notes = _aligned(group, in_force(d, ours), theirs, restarts, seed)
+    element, matcher, tried, notes = _aligned(
+        group, seen_weights(d, ours), seen_weights(d, given), restarts, seed
+    )
     moved = act(d, element, given)
     return Aligned(
         element=element,
@@ -94,45 +65,58 @@ def align(group: SymmetryGroup, ours: State, theirs: State, restarts: int = 4, s
 
 def _aligned(
     group: SymmetryGroup, ours: State, theirs: State, restarts: int, seed: int
-) -> tuple[Element, _Matcher, int, tuple[str, ...]]:
+) -> tuple[Element, Matcher, int, tuple[str, ...]]:
     """Return the element found for weights in force, the matcher that knows how, and how many starts it had."""
     d = group.derivation
     mine, other = balance(d, ours), balance(d, theirs)
-    target, given = mine.state, other.state
-    matcher = _Matcher(d, target, restarts, seed)
-    best: tuple[float, Element] | None = None
-    tried = 0
+    flows = Flows(d, [name for name in stored(d, ours) if d.related.carriers[name].kind == "weight"])
+    # Of wires that have no least member, and of matrices that keep masks, a balanced member is not near another.
+    mapped = Intertwiners(flows, mine.state) if mine.notes or other.notes or d.incidences else None
+    matcher = Matcher(flows, mine.state, restarts, seed, mapped)
+    reached: list[Reached] = []
     for start in _starts(group, ours, theirs, restarts, seed):
         start = other.element.inverse().then(start).then(mine.element) if start.moves else start
-        tried += 1
-        found = matcher.run(start, given)
-        if best is None or found[0] < best[0] * (1 - 1e-9):
-            best = found
-        if best[0] <= 1e-20 * matcher.size:
+        reached.append(matcher.run(start, other.state, flowing=mapped is not None))
+        if _is_enough(reached, matcher.size):
             break
-    assert best is not None
-    element = other.element.then(best[1]).then(mine.element.inverse())
-    # The same gauge is not the nearest one where the two differ: scales and matrices are fitted once more.
-    polisher = _Matcher(d, ours, restarts, seed, stretches=True)
-    element = element.then(polisher.run(Element(), element.moved(d, theirs))[1])
-    if shifted_keys(d, ours):
-        moved = element.moved(d, theirs)
-        shift = Element(moves=(nearest_shift(d, moved, ours),))
-        again = shift.moved(d, moved)
-        gaps = ((item, common(item, ours) - common(item, again)) for item in d.forgotten)
-        shift = shift.then(Element(moves=tuple(Add(item=item, added=gap) for item, gap in gaps)))
-        if distance(d, ours, shift.moved(d, moved)) < distance(d, ours, moved):
-            element = element.then(shift)
-    return element, matcher, tried, (*mine.notes, *other.notes)
+    best = sorted(reached, key=lambda one: one.gap)[:_FINISHED]
+    begun = [other.element.then(one.element).then(mine.element.inverse()) for one in best]
+    # The same gauge is not the nearest one where the two differ: all is fitted once more to the weights as they are.
+    finisher = Matcher(flows, ours, restarts, seed)
+    ended: list[Reached] = []
+    for start in (*begun, Element()):
+        ended.append(finisher.run(start, theirs, flowing=True))
+        if _is_enough(ended, finisher.size):
+            break
+    element = finisher.flown(min(ended, key=lambda one: one.gap), _FINE).element
+    return element, matcher, len(reached), (*mine.notes, *other.notes)
+
+
+def _is_enough(reached: list[Reached], size: float) -> bool:
+    """Whether nothing is left of the distance, or the best that was reached was reached twice."""
+    gaps = sorted(one.gap for one in reached)
+    return gaps[0] <= _EXACT * size or (len(gaps) > 1 and gaps[1] <= (1 + _SAME) * gaps[0])
 
 
 def distance(d: Derivation, ours: State, theirs: State) -> float:
     """Return the norm of the difference of two networks' weights in force, over the norm of the first one's."""
-    ours, theirs = in_force(d, ours), in_force(d, theirs)
+    ours, theirs = seen_weights(d, ours), seen_weights(d, theirs)
     keys = weight_keys(d, ours)
     gap = sum(float(((ours[key] - theirs[key]) ** 2).sum()) for key in keys)
     size = sum(float((ours[key] ** 2).sum()) for key in keys)
     return (gap / size) ** 0.5 if size else gap**0.5
+
+
+def seen_weights(d: Derivation, state: State) -> State:
+    """Return weights in force, zero where a mask removes entries."""
+    import torch
+
+    found = in_force(d, state)
+    masks = {} if d.neurons is None else d.neurons.masks
+    for name, kept in masks.items():
+        if (key := key_of(name)) in found:
+            found = {**found, key: found[key] * torch.from_numpy(kept != 0).to(found[key])}
+    return found
 
 
 def weight_keys(d: Derivation, state: State) -> list[str]:
@@ -152,235 +136,3 @@ def _starts(group: SymmetryGroup, ours: State, theirs: State, restarts: int, see
             if isinstance(m, Permute | Rearrange | Exchange | Swap) or (isinstance(m, Multiply) and m.sign)
         ]
         yield Element(moves=tuple(kept))
-
-
-class _Matcher:
-    """Moves one state towards a balanced target, a wire at a time."""
-
-    def __init__(
-        self, d: Derivation, target: State, restarts: int, seed: int, stretches: bool = False
-    ) -> None:
-        self.d = d
-        self.target = target
-        self.restarts = restarts
-        self.seed = seed
-        self.names = [name for name in stored(d, target) if d.related.carriers[name].kind == "weight"]
-        self.size = sum(float((target[key_of(name)] ** 2).sum()) for name in self.names)
-        self.strands = [s for s in d.of_group("monomial", *MATRICES) if s.size > 1]
-        self.flips = [
-            (Multiply(given=amounts, sign=True),)
-            for one in directions(d, d.signs)
-            if all(d.by_space[space].is_fixed for space in one.spaces)
-            for amounts in _each(d, one)
-        ] + [(Multiply(given=given, sign=True),) for given in d.graded.signs]
-        self.masked = None if d.masked is None else d.masked.strands()
-        self.patterns = {
-            strand.space: UnitSigns(d, strand) for strand in (*self.strands, *(self.masked or ()))
-        }
-        self.solvers: dict[Atom, str] = {}
-        self.stretch = Scales(d, self.names) if stretches else None
-
-    def run(self, start: Element, given: State) -> tuple[float, Element]:
-        """Return the squared distance that is reached from a start, and the element that leads there."""
-        state = start.moved(self.d, given)
-        moves: list[AnyMove] = list(start.moves)
-        gap = self.gap(state)
-        for _ in range(_SWEEPS):
-            before = gap
-            for turn in (*self.strands, None):
-                for move in self.common(state) if turn is None else self.wire(turn, state):
-                    found = Element(moves=move).moved(self.d, state)
-                    nearer = self.gap(found)
-                    if nearer < gap - _GAIN * self.size:
-                        state, gap = found, nearer
-                        moves += move
-                        if turn is not None:
-                            break
-            if before - gap <= _GAIN * self.size:
-                break
-        return gap, Element(moves=tuple(moves))
-
-    def common(self, state: State) -> Iterator[tuple[AnyMove, ...]]:
-        """Yield moves of several wires at once."""
-        if self.masked:
-            yield from self.masks(state)
-        if self.stretch is not None and self.stretch.count:
-            yield (self.scales(state),)
-        yield from self.flips
-
-    def masks(self, state: State) -> Iterator[tuple[AnyMove, ...]]:
-        """Yield permutations that masks leave: classes assigned, wire by wire, and the best one of few units."""
-        masked = self.d.masked
-        assert masked is not None and self.masked is not None
-        for strand in self.masked:
-            member, picked = self.in_classes(masked, strand, state)
-            self.solvers[strand.space] = "assignment within masks"
-            yield (masked.move(member), *self.patterns[strand.space].flips(picked))
-        found = [self.signed(move, state) for move in islice(masked.apart(), _TRIED)]
-        if found:
-            yield min(found, key=lambda moves: self.gap(Element(moves=moves).moved(self.d, state)))
-
-    def signed(self, move: AnyMove, state: State) -> tuple[AnyMove, ...]:
-        """Return a permutation that masks leave, followed by the flips of single units that are nearest."""
-        moves = [move]
-        for strand in self.masked or ():
-            scores = self.scores(strand, Element(moves=tuple(moves)).moved(self.d, state))
-            picked = scores.diagonal(axis1=2, axis2=3).argmax(axis=0)
-            moves += self.patterns[strand.space].flips(picked)
-        return tuple(moves)
-
-    def in_classes(self, masked: Masked, strand: Strand, state: State) -> tuple[Array, Array]:
-        """Assign the units of a strand that masks do not tell apart; return a permutation, and a pattern for each."""
-        import numpy as np
-
-        scores = self.scores(strand, state)
-        picked = scores.diagonal(axis1=2, axis2=3).argmax(axis=0)
-        member = np.arange(masked.group.size)
-        if strand.copies > 1 or len(strand.spaces) > 1:
-            return member, picked
-        start = masked.starts[masked.own.index(strand.space)]
-        for points in masked.group.classes:
-            own = points - start
-            if len(own) > 1 and own[0] >= 0 and own[-1] < strand.size:
-                order = own[assigned(scores[:, 0][:, own][:, :, own].max(axis=0)).order]
-                member[points] = start + order
-                picked[0, own] = scores[:, 0, own, order].argmax(axis=0)
-        return member, picked
-
-    def scores(self, strand: Strand, state: State) -> Array:
-        """Return by pattern of signs and copy what each pair of units has in common, [patterns, copies, size, size]."""
-        import numpy as np
-
-        products = [(atom, a @ b.swapaxes(1, 2)) for atom, a, b in self.sides(strand, state)]
-        return np.stack(
-            [sum(signs[atom] * c for atom, c in products) for signs in self.patterns[strand.space].signs]
-        )
-
-    def gap(self, state: State) -> float:
-        return sum(float(((self.target[key] - state[key]) ** 2).sum()) for key in map(key_of, self.names))
-
-    def wire(self, strand: Strand, state: State) -> Iterator[tuple[AnyMove, ...]]:
-        """Yield moves of one wire that may bring a state nearer, the most promising first."""
-        if self.d.groups[strand.space] in MATRICES:
-            yield from self.matrices(strand, state)
-        elif len(pairs := list(self.pairs(strand, state))):
-            yield self.quadratic(strand, state, pairs)
-        else:
-            yield self.linear(strand, state)
-
-    def sides(self, strand: Strand, state: State) -> list[tuple[Atom, Array, Array]]:
-        """Return what both networks hold at each place of a wire, [copies, size, others]."""
-        ours = places(self.d, strand, self.target, self.names)
-        theirs = places(self.d, strand, state, self.names)
-        return [(atom, a.numpy(), b.numpy()) for (atom, a), (_, b) in zip(ours, theirs, strict=True)]
-
-    def pairs(self, strand: Strand, state: State) -> Iterator[tuple[frozenset[Atom], Array, Array]]:
-        """Yield [others, size, size] of both where a wire stands on two sides of a tensor."""
-        if strand.copies > 1 or len(strand.spaces) > 1:
-            return
-        for name in self.names:
-            ours = blocks(self.d, name, self.target[key_of(name)])
-            theirs = blocks(self.d, name, state[key_of(name)])
-            for mine, other in zip(ours, theirs, strict=True):
-                own = [i for i, atom in enumerate(mine.atoms) if self.d.spaces.space(atom) == strand.space]
-                if len(own) == 2:
-                    atoms = frozenset(mine.atoms[i] for i in own)
-                    yield atoms, _squares(mine.values, own), _squares(other.values, own)
-
-    def linear(self, strand: Strand, state: State) -> tuple[AnyMove, ...]:
-        """Assign the units of each copy; each pair with the signs under which it is nearest."""
-        import numpy as np
-
-        patterns = self.patterns[strand.space]
-        scores = self.scores(strand, state)
-        orders = [assigned(own).order for own in scores.max(axis=0)]
-        picked = [
-            scores[:, copy].argmax(axis=0)[np.arange(strand.size), order] for copy, order in enumerate(orders)
-        ]
-        self.solvers[strand.space] = "signed assignment" if len(patterns.signs) > 1 else "linear assignment"
-        return self.ordered(strand, orders, np.stack(picked))
-
-    def ordered(self, strand: Strand, orders: list[Array], picked: Array) -> tuple[AnyMove, ...]:
-        """Return a permutation of each copy, followed by the flips of the pattern picked for each unit."""
-        moves: list[AnyMove] = [
-            Permute(space=strand.space, order=tuple(order.tolist()), copy=copy)
-            for copy, order in enumerate(orders)
-        ]
-        return (*moves, *self.patterns[strand.space].flips(picked))
-
-    def quadratic(
-        self, strand: Strand, state: State, pairs: list[tuple[frozenset[Atom], Array, Array]]
-    ) -> tuple[AnyMove, ...]:
-        import numpy as np
-
-        twice = frozenset[Atom]().union(*(atoms for atoms, _, _ in pairs))
-        linear = np.zeros((strand.size, strand.size))
-        for atom, a, b in self.sides(strand, state):
-            if atom not in twice:
-                linear = linear + (a @ b.swapaxes(1, 2))[0]
-        patterns = self.patterns[strand.space].signs
-        signed = len(patterns) == 2
-        ours, theirs = (np.concatenate(side) for side in list(zip(*pairs, strict=True))[1:])
-        problem = Quadratic(linear, ours, theirs, signed)
-        best = quadratically_assigned(problem, self.restarts, self.seed)
-        self.solvers[strand.space] = "quadratic assignment" + (" with signs" if signed else "")
-        return self.ordered(strand, [best.order], (best.signs < 0).astype(int)[None])
-
-    def matrices(self, strand: Strand, state: State) -> Iterator[tuple[AnyMove, ...]]:
-        """Yield a rotation by Procrustes; where GL acts, also the map of least squares on both sides."""
-        import numpy as np
-        import torch
-
-        group, size = self.d.groups[strand.space], strand.size
-        sides = self.sides(strand, state)
-        for fold in self.d.folds:
-            if fold.before == strand.space:  # gains are 1 in a balanced state
-                behind = self.sides(self.d.by_space[fold.behind], state)
-                sides += [side for side in behind if side[0].tensor != fold.gain]
-        held = int(group == "centred")
-        basis = centred_basis(size).numpy() if held else np.eye(size)
-        turned = np.stack([np.eye(size)] * strand.copies)
-        for copy in range(strand.copies):
-            products = basis.T @ sum(a[copy] @ b[copy].T for _, a, b in sides) @ basis
-            solved = plane_rotation(products) if group == "complex" else rotation(products[held:, held:])
-            turned[copy, held:, held:] = solved
-        self.solvers.setdefault(strand.space, "rotation")
-        yield (Transform(space=strand.space, matrix=torch.from_numpy(basis @ turned @ basis.T)),)
-        if group == "linear":
-            sense = self.d.orientations.of
-            mapped = np.stack(
-                [
-                    two_sided_map(
-                        [(a[copy], b[copy]) for atom, a, b in sides if sense(atom) > 0],
-                        [(a[copy], b[copy]) for atom, a, b in sides if sense(atom) < 0],
-                    )
-                    for copy in range(strand.copies)
-                ]
-            )
-            if np.linalg.cond(mapped).max() < _CONDITION:
-                self.solvers[strand.space] = "rotation, least squares"
-                yield (Transform(space=strand.space, matrix=torch.from_numpy(mapped)),)
-
-    def scales(self, state: State) -> AnyMove:
-        """Return scales under which the state is nearer, by least squares (Levenberg and Marquardt)."""
-        import numpy as np
-        import torch
-
-        def flat(given: State) -> Array:
-            return torch.cat([given[key_of(name)].flatten() for name in self.names]).numpy()
-
-        assert self.stretch is not None
-        numbers = nearest_scales(flat(self.target), flat(state), self.stretch.matrix)
-        return Multiply(given=self.stretch.amounts(torch.from_numpy(np.asarray(numbers))), sign=False)
-
-
-def _squares(values: Tensor, axes: list[int]) -> Array:
-    """Return an array as [others, n, n], its two axes of one wire last."""
-    moved = values.movedim(axes, (0, 1))
-    return moved.reshape(*moved.shape[:2], -1).permute(2, 0, 1).numpy()
-
-
-def _each(d: Derivation, direction: Direction) -> Iterator[Amounts]:
-    """Yield a direction at each combination of its indices."""
-    for indices in product(*(range(d.spaces.sizes[space]) for space in direction.spaces)):
-        yield unit(d, direction, indices)

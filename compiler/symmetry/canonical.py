@@ -64,9 +64,15 @@ def canonical(group: SymmetryGroup, state: State) -> Canonical:
         state=found,
         element=sorter.element,
         is_limit=sorter.is_limit,
-        notes=tuple(dict.fromkeys((*left_out(group), *sorter.notes))),
+        notes=tuple(dict.fromkeys((*left_out(group), *unsorted_matrices(d), *sorter.notes))),
         hash=hash_of(found),
     )
+
+
+def unsorted_matrices(d: Derivation) -> tuple[str, ...]:
+    """Say which matrices of the group no canonical form is known of."""
+    beside = any(item.beside for item in d.incidences.values())
+    return ("matrices that keep masks are left as they are",) if beside else ()
 
 
 def sorted_weights(group: SymmetryGroup, state: State) -> Sorter:

@@ -198,8 +198,6 @@ def left_out(group: SymmetryGroup) -> tuple[str, ...]:
     if group.families["kernel"]:
         count = group.families["kernel"]
         found.append(f"{count} kernel directions depend on the weights, and are left as they are")
-    if any(item.beside for item in group.derivation.incidences.values()):
-        found.append("matrices that keep masks are left as they are")
     if group.derivation.masked is not None:
         found += group.derivation.masked.notes
     return tuple(found)

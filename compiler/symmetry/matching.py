@@ -180,26 +180,3 @@ def two_sided_map(forward: Sequence[Sequence[Array]], dual: Sequence[Sequence[Ar
     (s, left), (t, other) = np.linalg.eigh(read), np.linalg.eigh(made)
     turned = left.T @ (right + small * np.eye(size)) @ other
     return left @ (turned / (s[:, None].clip(0) + t[None, :].clip(0) + small)) @ other.T
-
-
-def nearest_scales(ours: Array, theirs: Array, matrix: Array) -> Array:
-    """Return x of a small |ours - theirs * exp(matrix x)|, from x = 0 (Levenberg and Marquardt)."""
-    import numpy as np
-
-    x = np.zeros(matrix.shape[1])
-    gap, damping = float(((ours - theirs) ** 2).sum()), 1e-3
-    for _ in range(_STEPS):
-        moved = theirs * np.exp(matrix @ x)
-        curve = (matrix.T @ (matrix * (moved**2)[:, None])).toarray()
-        slope = matrix.T @ (moved * (ours - moved))
-        scale = damping * max(float(curve.diagonal().max()), 1e-300)
-        step = np.linalg.lstsq(curve + scale * np.eye(len(x)), slope, rcond=1e-13)[0]
-        if np.abs(matrix @ step).max() < 1e-14:
-            break
-        with np.errstate(over="ignore"):  # a step that goes too far is not taken
-            closer = float(((ours - theirs * np.exp(matrix @ (x + step))) ** 2).sum())
-        if closer < gap:
-            x, gap, damping = x + step, closer, max(damping / 5, 1e-12)
-        else:
-            damping *= 5
-    return x
