@@ -313,12 +313,11 @@ def _algebra(group: str, size: int) -> Array:
         return eye_array(size**2).tocsr()
     if group == "complex":
         return _columns([np.eye(2), np.array([[0.0, -1.0], [1.0, 0.0]])])
-    vectors = eye_array(size).tolil()
+    vectors: Array = csr_array(eye_array(size))
     if group == "centred":  # rotations that keep the vector of ones turn differences of neighbours
-        vectors = (vectors - eye_array(size, k=-1))[:, :-1].tolil()
-    dense: Array = csr_array(vectors)
-    first, second = np.triu_indices(dense.shape[1], 1)
-    left, right = dense[:, first].tocsc(), dense[:, second].tocsc()
+        vectors = csr_array(vectors - eye_array(size, k=-1))[:, :-1]
+    first, second = np.triu_indices(vectors.shape[1], 1)
+    left, right = vectors[:, first].tocsc(), vectors[:, second].tocsc()
     return _outer(left, right) - _outer(right, left)
 
 
