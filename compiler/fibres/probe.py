@@ -1,7 +1,7 @@
 """Probes: the inputs on which networks are compared.
 
 Gaussian inputs hardly ever reach the far parts of piecewise linear functions, so a probe may have tails:
-some of its rows uniform in a box. Whole numbers name any row of the smallest table; symbolic sizes become
+some of its rows uniform in a box. Whole numbers name any row of the smallest table that they reach; symbolic sizes become
 `SYMBOLIC`. torch is imported by the functions that draw.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.experiment import Choice
-from nnspec.compiler.flat import flatten
+from nnspec.compiler.flat import Use, flatten
 from nnspec.compiler.ir import Graph, Type
 from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import Sum
@@ -71,8 +71,8 @@ def draw_probe(
     rows = table_rows(graph)
     samples = probe["samples"] if count is None else count
     made: list[Tensor] = []
-    for port in graph.root.inputs:
-        drawn = _draw(types[port.value], probe, samples, rows, random)
+    for port, own in zip(graph.root.inputs, rows, strict=True):
+        drawn = _draw(types[port.value], probe, samples, own, random)
         real = drawn.is_floating_point() and dtype is not None
         made.append(drawn.to(dtype) if real else drawn)
     return tuple(made)
@@ -84,17 +84,27 @@ def is_real(graph: Graph) -> bool:
     return all(types[port.value].dtype in ("real", "complex") for port in graph.root.inputs)
 
 
-def table_rows(graph: Graph) -> int:
-    """Return the rows of the smallest table in which entries are looked up; 2 without any."""
+def table_rows(graph: Graph) -> tuple[int, ...]:
+    """Return for each input the rows of the smallest table in which its whole numbers are looked up; 2 without any."""
+    flat = flatten(graph)
+    least: dict[int, int] = {}
+    for use in reversed(flat.uses):
+        found = [*_rows(use), *(least[number] for number in use.outputs if number in least)]
+        for number in use.inputs if found else ():
+            if flat.values[number].type.dtype == "int":
+                least[number] = min(least.get(number, found[0]), *found)
+    return tuple(least.get(number, 2) for number in flat.inputs)
+
+
+def _rows(use: Use) -> list[int]:
+    """Return along which sizes of its weights an operation looks entries up."""
+    shapes = {name: held.weight.shape for name, held in use.weights}
     found: list[int] = []
-    for use in flatten(graph).uses:
-        shapes = {name: held.weight.shape for name, held in use.weights}
-        for relation in operation(use.primitive.operation).relate(site_of(use.primitive)) or ():
-            if isinstance(relation, Sum):
-                for term in relation.terms:
-                    pairs = zip(term.labels, shapes.get(term.tensor, ()), strict=False)
-                    found += [size for label, size in pairs if label[:1] == "#" and isinstance(size, int)]
-    return min(found, default=2)
+    for relation in operation(use.primitive.operation).relate(site_of(use.primitive)) or ():
+        for term in relation.terms if isinstance(relation, Sum) else ():
+            pairs = zip(term.labels, shapes.get(term.tensor, ()), strict=False)
+            found += [size for label, size in pairs if label[:1] == "#" and isinstance(size, int)]
+    return found
 
 
 def _draw(kind: Type, probe: Choice, samples: int, rows: int, random: Generator) -> Tensor:

@@ -29,6 +29,8 @@ _FEWEST = 64  # inputs
 _PATIENCE = 2  # doublings of the inputs that must add nothing
 _MOST_WORK = 2e10  # rows times columns squared; small networks see many inputs, large ones at least 2 p rows
 _ROWS_AT_ONCE = 4096
+_MOST_INPUTS = 1 << 18
+_STEEP = 1e4  # times as long as the tenth part of the rows: longer rows are shortened to it
 _NUMBERS_AT_ONCE = 1 << 22  # of the derivatives of the widest value
 
 
@@ -87,7 +89,7 @@ def spectrum(
         return decompose(chart.point.reshape(0, 0), chart, 0, tolerance)
     triangle = None
     width = max(1, chart.outputs(chart.point, draw(0, 1)).shape[1])
-    most = max(_MOST_WORK / chart.count**2, 2 * chart.count) / width
+    most = min(_MOST_INPUTS, max(_MOST_WORK / chart.count**2, 2 * chart.count) / width)
     total, count, still, rank = 0, max(first, _FEWEST, ceil(2 * chart.count / width)), 0, -1
     found: Spectrum | None = None
     while found is None or (still < _PATIENCE and total < most and found.nullity):
@@ -108,11 +110,21 @@ def fold(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...], triangle: Tens
     width = chart.outputs(point, tuple(item[:1] for item in inputs)).shape[1]
     step = max(1, min(max(_ROWS_AT_ONCE, chart.count) // max(1, width), _NUMBERS_AT_ONCE // chart.widest))
     for start in range(0, len(inputs[0]), step):
-        rows = jacobian(chart, point, tuple(item[start : start + step] for item in inputs))
+        rows = _shortened(jacobian(chart, point, tuple(item[start : start + step] for item in inputs)))
         stacked = rows if triangle is None else torch.cat([triangle, rows])
         triangle = linear_algebra.qr(stacked, mode="r").R if len(stacked) > stacked.shape[1] else stacked
     assert triangle is not None
     return triangle
+
+
+def _shortened(rows: Tensor) -> Tensor:
+    """Return rows [n, p] of which none is far longer than the short ones: beside exp(x^2) at one input all others would be lost.
+
+    That changes neither their rank nor what they have no part in.
+    """
+    lengths = rows.norm(dim=1)
+    steep = _STEEP * float(lengths.kthvalue(1 + len(lengths) // 10).values)
+    return rows * (steep / lengths.clamp_min(steep)).unsqueeze(1) if steep else rows
 
 
 def decompose(triangle: Tensor, chart: Chart, inputs: int, tolerance: float = TOLERANCE) -> Spectrum:

@@ -16,7 +16,7 @@ from nnspec.compiler.fibres.probe import DEFAULT
 from nnspec.compiler.fibres.rank import TOLERANCE
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.symmetry.draws import idealised, random_state
+from nnspec.compiler.symmetry.draws import idealised, random_state, statistics_of
 from nnspec.compiler.symmetry.guards import Verified, guarded_error, verify_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.sampled import Sampled, sampled_nullity
@@ -131,8 +131,11 @@ def _generic(graph: Graph, group: SymmetryGroup, found: Verification) -> Iterato
     label, state = f"random, seed {best.seed}", random_state(graph, group, best.seed)
     own = hidden_at(idealised(graph), group, state, DEFAULT, label, best.seed, TOLERANCE, slopes=True)
     causes = {cause: count for cause, count in own.causes.items() if count}
-    rest = surplus - sum(causes.values())  # a norm's statistics make good what weights alone cannot
-    yield label, causes | ({"unknown": causes.get("unknown", 0) + rest} if rest > 0 else {})
+    rest = surplus - sum(
+        causes.values()
+    )  # what weights alone cannot keep, but statistics that a norm stores can
+    cause = "statistics of a norm" if statistics_of(group) else "unknown"
+    yield label, causes | ({cause: causes.get(cause, 0) + rest} if rest > 0 else {})
 
 
 def _hidden(
