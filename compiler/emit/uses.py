@@ -16,7 +16,8 @@ def last_uses(block: Block) -> dict[str, int]:
     """Return the place of the last statement of a block that reads each value."""
     found = {value: index for index, statement in enumerate(block.body) for value in statement.inputs}
     loops = [index for index, statement in enumerate(block.body) if isinstance(statement, Loop)]
-    found.update({port.value: loops[-1] for port in block.inputs if loops})  # states begin in their batch
+    for port in block.inputs if loops else ():  # states begin in their batch
+        found[port.value] = max(loops[-1], found.get(port.value, -1))
     kept = (*block.outputs, *block.updates, *block.penalties)
     found.update({item.value: len(block.body) for item in kept})
     for statement in reversed(block.body):

@@ -1,9 +1,9 @@
 """Why some directions of the weights move no output although no symmetry of the architecture says so.
 
-In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause
-explains the null vectors that live on the weights it speaks of: those of dead units, of constant ones
-(and the biases behind them), of doubles, of units that are always on, and of wires whose read-out is narrow.
-What is left is unknown. Each direction is counted once, under the first cause that explains it.
+In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause explains the null
+vectors that live on the weights it speaks of: those of dead units, of constant ones (and the biases behind them), of
+doubles, of units that are always on, of wires whose read-out is narrow, and of units that drive themselves. What is
+left is unknown. Each direction is counted once, under the first cause that explains it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CAUSES: tuple[str, ...] = (
     "duplicate units",
     "always-on unit",
     "kernel of a read-out",
+    "unit's connection to itself",
     "unknown",
 )
 
@@ -52,6 +53,7 @@ def causes(
         *_kernels(units, chart, bool(owed)),
         *_suspects(units),
         *_kernels(units, chart, not owed),
+        *_selves(units),
     ):
         before = known.shape[1]
         known = extended(known, [_null_on(found, entries)], chart.count)
@@ -105,6 +107,14 @@ def _kernels(units: tuple[Units, ...], chart: Chart, wanted: bool) -> Iterator[t
         seen = [u.is_linear or not bool(chart.point[list(read)].any()) for read in u.read]
         made = chain.from_iterable(own for own, is_so in zip(u.made, seen, strict=True) if is_so)
         yield "kernel of a read-out", tuple(dict.fromkeys(made))
+
+
+def _selves(units: tuple[Units, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield what makes each unit that drives itself: where its function is linear, z = w z + r rests at r / (1 - w)."""
+    for u in units:
+        for made, read in zip(u.made, u.read, strict=True):
+            if set(made) & set(read):
+                yield "unit's connection to itself", made
 
 
 def _entries(u: Units, group: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.compiler.fibres.rank import Spectrum, spectrum
 from nnspec.compiler.fibres.tangents import extended, redundant, tangents
 from nnspec.compiler.fibres.units import Units, units
+from nnspec.compiler.fibres.values import has_values
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.rewrites.sloped import sloped
 from nnspec.compiler.symmetry.generators import key_of
@@ -97,7 +98,7 @@ def hidden_at(
     watched: tuple[Units, ...] = ()
     if group is None:
         counted["unknown"] = found.nullity
-    elif group.derivation.related.loops:  # what lies behind units that settle together is not told apart
+    elif not has_values(graph):  # such as states that descend an energy: its units cannot be watched
         counted["unknown"] = max(0, found.nullity - declared - stored)
     else:
         inputs = draw_probe(graph, probe, seed, max(_INPUTS, probe["samples"]))

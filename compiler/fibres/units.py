@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nnspec.compiler.fibres.chart import Chart
 from nnspec.compiler.fibres.values import values
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.relations import Contract, Elementwise
+from nnspec.compiler.relations import Contract, Elementwise, Sum
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
 from nnspec.compiler.symmetry.spaces import Atom
@@ -192,14 +192,19 @@ def _reads(group: SymmetryGroup, atom: Atom) -> bool:
 
 
 def _behind(group: SymmetryGroup, chart: Chart, wire: Wire) -> tuple[int, ...]:
-    """Return the entries of the biases of the maps that read a wire."""
+    """Return the entries of the biases behind the maps that read a wire: in the maps, or added to what they make."""
     places = chart.slices()
-    found: list[int] = []
+    carriers = group.derivation.related.carriers
+    reached: set[str] = set()
+    biases: list[str] = []
     for stated in group.derivation.related.stated:
         relation = stated.relation
-        if isinstance(relation, Contract) and relation.bias is not None:
-            live = [t.tensor for t in relation.terms if group.derivation.related.carriers[t.tensor].live]
-            place = places.get(key_of(relation.bias.tensor))
-            if place is not None and any(tensor in wire.tensors for tensor in live):
-                found += range(place.start, place.stop)
-    return tuple(dict.fromkeys(found))
+        if isinstance(relation, Contract):
+            if any(carriers[t.tensor].live and t.tensor in wire.tensors for t in relation.terms):
+                biases += [] if relation.bias is None else [relation.bias.tensor]
+                reached.add(relation.output.tensor)
+        elif isinstance(relation, Sum) and any(term.tensor in reached for term in relation.terms):
+            biases += [t.tensor for t in relation.terms if carriers[t.tensor].kind == "weight"]
+            reached.add(relation.output.tensor)
+    found = [places[key] for key in map(key_of, biases) if key in places]
+    return tuple(dict.fromkeys(entry for place in found for entry in range(place.start, place.stop)))

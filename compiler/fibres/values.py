@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.emit.load import function, weight_function
-from nnspec.compiler.flat import Use, flatten
+from nnspec.compiler.flat import Cycle, Use, flatten
 from nnspec.compiler.ir import Block, Call, Child, Graph, Instance, Port, Primitive, Tensor, Weight, state_key
+from nnspec.compiler.operations.operation import Operation
+from nnspec.compiler.operations.registry import operation
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +27,33 @@ def values(
     """Return the value of every number of `flatten(graph)`, with the batch as first axis."""
     flat = flatten(graph)
     found: dict[int, torch.Tensor] = dict(zip(flat.inputs, inputs, strict=True))
+    for cycle in flat.cycles:  # a step is looked at from where the states have come to
+        settled = function(_settling(graph, cycle))(state, *inputs)
+        made = settled if isinstance(settled, tuple) else (settled,)
+        found.update(zip((*cycle.before, *cycle.results), (*made, *made), strict=True))
     for use in flat.uses:
-        made = _run(use, state, tuple(found[number] for number in use.inputs))
-        found.update(zip(use.outputs, made, strict=True))
+        if any(number not in found for number in use.outputs):
+            made = _run(use, state, tuple(found[number] for number in use.inputs))
+            found.update(zip(use.outputs, made, strict=True))
     return [found[number] for number in range(len(flat.values))]
+
+
+def has_values(graph: Graph) -> bool:
+    """Whether all values can be had: loops stand in the body of the network, and no use needs more than its inputs."""
+    flat = flatten(graph)
+    ends = {index for cycle in flat.cycles for index in (cycle.first, cycle.last)}
+    return all(cycle.loop in graph.root.body for cycle in flat.cycles) and all(
+        index in ends or type(operation(use.primitive.operation)).call is not Operation.call
+        for index, use in enumerate(flat.uses)
+    )
+
+
+def _settling(graph: Graph, cycle: Cycle) -> Graph:
+    """Return the network whose outputs are the settled states of a loop of its own body."""
+    names = {state.result: state.declared for state in cycle.loop.carried}
+    ports = tuple(Port(name=f"state{place}", value=value) for place, value in enumerate(names))
+    root = graph.root
+    return graph.replace(root=root.replace(outputs=ports, updates=(), penalties=()))
 
 
 def _run(

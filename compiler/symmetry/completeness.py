@@ -12,7 +12,16 @@ from typing import Any
 from nnspec.compiler.symmetry.chain import Chain, chain_of
 from nnspec.compiler.symmetry.gauge import gauge_wires, short_of_rank
 from nnspec.compiler.symmetry.record import SymmetryGroup
-from nnspec.compiler.symmetry.theorems import OTHER_FUNCTIONS, THEOREMS, Gauge, State, Theorem, VlacicBolcskei
+from nnspec.compiler.symmetry.settled import settled_units
+from nnspec.compiler.symmetry.theorems import (
+    OTHER_FUNCTIONS,
+    THEOREMS,
+    Gauge,
+    Resting,
+    State,
+    Theorem,
+    VlacicBolcskei,
+)
 from nnspec.compiler.symmetry.units import Units, units_of
 from nnspec.dsl.diagnostics import InternalError
 from nnspec.dsl.node import Node
@@ -77,6 +86,10 @@ def completeness(group: SymmetryGroup, states: tuple[State, ...] = ()) -> Comple
                 applied.append(_applied(theorem, group, chain, states))
         reasons += [] if lacking is None else [lacking]
     reasons += last  # of what is no chain, it says more
+    at_rest = _at_rest(group, states) if group.derivation.related.loops else None
+    if at_rest is not None:
+        applied += [at_rest] if isinstance(at_rest, Applied) else []
+        reasons = [at_rest] if isinstance(at_rest, str) else []
     gauge = gauge_wires(group)
     if gauge:
         applied.append(_gauge(group, gauge, states))
@@ -111,13 +124,10 @@ def _of_units(
     more = group.log10_order - matrices * log10(2) - theorem.log10_order(units)
     if more > 1e-6 or (units.is_chain and group.continuous_dimension):
         raise InternalError(f"{group.network}: more was derived than {theorem.name} allows")
-    own = {
-        d.spaces.space(atom) for layer in units.layers for s in d.spaces.atoms((layer.made, 0)) for atom in s
-    }
     violated = tuple(dict.fromkeys(text for state in states for text in units.violated(state)))
     return Applied(
         theorem=theorem,
-        wires=tuple(w.name for w in group.wires if own.intersection(d.by_space[w.space].spaces)),
+        wires=_wires(group, [layer.made for layer in units.layers]),
         is_all=more > -1e-6,
         everywhere=theorem.everywhere,
         is_whole=units.is_chain,
@@ -125,6 +135,34 @@ def _of_units(
         holds=False if violated else None,
         violated=violated,
     )
+
+
+def _at_rest(group: SymmetryGroup, states: tuple[State, ...]) -> Applied | str:
+    """Apply the theorem on settled states, or say why it does not speak of them."""
+    units, theorem = settled_units(group.derivation), Resting()
+    lacking = units if isinstance(units, str) else theorem.lacks(units)
+    if isinstance(units, str) or lacking is not None:
+        return f"the theorem on settled states does not cover it: {lacking}"
+    more = group.log10_order - units.log10_order()
+    if more > 1e-6 or group.continuous_dimension > group.families["unused"]:
+        raise InternalError(f"{group.network}: more was derived than {theorem.name} allows")
+    violated = tuple(dict.fromkeys(text for state in states for text in units.violated(state)))
+    return Applied(
+        theorem=theorem,
+        wires=_wires(group, [*units.loop.before]),
+        is_all=more > -1e-6,
+        everywhere=theorem.everywhere,
+        tested=bool(states),
+        holds=False if violated else True if states else None,
+        violated=violated,
+    )
+
+
+def _wires(group: SymmetryGroup, vectors: list[str]) -> tuple[str, ...]:
+    """Return the wires that some vectors are on."""
+    d = group.derivation
+    own = {d.spaces.space(atom) for name in vectors for s in d.spaces.atoms((name, 0)) for atom in s}
+    return tuple(w.name for w in group.wires if own.intersection(d.by_space[w.space].spaces))
 
 
 def _gauge(group: SymmetryGroup, wires: tuple[str, ...], states: tuple[State, ...]) -> Applied:

@@ -162,8 +162,7 @@ class _Composites:
         whole = _identity(self.reader.size(sink))
         centred = whole - 1.0 / len(whole)
         axis = self.reader.axis.get(sink, -1)
-        # What nothing reads is the next value of a state, which the steps that follow see whole.
-        plain = sink in self.reader.related.outputs or sink not in self.seeing
+        plain = sink in {*self.reader.related.outputs, *self.reader.carried} or sink not in self.seeing
         for relation in self.seeing.get(sink, []):
             if isinstance(relation, Normalize) and relation.group != "unit" and relation.axes == (axis,):
                 yield _Eye(seen=centred if relation.group == "centred" else whole, norm=relation)

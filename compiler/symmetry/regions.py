@@ -77,6 +77,14 @@ class Maps:
             if isinstance(stated.relation, Part):
                 self.parts.setdefault(stated.relation.whole, []).append(stated.relation)
         self.readers = Counter(name for item in related.stated for name in reads(item.relation))
+        # The next value of a state that steps read is seen whole by the step that follows; one reader ties it to its result.
+        self.carried = {
+            after
+            for loop in related.loops
+            for before, after in zip(loop.before, loop.after, strict=True)
+            if self.readers[before] > 1
+        }
+        self.sinks |= self.carried
 
     def size(self, tensor: str) -> int:
         """Return the size of a tensor along its axis."""
@@ -115,7 +123,6 @@ class Maps:
         for name in self.taken & self.factors.keys():
             self.taken |= {self.factors[name].rows.tensor, self.factors[name].columns.tensor}
         self._repeats()
-        # What is read nowhere is the next value of a state: it is seen in the steps that follow.
         inside = {name for item in self.maps for name, _ in item.inputs}
         self.sinks |= {m.output for m in self.maps if m.output not in inside and not self.readers[m.output]}
         for item in self.maps:

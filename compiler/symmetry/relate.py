@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nnspec.compiler.flat import Flat, Held, Use, flatten
+from nnspec.compiler.flat import Cycle, Flat, Held, Use, flatten
 from nnspec.compiler.ir import Graph, Primitive, Weight, weight_path
 from nnspec.compiler.operations.operation import Site
 from nnspec.compiler.operations.registry import operation
@@ -75,6 +75,22 @@ class Stated(Node):
     takes: tuple[str, ...] = ()
 
 
+class Settling(Node):
+    """A loop: each state before a step, what a step makes of it (its next value, or its rate of change), and at rest.
+
+    `steps` is how many its solver takes at most; `is_clipped` says that states are kept between two numbers.
+    """
+
+    path: str
+    form: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    results: tuple[str, ...]
+    shown: tuple[str, ...]
+    steps: int
+    is_clipped: bool
+
+
 class Related(Node):
     """All that a network says about its own symmetries."""
 
@@ -83,25 +99,26 @@ class Related(Node):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     unused: tuple[Held, ...]  # learned weights that no output depends on
-    loops: bool = False  # whether states settle in it
+    loops: tuple[Settling, ...] = ()  # where states settle
 
 
 def relate_graph(graph: Graph) -> Related:
     """Collect the relations of a typed graph."""
     flat = flatten(graph)
-    return _Collector(flat).run()
+    return _Collector(flat, equal_values(flat)).run()
 
 
 class _Collector:
-    def __init__(self, flat: Flat) -> None:
-        self.flat = flat
-        self.same = equal_values(flat)
+    def __init__(self, flat: Flat, same: list[int]) -> None:
+        self.wanted = _wanted(flat, same)
+        self.flat = _without_unheard_states(flat, self.wanted)
+        self.same = same
         self.carriers: dict[str, Carrier] = {}
         self.stated: list[Stated] = []
         self.copied: dict[int, str] = {}  # values that are weights as they are
 
     def run(self) -> Related:
-        needed = _needed_uses(self.flat, self.same)
+        needed = [i for i, use in enumerate(self.flat.uses) if self.wanted.intersection(use.outputs)]
         inputs = tuple(self.value(number) for number in self.flat.inputs)
         for index in needed:
             self.use(index, self.flat.uses[index])
@@ -114,7 +131,22 @@ class _Collector:
             inputs=inputs,
             outputs=outputs,
             unused=self.unused(set(needed)),
-            loops=bool(self.flat.cycles),
+            loops=tuple(self.settling(cycle) for cycle in self.flat.cycles),
+        )
+
+    def settling(self, cycle: Cycle) -> Settling:
+        def named(numbers: tuple[int, ...]) -> tuple[str, ...]:
+            return tuple(self.copied.get(number, f"%{number}") for number in numbers)
+
+        return Settling(
+            path=cycle.path,
+            form=cycle.loop.form,
+            before=named(cycle.before),
+            after=named(tuple(self.same[number] for number in cycle.after)),
+            results=named(cycle.results),
+            shown=tuple(state.name for state in cycle.loop.carried),
+            steps=int(cycle.loop.solver.options["steps"]),
+            is_clipped=cycle.loop.clip is not None,
         )
 
     def unused(self, needed: set[int]) -> tuple[Held, ...]:
@@ -348,16 +380,46 @@ def equal_values(flat: Flat) -> list[int]:
     return same
 
 
-def _needed_uses(flat: Flat, same: list[int]) -> list[int]:
-    """Return the uses on which an output depends, in order; of equal ones the first."""
+def _wanted(flat: Flat, same: list[int]) -> set[int]:
+    """Return the values on which an output depends; of equal ones the first."""
     wanted = {same[number] for number in flat.outputs}
-    found: list[int] = []
-    for index in range(len(flat.uses) - 1, -1, -1):
-        use = flat.uses[index]
-        if wanted.intersection(use.outputs):
-            found.append(index)
-            wanted.update(same[number] for number in use.inputs)
-    return found[::-1]
+    settling = {cycle.last: cycle for cycle in flat.cycles}
+    before = -1
+    while before < len(wanted):  # a step depends on the one before it
+        before = len(wanted)
+        for index in range(len(flat.uses) - 1, -1, -1):
+            use = flat.uses[index]
+            if index in settling:
+                cycle = settling[index]
+                states = zip(cycle.before, cycle.after, cycle.results, strict=True)
+                wanted.update(n for b, a, r in states if wanted & {b, r} for n in (b, same[a], r))
+            elif wanted.intersection(use.outputs):
+                wanted.update(same[number] for number in use.inputs)
+    return wanted
+
+
+def _without_unheard_states(flat: Flat, wanted: set[int]) -> Flat:
+    """Leave out the states of loops on which no output depends."""
+    uses, cycles = list(flat.uses), list(flat.cycles)
+    for place, cycle in enumerate(flat.cycles):
+        kept = [k for k, number in enumerate(cycle.results) if number in wanted]
+        if not kept or len(kept) == len(cycle.results):
+            continue
+        before, after, results = (
+            tuple(own[k] for k in kept) for own in (cycle.before, cycle.after, cycle.results)
+        )
+        types = tuple(flat.values[number].type for number in before)
+        first, last = flat.uses[cycle.first], flat.uses[cycle.last]
+        uses[cycle.first] = first.replace(outputs=before, primitive=first.primitive.replace(outputs=types))
+        uses[cycle.last] = last.replace(
+            inputs=(*before, *after),
+            outputs=results,
+            primitive=last.primitive.replace(inputs=(*types, *types), outputs=types),
+        )
+        carried = tuple(cycle.loop.carried[k] for k in kept)
+        loop = cycle.loop.replace(carried=carried)
+        cycles[place] = cycle.replace(loop=loop, before=before, after=after, results=results)
+    return flat.replace(uses=tuple(uses), cycles=tuple(cycles))
 
 
 def flow(relation: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from math import lgamma, log, log10
 from typing import TYPE_CHECKING, ClassVar
 
 from nnspec.compiler.symmetry.chain import Chain, alike, cut_off, never_bending, rows
+from nnspec.compiler.symmetry.settled import SettledUnits
 from nnspec.compiler.symmetry.units import Units
 
 if TYPE_CHECKING:
@@ -227,6 +228,32 @@ THEOREMS: tuple[Theorem | VlacicBolcskei, ...] = (
     GrigsbyLindseyRolnick(),
     GrilloMontufar(),
 )
+
+
+class Resting:
+    """Of hyperbolic tangents that settle in a loop; proved in docs/settled.md, and not taken from elsewhere."""
+
+    name = "the theorem on settled states"
+    citation = "docs/settled.md of nnspec, with its proof; near to it are F. Albertini, E. D. Sontag, 1993"
+    statement = (
+        "Where h = f(W h + U x + b) rests, f a hyperbolic tangent, y = C h + D x + d as a function of all x determines W, U, "
+        "b, C, D and d up to permutations and sign flips of units."
+    )
+    condition = (
+        "three inputs or more drive each unit, and what drives no three of them lies in one plane; each unit is read by the "
+        "output, or by every unit that the output reads"
+    )
+    read = "proved"
+    everywhere = True
+    settled = True
+
+    def lacks(self, units: SettledUnits) -> str | None:
+        if any(function.curve != "hyperbolic" for function in units.functions):
+            return OTHER_FUNCTIONS[0]
+        shifted = any(function.parity != "odd" for function in units.functions)
+        return (
+            "functions that are not odd have no biases behind them" if shifted and not units.biased else None
+        )
 
 
 class Gauge:

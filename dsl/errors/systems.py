@@ -192,3 +192,15 @@ class StateMisfit(Error):
     help = "{help}"
     explain = """The equation gives each unit its next state or its rate of change, so that it has the shape of
 the state. A sum over all units, for example, has not; what joins units are connections."""
+
+
+class UnheardState(Error):
+    code = "N0438"
+    severity = "warning"
+    title = "state that reaches no output"
+    message = "`{name}` reaches no output: nothing behind the dynamics reads it, nor a state that is read"
+    label = "its units change nothing"
+    help = "read `{name}` behind the line `dynamics ..`, or connect it to a state that is read"
+    explain = """The units of a state may be heard where lines behind the dynamics read them, or through other states that
+they drive, in the steps that follow. Where neither is so, no output depends on the weights that lead to them, and
+these never learn."""

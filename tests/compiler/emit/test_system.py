@@ -264,3 +264,24 @@ def test_sums_that_no_step_changes_are_made_anew_for_each_recorded_phase() -> No
             found.append(run.settle(given, run.start(given)).states)
     for theirs, mine in zip(found[::2], found[1::2], strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_an_input_may_be_read_again_behind_the_loop(build: Any) -> None:
+    graph = build("""
+use library.dynamics
+network n {
+  input  x: real[4]
+  state  h: real[3]
+  connect x -> h as feed
+  connect h -> h as rec
+  dynamics rate(tanh, solve = fixed_point(steps = 5, tolerance = 0))
+  output y = (h -> dense(2) as out) + (x -> dense(2, bias = false) as past)
+}
+""")
+    net = module(graph).double()
+    weights = dict(net.named_parameters())
+    h = torch.zeros(5, 3, dtype=torch.float64)
+    for _ in range(5):
+        h = torch.tanh(X @ weights["feed.weight"].T + h @ weights["rec.weight"].T + weights["h.bias"])
+    wanted = h @ weights["out.weight"].T + weights["out.bias"] + X @ weights["past.weight"].T
+    assert torch.allclose(net(X), wanted, atol=1e-12)
