@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 SMALL = 30_000
 # Below this many steps of networks that are spared, the programs of a written rule take longer to make than they save; a step
 # in which states settle counts for one in each so many steps of theirs.
-WORTH, SETTLING = 1_000, 20
+WORTH, SETTLING = 500, 20
 
 
 def stackable(plan: Plan, small: int = SMALL) -> bool:

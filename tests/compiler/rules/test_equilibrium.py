@@ -297,10 +297,10 @@ def test_digits_on_a_complete_directed_graph(tmp_path: Path) -> None:
     import nnspec
 
     spec = nnspec.load(Path(__file__).parents[3] / "specs" / "directed_ep" / "digits.nnspec")
-    means = {
-        name: spec.experiment(name).train(out=tmp_path).mean["accuracy"]
-        for name in ("asymmetric_digits", "exact_digits")
-    }
-    print(means)
+    means: dict[str, float] = {}
+    for name in ("asymmetric_digits", "exact_digits"):
+        experiment = spec.experiment(name)
+        experiment.fitted = experiment.fitted.replace(epochs=9)  # of 15, which reach 0.932
+        means[name] = experiment.train(out=tmp_path).mean["accuracy"]
     assert means["asymmetric_digits"] > 0.9
     assert abs(means["asymmetric_digits"] - means["exact_digits"]) < 0.01
