@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -51,12 +53,12 @@ class Net:
 
     def __post_init__(self) -> None:
         self.forward = function(self.graph)
+        self.sizes = [shape.numel() for shape in self.shapes]
 
     def state(self, flat: Any) -> dict[str, Any]:
         import torch
 
-        sizes = [shape.numel() for shape in self.shapes]
-        parts = torch.split(flat, sizes)
+        parts = torch.split(flat, self.sizes)
         return self.fixed | {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
@@ -67,11 +69,9 @@ class Net:
 
     def of_state(self, state: dict[str, Any], inputs: tuple[Any, ...]) -> Any:
         import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
 
         torch.default_generator.manual_seed(7)
-        plain = sdpa_kernel(SDPBackend.MATH)  # the kernel that has forward derivatives
-        with patch("torch.nn.functional.batch_norm", _batch_norm), plain:
+        with differentiable():
             found = self.forward(state, *inputs)
         listed = found if isinstance(found, tuple) else (found,)
         parts = [torch.view_as_real(item) if item.is_complex() else item for item in listed]
@@ -112,6 +112,26 @@ class Net:
                 drawn = torch.randint(0, rows, shape, generator=random)
                 made.append(drawn.bool() if kind.dtype == "bool" else drawn)
         return tuple(made)
+
+
+_inside = ContextVar("inside", default=False)
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Let torch compute what has all derivatives; entered once around many calls, which costs more than a small network."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if _inside.get():
+        yield
+        return
+    entered = _inside.set(True)
+    plain = sdpa_kernel(SDPBackend.MATH)  # the kernel that has forward derivatives
+    try:
+        with patch("torch.nn.functional.batch_norm", _batch_norm), plain:
+            yield
+    finally:
+        _inside.reset(entered)
 
 
 def _batch_norm(
@@ -264,10 +284,11 @@ class Finite:
 
 def signed_permutations(graph: Graph) -> Finite:
     """Count the signed permutations of a network's numbers that change no output."""
-    search = _Search(net(graph, 1.0))  # norms of equal numbers have derivatives then
-    permutations = search.permutations()
-    flips = search.flips()
-    mixed, searched = search.mixed(flips)
+    with differentiable():
+        search = _Search(net(graph, 1.0))  # norms of equal numbers have derivatives then
+        permutations = search.permutations()
+        flips = search.flips()
+        mixed, searched = search.mixed(flips)
     return Finite(permutations, 2 ** len(flips), mixed, searched)
 
 
@@ -285,6 +306,7 @@ class _Search:
         self.size = len(self.live)
         self.patterns: list[Any] = [torch.ones(self.size, dtype=torch.float64)]
         self.structure = _Structure(self.size, self.coloured)
+        self.points: dict[tuple[int, tuple[int, ...] | None], tuple[Any, Any]] = {}
 
     def full(self, values: Any) -> Any:
         import torch
@@ -299,9 +321,12 @@ class _Search:
         return self.of.point(seed)[self.live]
 
     def agree(self, one: Any, other: Any) -> bool:
+        return self.agrees(self.value(one), other)
+
+    def agrees(self, a: Any, other: Any) -> bool:
         import torch
 
-        a, b = self.value(one), self.value(other)
+        b = self.value(other)
         good = torch.isfinite(a) & torch.isfinite(b)
         scale = float(a[good].abs().max()) if bool(good.any()) else 1.0
         return bool(((a - b).abs()[good] <= 1e-8 * max(scale, 1e-3)).all())
@@ -391,11 +416,18 @@ class _Search:
     def passes(self, flip: int, kept: list[int] | None = None) -> bool:
         signs = self.signs(flip)
         for seed in (31, 32, 33):
-            point = self.random(seed)
-            point = point if kept is None else self.only(kept, point)
-            if not self.agree(point, point * signs):
+            point, outputs = self.known(seed, None if kept is None else tuple(kept))
+            if not self.agrees(outputs, point * signs):
                 return False
         return True
+
+    def known(self, seed: int, kept: tuple[int, ...] | None) -> tuple[Any, Any]:
+        """Return a random point, all but the kept numbers zero, and the outputs there; many flips are tried at one."""
+        if (seed, kept) not in self.points:
+            point = self.random(seed)
+            point = point if kept is None else self.only(list(kept), point)
+            self.points[seed, kept] = point, self.value(point)
+        return self.points[seed, kept]
 
     def shrunk(self, flip: int) -> list[int]:
         """Return few numbers such that a flip changes an output though all others are zero."""

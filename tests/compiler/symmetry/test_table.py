@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from math import factorial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from brute import fibre, leaky, signed_permutations
 
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.pipeline import check
+from nnspec.compiler.pipeline import Checked, check
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.dsl.diagnostics import Bag
@@ -103,14 +104,22 @@ OPEN_ORDERS = [
 ]
 
 
+@lru_cache(maxsize=4)
+def checked(path: Path, slopes: bool) -> Checked:
+    """Return a file of the table; rows of one file come one after another."""
+    text = path.read_text(encoding="utf-8")
+    bag = Bag()
+    found = check(Source(path.name, leaky(text) if slopes else text), bag)
+    assert not bag.failed
+    return found
+
+
 def graph(row: Row, *, slopes: bool = False) -> Graph:
     """Return a network of the table; with slopes its rectifiers are leaky, so that no unit is dead."""
-    text = row.path.read_text(encoding="utf-8")
-    bag = Bag()
-    checked = check(Source(row.path.name, leaky(text) if slopes else text), bag)
-    definition = checked.network(row.name)
-    assert definition is not None and not bag.failed
-    made = checked.graph(definition, {})
+    file = checked(row.path, slopes)
+    definition = file.network(row.name)
+    assert definition is not None
+    made = file.graph(definition, {})
     assert made is not None
     return made
 
