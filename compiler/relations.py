@@ -51,6 +51,7 @@ class Elementwise(Relation):
     functions has, at generic weights, no continuous symmetry beyond these (not so for polynomials, exp and log).
     `centre` c means f(-x) = 2 c - f(x), odd about a constant other than 0. `curve` names functions that theorems
     speak of: "hyperbolic" the hyperbolic tangent, of which others are affine images, "rectifier" the positive part.
+    `growth` k means f(x + c) = exp(k c) f(x), `logarithm` k that f(a x) = f(x) + k log a for a > 0.
     `is_symmetric`: the terms of a function of several may change places.
     """
 
@@ -63,6 +64,8 @@ class Elementwise(Relation):
     centre: float | None = None
     curve: str = ""
     is_symmetric: bool = False
+    growth: float | None = None
+    logarithm: float | None = None
 
 
 class Choice(Elementwise):

@@ -1,14 +1,15 @@
 """Why some directions of the weights move no output although no symmetry of the architecture says so.
 
 In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause explains the null
-vectors that live on the weights it speaks of: those of dead units, of constant ones (and the biases behind them), of
-doubles, of units that are always on, of wires whose read-out is narrow, and of units that drive themselves. What is
-left is unknown. Each direction is counted once, under the first cause that explains it.
+vectors that live on the weights it speaks of: those that the pieces of the network, cut at its functions, do not show (linear
+pieces, those under constraints, polynomials), those of dead units, of constant ones (and the biases behind them), of doubles,
+of units that are always on, of wires whose read-out is narrow, and of units that drive themselves. What is left is unknown.
+Each direction is counted once, under the first cause that explains it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from nnspec.compiler.fibres.units import Units
 if TYPE_CHECKING:
     from torch import Tensor
 
+_ALONE = 1e-9  # a number that changes nothing by itself lies in a span of directions up to this
+
 CAUSES: tuple[str, ...] = (
     "dead unit",
     "constant unit",
@@ -27,6 +30,10 @@ CAUSES: tuple[str, ...] = (
     "always-on unit",
     "kernel of a read-out",
     "unit's connection to itself",
+    "inside a constraint",
+    "polynomials",
+    "statistics of a norm",
+    "behind a step",
     "unknown",
 )
 
@@ -38,21 +45,37 @@ def causes(
     declared: Tensor,
     expected: int,
     unused: tuple[int, ...] = (),
+    pieces: Iterable[tuple[str, Tensor]] = (),
 ) -> dict[str, int]:
     """Count the null directions beyond `expected` by cause.
 
     `declared` is a basis of those that the group's generators give, and of what constraints store and do not
     use; `unused` are the entries that no output depends on. Kernel directions that the group counts have no
-    generators: they are found as kernels.
+    generators: they are found as kernels. `pieces` are causes with the null directions that each explains, [p, k],
+    asked for only where something is left.
     """
     known = extended(declared, [_null_on(found, unused)] if unused else [], chart.count)
     owed = max(0, expected - known.shape[1])  # of the group, and still to be found
     left = max(0, found.nullity - expected)
     counted = dict.fromkeys(CAUSES, 0)
+    more = min(
+        left, max(0, known.shape[1] - expected)
+    )  # stored, and at these weights not used by a constraint
+    counted["inside a constraint"] += more
+    left -= more
+    idle = (declared.square().sum(dim=1) > 1 - _ALONE).nonzero().flatten().tolist()
+    for cause, basis in pieces if left else ():
+        before = known.shape[1]
+        known = extended(known, [basis], chart.count)
+        new = known.shape[1] - before
+        paid = min(owed, new)
+        owed, new = owed - paid, min(new - paid, left)
+        counted[cause] += new
+        left -= new
     for cause, entries in (
-        *_kernels(units, chart, bool(owed)),
+        *_kernels(units, chart, idle, bool(owed)),
         *_suspects(units),
-        *_kernels(units, chart, not owed),
+        *_kernels(units, chart, idle, not owed),
         *_selves(units),
     ):
         before = known.shape[1]
@@ -101,10 +124,17 @@ def _suspects(units: tuple[Units, ...]) -> Iterator[tuple[str, tuple[int, ...]]]
             yield "always-on unit", (*_entries(u, on), *u.behind)
 
 
-def _kernels(units: tuple[Units, ...], chart: Chart, wanted: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield what makes a linear wire, part of which its readers may not see, and units that nothing reads."""
+def _kernels(
+    units: tuple[Units, ...], chart: Chart, idle: Iterable[int], wanted: bool
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield what makes a linear wire, part of which its readers may not see, and units that nothing reads.
+
+    Entries that are `idle`, such as those behind a mask, read nothing.
+    """
+    point = chart.point.clone()
+    point[list(idle)] = 0.0
     for u in units if wanted else ():
-        seen = [u.is_linear or not bool(chart.point[list(read)].any()) for read in u.read]
+        seen = [u.is_linear or not bool(point[list(read)].any()) for read in u.read]
         made = chain.from_iterable(own for own, is_so in zip(u.made, seen, strict=True) if is_so)
         yield "kernel of a read-out", tuple(dict.fromkeys(made))
 

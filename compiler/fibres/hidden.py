@@ -6,18 +6,20 @@ taken without their epsilon, as the group is derived.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.constrained import constrained_weights
 from nnspec.compiler.experiment import Choice
 from nnspec.compiler.fibres.causes import CAUSES, beyond, causes, shares
 from nnspec.compiler.fibres.chart import Chart
+from nnspec.compiler.fibres.opened import unseen
 from nnspec.compiler.fibres.probe import draw_probe
 from nnspec.compiler.fibres.rank import Spectrum, spectrum
 from nnspec.compiler.fibres.tangents import extended, redundant, tangents
 from nnspec.compiler.fibres.units import Units, units
 from nnspec.compiler.fibres.values import has_values
-from nnspec.compiler.ir import Graph
+from nnspec.compiler.ir import Graph, state_key
 from nnspec.compiler.rewrites.sloped import sloped
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -106,7 +108,9 @@ def hidden_at(
         if found.nullity > declared + stored:
             moved = tangents(group, chart, chart.point)
             known = extended(moved, list(redundant(group, chart, chart.point)), chart.count)
-            counted = causes(chart, found, watched, known, declared + stored, _unused(group, chart))
+            expected = declared + stored
+            cut = _pieces(graph, state, chart)
+            counted = causes(chart, found, watched, known, expected, _unused(group, chart), cut)
             lie = shares(chart, beyond(found, known))
     return Hidden(
         label=label,
@@ -118,6 +122,35 @@ def hidden_at(
         layers=lie,
         units=watched,
     )
+
+
+def _pieces(graph: Graph, state: Mapping[str, Tensor], chart: Chart) -> Iterator[tuple[str, Tensor]]:
+    """Yield what the pieces of the cut network do not show, by what is left whole of it.
+
+    Weights that a constraint may stop are inside it as long as they are free to move.
+    """
+    import torch
+
+    bound = {
+        state_key(own.owner, tensor.name)
+        for own in constrained_weights(graph)
+        for tensor in own.weight.stored
+    }
+    places = chart.slices()
+    for cause, still, leave in (
+        ("kernel of a read-out", bound, ""),
+        ("inside a constraint", set[str](), ""),
+        ("polynomials", set[str](), "powers"),
+        ("statistics of a norm", set[str](), "statistics"),
+        ("behind a step", set[str](), "steps"),
+    ):
+        found = unseen(graph, state, still=frozenset(still), leave=leave)
+        if found is not None:
+            opened, null = found
+            basis = torch.zeros(chart.count, null.shape[1], dtype=torch.float64)
+            for key, part in zip(opened.keys, null.split(opened.sizes), strict=True):
+                basis[places[key]] = part
+            yield cause, basis
 
 
 def _unused(group: SymmetryGroup, chart: Chart) -> tuple[int, ...]:

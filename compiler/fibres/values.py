@@ -33,7 +33,7 @@ def values(
         found.update(zip((*cycle.before, *cycle.results), (*made, *made), strict=True))
     for use in flat.uses:
         if any(number not in found for number in use.outputs):
-            made = _run(use, state, tuple(found[number] for number in use.inputs))
+            made = Runner(use)(state, tuple(found[number] for number in use.inputs))
             found.update(zip(use.outputs, made, strict=True))
     return [found[number] for number in range(len(flat.values))]
 
@@ -56,17 +56,28 @@ def _settling(graph: Graph, cycle: Cycle) -> Graph:
     return graph.replace(root=root.replace(outputs=ports, updates=(), penalties=()))
 
 
-def _run(
-    use: Use, state: Mapping[str, torch.Tensor], inputs: tuple[torch.Tensor, ...]
-) -> tuple[torch.Tensor, ...]:
-    parameters: dict[str, torch.Tensor] = {}
-    for name, held in use.weights:
-        weight = weight_function(held.weight, held.path)(state)
-        parameters[state_key(f"{_CHILD}.{name}" if "." in name else _CHILD, _own(name))] = (
-            weight.transpose(0, 1) if held.transposed else weight
-        )
-    made: Any = function(_alone(use))(parameters, *inputs)
-    return made if isinstance(made, tuple) else (made,)
+class Runner:
+    """One use of an operation as a function of a state and its inputs; weights are made of what is stored."""
+
+    def __init__(self, use: Use) -> None:
+        self.forward = function(_alone(use))
+        self.weights = [
+            (
+                state_key(f"{_CHILD}.{name}" if "." in name else _CHILD, _own(name)),
+                weight_function(held.weight, held.path),
+                held.transposed,
+            )
+            for name, held in use.weights
+        ]
+
+    def __call__(
+        self, state: Mapping[str, torch.Tensor], inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        parameters: dict[str, torch.Tensor] = {}
+        for key, weight, transposed in self.weights:
+            parameters[key] = weight(state).transpose(0, 1) if transposed else weight(state)
+        made: Any = self.forward(parameters, *inputs)
+        return made if isinstance(made, tuple) else (made,)
 
 
 def _own(name: str) -> str:

@@ -26,7 +26,7 @@ class Complex(Operation):
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
-        return (Elementwise(terms=terms, output=out),)
+        return (Elementwise(terms=terms, output=out, degree=1.0),)
 
 
 class PartOfComplex(Operation):

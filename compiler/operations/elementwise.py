@@ -44,6 +44,8 @@ class Elementwise(Operation):
     slope_of_value: str | None
     identity: tuple[float, float] | None
     corners: tuple[float, ...]
+    growth: float | None
+    logarithm: float | None
 
     def __init__(
         self,
@@ -64,6 +66,8 @@ class Elementwise(Operation):
         slope_of_value: str | None = None,
         identity: tuple[float, float] | None = None,
         corners: tuple[float, ...] = (),
+        growth: float | None = None,
+        logarithm: float | None = None,
     ) -> None:
         self.name = name
         self.torch = torch
@@ -77,6 +81,8 @@ class Elementwise(Operation):
         self.complete = complete
         self.centre = centre
         self.curve = curve
+        self.growth = growth
+        self.logarithm = logarithm
         self.slope = slope
         self.slope_of_value = slope_of_value
         self.identity = identity
@@ -132,6 +138,8 @@ class Elementwise(Operation):
                 complete=self.complete,
                 centre=self.centre,
                 curve=self.curve,
+                growth=self.growth,
+                logarithm=self.logarithm,
             ),
         )
 
@@ -304,10 +312,23 @@ OPERATIONS = (
         slope="(-torch.sin({x}))",
     ),
     Elementwise(
-        "exp", "torch.exp({x})", math.exp, "y = exp(x).", work=4, complex="complex", slope="torch.exp({x})"
+        "exp",
+        "torch.exp({x})",
+        math.exp,
+        "y = exp(x).",
+        work=4,
+        complex="complex",
+        slope="torch.exp({x})",
+        growth=1.0,
     ),
     Elementwise(
-        "log", "torch.log({x})", math.log, "The natural logarithm: y = log(x).", work=4, complex="complex"
+        "log",
+        "torch.log({x})",
+        math.log,
+        "The natural logarithm: y = log(x).",
+        work=4,
+        complex="complex",
+        logarithm=1.0,
     ),
     Elementwise(
         "abs",

@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.symmetry.composites import kernel_vectors
+from nnspec.compiler.symmetry.cut import cut_steps, is_worthwhile
 from nnspec.compiler.symmetry.derivation import Derivation
-from nnspec.compiler.symmetry.draws import buffers_of_constraints
+from nnspec.compiler.symmetry.draws import buffers_of_constraints, learned_keys
 from nnspec.compiler.symmetry.elements import directions, every_unit
 from nnspec.compiler.symmetry.forgetting import Forgotten
 from nnspec.compiler.symmetry.members import member_steps
@@ -74,7 +75,7 @@ class _Weights:
         if weight is None or not weight.maps:
             return drawn
         path = carrier.name.rpartition(".")[0]
-        real = dict(self._begun)
+        real = {**self._begun, **self._beside}
         if key_of(carrier.name) in real:
             real[key_of(carrier.name)] = drawn
         self.stored[carrier.name] = real
@@ -90,6 +91,18 @@ class _Weights:
         made = {key: own.double() if own.dtype.is_floating_point else own for key, own in begun.items()}
         random = torch.Generator().manual_seed(1)
         return made | buffers_of_constraints(self.derivation.graph, random)
+
+    @cached_property
+    def _beside(self) -> State:
+        """Random numbers near the first ones for all that is learned, such as what constraints hold beside a weight."""
+        import torch
+
+        random = torch.Generator().manual_seed(2)
+        return {
+            key: self._begun[key]
+            + 0.3 * torch.randn(self._begun[key].shape, generator=random, dtype=torch.float64)
+            for key in learned_keys(self.derivation.graph)
+        }
 
     def add(self, found: list[Tensor]) -> int:
         """Add directions to the span; return how many were independent of it and of each other."""
@@ -206,6 +219,9 @@ class _Weights:
         values = {name: self.state[key_of(name)].numpy() for name in self.derivation.weights}
         for found in kernel_vectors(self.derivation.related, values, self._steps):
             yield self.vector({name: torch.as_tensor(array) for name, array in found.items()})
+        if is_worthwhile(self.derivation):
+            beside = self._begun | self._beside
+            yield from map(self.vector, cut_steps(self.derivation, self.state, self.stored, beside))
 
     def _steps(self, name: str) -> Any:
         """Return an orthonormal basis of how a weight under a constraint may move, a column each."""

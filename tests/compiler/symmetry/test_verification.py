@@ -237,11 +237,23 @@ def test_a_surplus_at_every_seed_is_listed_in_full(build: Build) -> None:
 
 @pytest.mark.parametrize("act", ["relu", "leaky_relu(0.3)"])
 def test_a_surplus_behind_functions_with_slopes_has_causes(build: Build, act: str) -> None:
-    """Rows of norm 1 between two homogeneous wires: columns are scaled up to the norms; of four one scale is derived."""
+    """A weight in a box between two homogeneous wires: of eight scales one is derived, and the others end at the box."""
     text = (
         f"output y = x -> dense(4) -> {act} -> dense(4) as b -> {act} -> dense(2)\n"
-        "  constrain b.weight: normalized"
+        "  constrain b.weight: box(-1, 1)"
     )
     found = verification.verify(build(net(text)), symmetry_group(build(net(text))))
-    assert found.surplus == 3
-    assert [(label.split(",")[0], sum(causes.values())) for label, causes in found.hidden] == [("random", 3)]
+    assert found.surplus == 7
+    ((label, causes),) = found.hidden
+    assert label.startswith("random") and causes == {"inside a constraint": 7}
+
+
+def test_scales_up_to_a_norm_are_derived(build: Build) -> None:
+    """Rows of norm 1 between two homogeneous wires: columns are scaled by any numbers, and rows up to their norms."""
+    text = (
+        "output y = x -> dense(4) -> relu -> dense(4) as b -> relu -> dense(2)\n"
+        "  constrain b.weight: normalized"
+    )
+    group = symmetry_group(build(net(text)))
+    assert (group.continuous_dimension, group.redundant) == (4, 4)
+    assert verification.verify(build(net(text)), group).surplus == 0
