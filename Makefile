@@ -20,7 +20,7 @@ demo: $(STAMP) ## train a network on handwritten digits and write a report
 	$(RUN) -m nnspec run $(DEMO)
 
 test: $(STAMP) ## run all tests
-	$(RUN) -m pytest -q -n auto --dist worksteal
+	$(RUN) -m pytest -q -n auto --dist worksteal --durations 15 -rs
 
 test-gpu: $(STAMP) ## run the tests that need a GPU (skipped where there is none)
 	$(RUN) -m pytest -q -m gpu -rs

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from nnspec.compiler.experiment import Experiment
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.pipeline import check
 from nnspec.dsl.diagnostics import Bag
+from nnspec.dsl.render import to_text
 from nnspec.dsl.source import Source
 
 
@@ -41,3 +43,16 @@ def refuse() -> Callable[[str], list[Any]]:
         return list(bag)
 
     return errors
+
+
+@pytest.fixture
+def experiment() -> Callable[[str], Experiment]:
+    """`experiment(text)`: the last experiment of a spec."""
+
+    def made(text: str) -> Experiment:
+        bag = Bag()
+        checked = check(Source("test.nnspec", text), bag)
+        assert not bag.failed, "\n".join(to_text(error) for error in bag)
+        return checked.experiments[-1]
+
+    return made

@@ -1,4 +1,4 @@
-"""Specs to fitted experiments, and training into a temporary folder."""
+"""Experiments on digits and exclusive or, and training into a temporary folder."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import pytest
 import torch
 
 from nnspec.compiler.experiment import Experiment
-from nnspec.compiler.pipeline import check
 from nnspec.compiler.runtime.results import Progress, RunResult
 from nnspec.compiler.runtime.runs import load_state
 from nnspec.compiler.runtime.train import train
-from nnspec.dsl.diagnostics import Bag
-from nnspec.dsl.source import Source
 
 DIGITS = """
 network mlp(width: int = 32) {{
@@ -46,19 +43,6 @@ experiment xor_small {{
   {fields}
 }}
 """
-
-
-@pytest.fixture
-def experiment() -> Callable[[str], Experiment]:
-    """`experiment(text)`: the last experiment of a spec."""
-
-    def made(text: str) -> Experiment:
-        bag = Bag()
-        checked = check(Source("test.nnspec", text), bag)
-        assert not bag.failed, [repr(error) for error in bag]
-        return checked.experiments[-1]
-
-    return made
 
 
 @pytest.fixture
