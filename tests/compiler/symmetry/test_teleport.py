@@ -64,6 +64,7 @@ def test_the_orbit_of_one_unit_is_climbed_to_its_end() -> None:
     ]
     assert found.norms[0] == pytest.approx(((error * v * x) ** 2 + (error * u * x) ** 2) ** 0.5, rel=1e-6)
     assert found.norms[-1] == pytest.approx(max(ends), rel=1e-3)
+    assert list(found.norms) == sorted(set(found.norms))  # at the end no step is taken that gains nothing
 
 
 def test_every_family_of_wires_is_moved_without_a_change_of_the_function() -> None:

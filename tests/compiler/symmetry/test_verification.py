@@ -128,6 +128,10 @@ def test_a_spectrum_is_that_of_the_jacobian(build: Build) -> None:
     chart = Chart(graph, random_state(graph, group, 0), entries={"dense.weight": torch.arange(4)})
     known = decompose(torch.tensor([2.0, 1.0, 1e-12, 0.0], dtype=torch.float64).diag(), chart, 1)
     assert known.nullity == 2 and known.gap == 1e12
+    few = decompose(
+        torch.tensor([[0.0, 3.0, 0.0, 4.0]], dtype=torch.float64), chart, 1
+    )  # fewer outputs than weights
+    assert (few.values, few.rank, few.nullity) == ((5.0, 0.0, 0.0, 0.0), 1, 3)
 
 
 @pytest.fixture
