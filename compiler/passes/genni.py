@@ -22,7 +22,6 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Pass, Result, Subject, Table
 from nnspec.compiler.passes.cost import cost_table
 from nnspec.compiler.passes.dimension import (
-    MOST_WORK,
     complete,
     fixed,
     group_of,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 _POINT_LIMIT = 200_000  # of a grid
 _LISTED = 10_000  # grid points that stand in the data
 _SHOWN = 40  # students in a table
+_MOST_WORK = 2e12  # operations of a search: a minute or two
 _WORTH_THREADS = 200  # parameters
 
 
@@ -177,10 +177,10 @@ class Genni(Pass):
                 parameters=count,
                 advice="write `search = adam` and `polish = false`, or use smaller widths",
             )
-        elif (work := _work(graph, options, count)) > MOST_WORK:
-            advice = "let states settle in fewer steps (`solve`), search fewer `students`, or for fewer steps: `search = lm(20)`"
+        elif (work := _work(graph, options, count)) > _MOST_WORK:
+            advice = "search fewer `students`, or for fewer steps: `search = lm(20)`; where states settle, `solve` in fewer"
             yield TooMuchWork(
-                span, pass_name=self.name, network=graph.name, work=work, limit=MOST_WORK, advice=advice
+                span, pass_name=self.name, network=graph.name, work=work, limit=_MOST_WORK, advice=advice
             )
 
     def not_as_the_paper(
@@ -220,7 +220,10 @@ class Genni(Pass):
 
 
 def _work(graph: Graph, options: Mapping[str, Any], parameters: int) -> float:
-    """Return how many operations the derivatives of a search by Levenberg-Marquardt take, if it takes all its steps."""
+    """Return how many operations a search by Levenberg-Marquardt takes, if it takes all its steps.
+
+    A step of one student is the derivatives of all rows, their products with each other, and 20 p^3 for the axes.
+    """
     from nnspec.compiler.fibres.genni import shown_samples
 
     search = options["search"]
@@ -229,8 +232,9 @@ def _work(graph: Graph, options: Mapping[str, Any], parameters: int) -> float:
         prod(size for size in dict(graph.root.types)[port.value].shape if isinstance(size, int))
         for port in graph.root.outputs
     )
-    samples = min(options["samples"], shown_samples(parameters, outputs))
-    return options["students"] * steps * samples * outputs * work_of_derivative(graph)
+    rows = min(options["samples"], shown_samples(parameters, outputs)) * outputs
+    step = rows * (work_of_derivative(graph) + 2 * parameters**2) + 20 * parameters**3
+    return options["students"] * steps * step
 
 
 def limit_of(found: Equivalents, options: Mapping[str, Any]) -> float:
