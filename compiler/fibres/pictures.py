@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import log10
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.fibres.told import limit_of
 from nnspec.compiler.passes.analysis import Dots, Plot, Scene
 from nnspec.dsl.node import Node
 
@@ -38,7 +39,7 @@ class _Overlay(Node):
 
 def plots(found: Equivalents, options: Mapping[str, Any]) -> tuple[Plot, ...]:
     """Return the plots of a run: contour, surface, points in space, projection."""
-    limit = _limit(found, options)
+    limit = limit_of(found, options)
     made = [
         Plot(
             name="log J on the slice",
@@ -58,13 +59,14 @@ def plots(found: Equivalents, options: Mapping[str, Any]) -> tuple[Plot, ...]:
     if options["project"] is not None:
         where, flat = _projected(found, options, limit)
         name = f"weights within epsilon, by {options['project'].name}"
-        made.append(Plot(name=name, draw=lambda axes: _projection(axes, where, flat), size=(4.5, 3.5)))
+        named = "on their two principal axes" if options["project"].name == "pca" else "by UMAP"
+        made.append(Plot(name=name, draw=lambda axes: _projection(axes, where, flat, named), size=(4.5, 3.5)))
     return tuple(made)
 
 
 def scenes(found: Equivalents, options: Mapping[str, Any]) -> tuple[Scene, ...]:
     """Return the scene of a run: points within epsilon in space, or the surface over a plane."""
-    limit = _limit(found, options)
+    limit = limit_of(found, options)
     cut, variance = found.cuts[-1], found.distance.variance
     over = _overlay(found, options, len(cut.bounds))
     if len(cut.bounds) == 3:
@@ -87,10 +89,6 @@ def scenes(found: Equivalents, options: Mapping[str, Any]) -> tuple[Scene, ...]:
     named = ("c₁", "c₂", "log₁₀ J / variance")
     dots = (cloud, *_lifted(over, found))
     return (Scene(name="log J over the slice", axes=named, dots=dots, value="log₁₀ J / variance"),)
-
-
-def _limit(found: Equivalents, options: Mapping[str, Any]) -> float:
-    return options["epsilon"] * (found.distance.variance if options["unit"].name == "relative" else 1.0)
 
 
 # ------------------------------------------------------------------------------------------------------ overlays
@@ -207,8 +205,8 @@ def _networks(axes: Any, over: _Overlay) -> None:
     on, off = over.others[:2], over.others[2:]
     axes.plot(*_columns(on), "o", color=OTHER, markeredgecolor="white", markersize=6, label="networks")
     if len(off):
-        hollow = {"markerfacecolor": "none", "markeredgecolor": "white", "markersize": 6}
-        axes.plot(*_columns(off), "o", **hollow, label="_off the plane")
+        hollow = {"markerfacecolor": "white", "markeredgecolor": OTHER, "markersize": 6}
+        axes.plot(*_columns(off), "o", **hollow, label="network beside it (shadow)")
     axes.plot(
         *_columns(over.origin), "*", color=ORIGIN, markeredgecolor="white", markersize=11, label="origin"
     )
@@ -230,11 +228,14 @@ def _plane(found: Equivalents) -> tuple[Any, Any, Any]:
 
 def _in_space(axes: Any) -> Any:
     """Return axes in space in the place of plain ones."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, place = axes.figure, axes.get_subplotspec()
     axes.remove()
     figure.set_dpi(_SHARP)
     made = figure.add_subplot(place, projection="3d")
     for axis in (made.xaxis, made.yaxis, made.zaxis):
+        axis.set_major_locator(MaxNLocator(5))
         axis.set_pane_color((0.5, 0.5, 0.5, 0.04))
         axis._axinfo["grid"].update(color=(0.5, 0.5, 0.5, 0.2), linewidth=0.5)  # pyright: ignore[reportPrivateUsage]
     made.tick_params(labelsize=7, pad=0)
@@ -261,24 +262,28 @@ def _surface(axes: Any, found: Equivalents, options: Mapping[str, Any]) -> None:
 
 
 def _scatter(axes: Any, found: Equivalents, options: Mapping[str, Any], limit: float) -> None:
+    from nnspec.compiler.runtime.figures import GREY
+
     cut = found.cuts[-1]
     kept = _thinned((cut.values <= limit).nonzero().flatten())
     made = _in_space(axes)
     heights = _logs(cut.values[kept] / found.distance.variance)
     dots = made.scatter(*_columns(cut.coordinates[kept]), c=heights, cmap=_MAP, s=7, linewidths=0, alpha=0.75)
     over = _overlay(found, options, 3)
-    for curve in over.curves:
-        made.plot(*_columns(curve), color=ORBIT, linewidth=1.1, linestyle="--")
-    for walk in over.walks:
-        made.plot(*_columns(walk), color=WALK, linewidth=1.2)
-    made.scatter(*_columns(over.others), color=OTHER, s=26, depthshade=False)
-    made.scatter(*_columns(over.origin), color=ORIGIN, marker="*", s=80, depthshade=False)
+    for number, curve in enumerate(over.curves):
+        label = "exact orbit (shadow)" if number == 0 else None
+        made.plot(*_columns(curve), color=ORBIT, linewidth=1.1, linestyle="--", label=label)
+    for number, walk in enumerate(over.walks):
+        made.plot(*_columns(walk), color=WALK, linewidth=1.2, label="walk (shadow)" if number == 0 else None)
+    made.scatter(*_columns(over.others), color=OTHER, s=26, depthshade=False, label="networks")
+    made.scatter(*_columns(over.origin), color=ORIGIN, marker="*", s=80, depthshade=False, label="origin")
     for name, bounds in zip("xyz", cut.bounds, strict=True):
         getattr(made, f"set_{name}lim")(*bounds)
     made.set_xlabel("c₁", labelpad=-4)
     made.set_ylabel("c₂", labelpad=-4)
     made.set_zlabel("c₃", labelpad=-4)
     made.set_title("J ≤ epsilon, log₁₀ J / Var[y]", loc="left")
+    made.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, labelcolor=GREY)
     if len(kept):
         bar = made.figure.colorbar(dots, ax=made, shrink=0.6, pad=0.08)
         bar.outline.set_visible(False)
@@ -338,7 +343,7 @@ def _umap(vectors: Tensor, settings: Mapping[str, Any], seed: int) -> Tensor:
     return torch.from_numpy(reducer.fit_transform(vectors.numpy())).double()
 
 
-def _projection(axes: Any, where: dict[str, slice], flat: Tensor) -> None:
+def _projection(axes: Any, where: dict[str, slice], flat: Tensor, by: str) -> None:
     from nnspec.compiler.runtime.figures import GREY
 
     styles: dict[str, dict[str, Any]] = {
@@ -358,4 +363,4 @@ def _projection(axes: Any, where: dict[str, slice], flat: Tensor) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.03), ncols=4)
-    axes.set_title("all weights found, in two dimensions", loc="left")
+    axes.set_title(f"weights found, {by}", loc="left")
