@@ -198,7 +198,7 @@ def _contour(axes: Any, found: Equivalents, options: Mapping[str, Any], limit: f
     bar = axes.figure.colorbar(image, ax=axes)
     bar.outline.set_visible(False)
     axes.set_aspect("equal")
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, labelcolor=GREY)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, labelcolor=GREY)
 
 
 def _networks(axes: Any, over: _Overlay) -> None:
@@ -235,7 +235,7 @@ def _in_space(axes: Any) -> Any:
     figure.set_dpi(_SHARP)
     made = figure.add_subplot(place, projection="3d")
     for axis in (made.xaxis, made.yaxis, made.zaxis):
-        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axis.set_pane_color((0.5, 0.5, 0.5, 0.04))
         axis._axinfo["grid"].update(color=(0.5, 0.5, 0.5, 0.2), linewidth=0.5)  # pyright: ignore[reportPrivateUsage]
     made.tick_params(labelsize=7, pad=0)
@@ -283,7 +283,8 @@ def _scatter(axes: Any, found: Equivalents, options: Mapping[str, Any], limit: f
     made.set_ylabel("c₂", labelpad=-4)
     made.set_zlabel("c₃", labelpad=-4)
     made.set_title("J ≤ epsilon, log₁₀ J / Var[y]", loc="left")
-    made.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, labelcolor=GREY)
+    named = made.legend(fontsize=7, loc="upper left", bbox_to_anchor=(-0.05, 0.99), ncols=2, labelcolor=GREY)
+    named.set_in_layout(False)  # it stands in a corner that the box leaves free
     if len(kept):
         bar = made.figure.colorbar(dots, ax=made, shrink=0.6, pad=0.08)
         bar.outline.set_visible(False)
