@@ -102,6 +102,8 @@ def _along(group: SymmetryGroup, wire: Wire, tensor: str, found: list[Tensor]) -
     for atom in group.derivation.classes[wire.space]:
         if atom.tensor == tensor and spaces.layouts[tensor, atom.axis] == ((wire.size,),):
             value = found[int(tensor[1:])]
+            if value.dim() == len(spaces.related.carriers[tensor].shape):
+                return None  # made of parameters alone: the same for every sample
             return value.movedim(atom.axis + 1, 0).reshape(wire.size, -1).double()
     return None
 

@@ -30,20 +30,17 @@ def is_worthwhile(d: Derivation) -> bool:
     weights = [d.related.carriers[name].weight for name in d.weights]
     if any(item.has_own_gradient for weight in weights if weight is not None for item in weight.maps):
         return False  # weights of few values: units may be alike
-    return d.unseen.note is not None or any(_passes_more(stated.relation) for stated in d.related.stated)
+    return d.unseen.note is not None or any(_passes_more(d, stated.relation) for stated in d.related.stated)
 
 
-def _passes_more(relation: Relation) -> bool:
-    """Whether a function lets through what the systems of scales and shifts do not say."""
+def _passes_more(d: Derivation, relation: Relation) -> bool:
+    """Whether a function lets through what the systems of scales and shifts do not say, or is of parameters alone."""
     if not isinstance(relation, Elementwise):
         return False
     shared = len(relation.terms) > 1 and relation.shifts is not None
-    return (
-        shared
-        or isinstance(relation, Choice)
-        or relation.growth is not None
-        or relation.logarithm is not None
-    )
+    still = not any(d.related.carriers[term.tensor].live for term in relation.terms)
+    turns = relation.growth is not None or relation.logarithm is not None
+    return shared or still or turns or isinstance(relation, Choice)
 
 
 def cut_steps(

@@ -184,15 +184,18 @@ def units_of(d: Derivation) -> Units | str:
             layer = layer_of(related, stated, relation, live, masks)
             if isinstance(layer, str):
                 return layer
+            if live not in depths:
+                return f"`{stated.use.path}` reads what no layer or function of a vector made"
             depths[relation.output.tensor], paths[relation.output.tensor] = depths[live], layer.path
         elif isinstance(relation, Sum) and all(
-            related.carriers[t.tensor].live and t.labels == relation.output.labels for t in relation.terms
+            t.tensor in depths and t.labels == relation.output.labels for t in relation.terms
         ):
             depths[relation.output.tensor] = max(depths[t.tensor] for t in relation.terms)
             paths[relation.output.tensor] = stated.use.path
         elif (
             isinstance(relation, Elementwise)
             and len(relation.terms) == 1
+            and relation.terms[0].tensor in depths
             and not isinstance(relation.output, str)
         ):
             (term,), made = relation.terms, relation.output.tensor

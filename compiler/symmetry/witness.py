@@ -9,16 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nnspec.compiler.relations import Contract, Elementwise, Normalize, Softmax
+from nnspec.compiler.relations import Contract, Elementwise, Normalize, Part, Relation, Softmax
 from nnspec.compiler.symmetry.composites import Unseen
-from nnspec.compiler.symmetry.relate import Related
+from nnspec.compiler.symmetry.relate import Related, flow
 from nnspec.compiler.symmetry.spaces import Spaces
 
 
 def completeness_notes(related: Related, spaces: Spaces, unseen: Unseen) -> tuple[str, ...]:
     """Return what may add dimensions to those derived."""
     regions = () if unseen.note is None else (unseen.note,)
-    return tuple(dict.fromkeys((*_functions(related), *_blocks(related, spaces), *regions)))
+    return tuple(
+        dict.fromkeys((*_functions(related), *_blocks(related, spaces), *_unread(related), *regions))
+    )
+
+
+def _unread(related: Related) -> Iterator[str]:
+    """Yield values of which parts are read, and not all: nothing says what makes the rest."""
+    readers: dict[str, list[Relation]] = {}
+    for stated in related.stated:
+        for name in flow(stated.relation)[0]:
+            readers.setdefault(name, []).append(stated.relation)
+    for name, found in readers.items():
+        carrier = related.carriers[name]
+        cuts = [one for one in found if isinstance(one, Part) and one.whole == name]
+        if not carrier.live or name in related.outputs or len(cuts) < len(found):
+            continue
+        if not _cover(related, cuts):
+            yield f"entries of {carrier.shown} are read by nothing"
+
+
+def _cover(related: Related, cuts: list[Part]) -> bool:
+    """Whether parts along one axis are all entries of it."""
+    read: set[int] = set()
+    first = cuts[0]
+    for cut in cuts:
+        size = 1 if cut.part_axis is None else related.carriers[cut.part].shape[cut.part_axis]
+        if not isinstance(size, int) or not isinstance(cut.start, int) or cut.axis != first.axis:
+            return False
+        read.update(range(cut.start, cut.start + size))
+    return len(read) == related.carriers[first.whole].shape[first.axis]
 
 
 def _functions(related: Related) -> Iterator[str]:

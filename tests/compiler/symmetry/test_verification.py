@@ -261,3 +261,39 @@ def test_scales_up_to_a_norm_are_derived(build: Build) -> None:
     group = symmetry_group(build(net(text)))
     assert (group.continuous_dimension, group.redundant) == (4, 4)
     assert verification.verify(build(net(text)), group).surplus == 0
+
+
+BUFFER = """layer keep(n: int) {
+  input  x: real[n]
+  buffer c: real[n] = ones
+  update c = 0.9 * c + 0.1 * x
+  output y = x - c
+}
+
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BUFFER + net("output y = x -> dense(3) -> keep(3) -> tanh -> dense(2)"),
+        net("parameter p: real[3] = normal\n  output y = (x -> dense(3)) + tanh(p) -> tanh -> dense(2)"),
+    ],
+    ids=["buffer", "function of a parameter"],
+)
+def test_values_of_no_input_are_no_layers(build: Build, text: str) -> None:
+    """They have no batch, and no theorem on layers speaks of them; a constant beside a bias is not its unit's."""
+    graph = build(text)
+    group = symmetry_group(graph)
+    assert group.json()["completeness"].startswith("lower bound")
+    found = verification.verify(graph, group)
+    assert found.max_output_error < 1e-10 and found.surplus == 0
+
+
+def test_units_that_nothing_reads_keep_a_dimension_from_being_exact(build: Build) -> None:
+    group = symmetry_group(build(net("h = x -> dense(4) -> tanh\n  output y = h[0..2] -> dense(2)")))
+    assert not group.is_exact and any("read by nothing" in note for note in group.notes)
+    whole = symmetry_group(
+        build(net("a, b = x -> dense(4) -> tanh -> split(2)\n  output y = (a -> dense(2)) + (b -> dense(2))"))
+    )
+    assert not any("read by nothing" in note for note in whole.notes)
