@@ -1,6 +1,6 @@
 """Factors of an update as expressions of torch: one junction's, by the names of what its function is given.
 
-In: atoms and sums of the normal form. Out: `Text`, code that gives what `values.py` computes. What is more than
+In: atoms and sums of the normal form. Out: `Text`, code of one value for every sample and unit. What is more than
 arithmetic gets a line and a name of its own. Values have the batch first; one number a sample meets those that have one a
 unit by axes of size 1. Imports no torch.
 """

@@ -8,17 +8,18 @@ feedback and the junction, and is kept with the learner: checkpoints hold it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.callables import match_arguments
 from nnspec.compiler.initializers.registry import initializers
+from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.rules.written.equations import Equations, FeedbackLine
 from nnspec.compiler.rules.written.maps import through
-from nnspec.compiler.rules.written.reading import Reader
+from nnspec.compiler.rules.written.reading import Reader, site
 from nnspec.compiler.rules.written.routes import Route, route
 from nnspec.compiler.rules.written.scheme import Scheme
-from nnspec.compiler.rules.written.values import entrywise
 from nnspec.compiler.values import Given, Refused
 from nnspec.dsl.bind_rule import dotted
 from nnspec.dsl.errors.rules import FeedbackValue
@@ -193,6 +194,23 @@ class _Draws:
         if place not in run.learner.feedback:
             run.learner.feedback[place] = _drawn(run, f"feedback {place}", name, options, self.like)
         return run.learner.feedback[place]
+
+
+@lru_cache(maxsize=256)
+def entrywise(name: str, kinds: tuple[str, ...]) -> Callable[..., Any]:
+    """Return an operation of single numbers as a function of tensors."""
+    import math
+
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    rule = operation(name)
+    names = tuple(f"a{index}" for index in range(len(kinds)))
+    own = site(rule, kinds)
+    text = rule.call(own, names, {"training": "False", "dtype": "a0.dtype"})
+    known: dict[str, Any] = {"torch": torch, "F": functional, "nn": nn, "math": math}
+    return eval(f"lambda {', '.join(names)}: {text}", known)
 
 
 def is_fixed(expression: Expression) -> bool:

@@ -165,8 +165,8 @@ class ForwardRecord:
         return torch.autograd.grad(drive, leaf, post.to(drive.dtype), retain_graph=True)[0]
 
     def mean_loss(self) -> Tensor:
-        """Return the mean loss of the batch, detached."""
-        return self._loss().detach()
+        """Return the mean loss of the batch, detached; where the errors of the outputs needed it, that one."""
+        return self._known["loss"] if "loss" in self._known else self._loss().detach()
 
     @property
     def outputs(self) -> list[Any]:
@@ -262,6 +262,7 @@ class ForwardRecord:
             leaves = [value.detach().requires_grad_() for value in self.given_out]
             with torch.enable_grad():
                 loss: Any = run.loss(as_given(leaves), self.moment.batch, self.moment.state)
+            self._known["loss"] = loss.detach()
             own = leaves[: len(self.outputs)]
             found = torch.autograd.grad(loss, own, allow_unused=True, materialize_grads=True)
             self._known["outputs"] = [error * rows for error in found]

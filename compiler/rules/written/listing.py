@@ -6,7 +6,7 @@ network runs, and what each value is, stand in its head. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from nnspec.compiler.emit.text import docstring, imports
 from nnspec.compiler.experiment import Choice, Experiment
@@ -14,12 +14,12 @@ from nnspec.compiler.fit_rules import settings
 from nnspec.compiler.naming import Names
 from nnspec.compiler.rules.registry import rule_of
 from nnspec.compiler.rules.written.equations import Equations
-from nnspec.compiler.rules.written.expressions import Feed, identifier, map_lines
-from nnspec.compiler.rules.written.routes import route
+from nnspec.compiler.rules.written.expressions import map_lines
+from nnspec.compiler.rules.written.functions import junction_functions
 from nnspec.compiler.rules.written.rule import WrittenRule
-from nnspec.compiler.rules.written.scheme import Junction, Scheme, scheme
-from nnspec.compiler.rules.written.source import HELPERS, JunctionFunction
-from nnspec.compiler.rules.written.terms import Sum, atoms, scale, sum_text
+from nnspec.compiler.rules.written.scheme import Scheme, scheme
+from nnspec.compiler.rules.written.source import HELPERS
+from nnspec.compiler.rules.written.terms import sum_text
 from nnspec.dsl.diagnostics import RunError
 from nnspec.dsl.errors.rules import NoEquations
 from nnspec.dsl.rule_words import READ
@@ -63,68 +63,13 @@ def listing(equations: Equations, scheme: Scheme, keys: Collection[str]) -> str:
         for junction in scheme.junctions
         for found in junction_functions(equations, scheme, junction, keys)
     ]
-    helpers = frozenset[str]().union(*(own.helpers for own, _ in functions))
+    helpers = frozenset[str]().union(*(own.helpers for own in functions))
     parts = [text for name, text in HELPERS.items() if name in helpers]
-    parts += ["\n".join(map_lines(own)) + "\n" for own in _mapped(functions)]
-    code = "\n\n".join([*parts, *(own.text for own, _ in functions)])
+    mapped = {own.junction.path: own.junction for own in functions if "map" in own.helpers}
+    parts += ["\n".join(map_lines(junction)) + "\n" for junction in mapped.values()]
+    code = "\n\n".join([*parts, *(own.text for own in functions)])
     about = "\n".join(line.text for line in docstring(_about(equations, scheme)))
     return f"{about}\n\n" + "\n".join(imports(code)) + f"\n\n\n{code}"
-
-
-def junction_functions(
-    equations: Equations, scheme: Scheme, junction: Junction, keys: Collection[str]
-) -> Iterator[tuple[JunctionFunction, Junction]]:
-    """Yield what computes the directions at a junction: of the steps of a phase first, where some are summed."""
-    changes = _changes(equations, junction, keys)
-    feeds, ranks = feeds_of(equations, scheme, junction), ranks_of(scheme, junction)
-    name = identifier(junction.path)
-    for phase in equations.phases:
-        own = [(t, _of(value, phase.name)) for t, value in changes]
-        own = [(target, value) for target, value in own if value]
-        if own and phase.name:
-            in_phase = f"{name}_in_{phase.name}"
-            yield JunctionFunction(in_phase, junction, own, feeds, ranks, steps=phase.name), junction
-    own = [(target, tuple(term for term in value if not term.steps)) for target, value in changes]
-    own = [(target, value) for target, value in own if value]
-    if own:
-        first = equations.phases[0].name
-        yield JunctionFunction(name, junction, own, feeds, ranks, first), junction
-
-
-def _of(value: Sum, phase: str) -> Sum:
-    return tuple(term for term in value if term.steps == phase)
-
-
-def _changes(equations: Equations, junction: Junction, keys: Collection[str]) -> list[tuple[str, Sum]]:
-    """Return minus the wished changes at a junction."""
-    found: list[tuple[str, Sum]] = []
-    for line in equations.updates:
-        taught = {"weight": junction.keys, "bias": junction.bias_keys}.get(line.target, junction.keys)
-        if line.target != "rest" and set(taught) & set(keys):
-            found.append((line.target, scale(line.value, -1.0)))
-    return found
-
-
-def feeds_of(equations: Equations, scheme: Scheme, junction: Junction) -> dict[str, Feed]:
-    """Return how feedback reaches a junction, by its name."""
-    used = {atom.name for line in equations.updates for atom in atoms(line.value) if atom.word == "sent"}
-    lines = [line for line in equations.feedback if line.name in used]
-    return {line.name: Feed(line.source, route(line, junction, scheme, equations.reader)) for line in lines}
-
-
-def ranks_of(scheme: Scheme, junction: Junction) -> dict[str, int]:
-    """Return how many axes, with the batch, what is sent through feedback has."""
-    root = scheme.graph.root
-    outputs = [dict(root.types)[port.value] for port in root.outputs]
-    own = junction.drive if junction.output is not None else outputs[0]
-    found = {"output": len(own.axes) + 1 if junction.output is not None or len(outputs) == 1 else 2}
-    if scheme.wiring is not None and junction.end is not None:
-        found["module"] = len(scheme.wiring.flat.values[junction.end].type.axes) + 1
-    return found
-
-
-def _mapped(functions: list[tuple[JunctionFunction, Junction]]) -> list[Junction]:
-    return list({own.path: own for function, own in functions if "map" in function.helpers}.values())
 
 
 def _about(equations: Equations, scheme: Scheme) -> str:

@@ -7,7 +7,7 @@ bias in force at the junctions, and pulls it back through the constraints to the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.rules.rule import ManyDirections, Rule
@@ -16,7 +16,6 @@ from nnspec.compiler.rules.written.equations import Equations, equations
 from nnspec.compiler.rules.written.fits import mistakes, refusals
 from nnspec.compiler.rules.written.many import fits_many
 from nnspec.compiler.rules.written.scheme import Scheme, scheme
-from nnspec.compiler.rules.written.terms import Sum, scale
 from nnspec.compiler.rules.written.ways import WAYS
 from nnspec.compiler.typing_effects import has_effects
 from nnspec.compiler.values import Refused
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from nnspec.compiler.ir import Graph
     from nnspec.compiler.rules.setting import Setting
     from nnspec.compiler.rules.written.effective import Effective
+    from nnspec.compiler.rules.written.functions import Running
     from nnspec.compiler.rules.written.phase import Moment, Record
-    from nnspec.compiler.rules.written.values import Values
     from nnspec.compiler.runtime.group import LearningGroup
     from nnspec.compiler.runtime.plan import Batch
     from nnspec.compiler.runtime.stack import StackedGroup
@@ -102,17 +101,19 @@ class Prepared:
         self.equations = rule.equations(run.options).of(plan.graph)
         self.scheme: Scheme = scheme(plan.graph, plan.sources.graph)
         self.maps = tuple(LinearMap(junction) for junction in self.scheme.junctions)
-        # Minus the wished change, so that no tensor need be negated.
-        self.descent = {line.target: scale(line.value, -1.0) for line in self.equations.updates}
         self.feedback = FeedbackState(run, self.equations, self.scheme)
         self.memory: dict[str, Any] = {}
         self.effects = has_effects(plan.graph.root)
         self.rest = frozenset(run.names) - self.scheme.keys
         self.parameters = dict(zip(run.names, run.parameters, strict=True))
         self.more = self.feedback.learned()
-        taught = set(run.names)
-        self.weights = [k for k, j in enumerate(self.scheme.junctions) if taught & set(j.keys)]
-        self.biases = [k for k, j in enumerate(self.scheme.junctions) if taught & set(j.bias_keys)]
+
+    @cached_property
+    def functions(self) -> Mapping[str, Mapping[int, Running]]:
+        """What computes the directions at the junctions, by the phase over whose steps it sums."""
+        from nnspec.compiler.rules.written.functions import running
+
+        return running(self.equations, self.scheme, self.maps, self.run.names)
 
     def direction(self, batch: Batch, streams: Streams) -> Tensor:
         """Fill `.grad`; return the mean loss of the first phase."""
@@ -164,41 +165,26 @@ class Prepared:
         for parameter in (*self.run.parameters, *self.more):
             parameter.grad = None
         with torch.no_grad():
-            self._at_junctions(moment, self.effective, sums)
+            self._at_junctions(self.effective, sums)
         self.effective.settle(self.parameters)
         self._others(moment)
         loss = next(iter(moment.records.values())).mean_loss()
         moment.records.clear()  # each knows its moment: a ring would hold what passed until the collector comes by
         return loss
 
-    def _at_junctions(self, moment: Moment, effective: Effective, sums: Gathered) -> None:
-        for target, places in (("weight", self.weights), ("bias", self.biases)):
-            value = self.descent.get(target, ())
-            for place in places if value else ():
-                junction = self.scheme.junctions[place]
-                held = junction.weight if target == "weight" else junction.bias
-                assert held is not None
-                found = sums.change(target, place, value)
-                if found is not None:
-                    effective.pull(held, found)
-        for line in self.equations.feedback:
-            if line.learned:
-                self._teach(moment, line.name, sums)
-
-    def _teach(self, moment: Moment, name: str, sums: Gathered) -> None:
-        """Give learned feedback its direction."""
-        line = self.feedback.lines[name]
-        value = self.descent[name]
-        for place in range(len(self.scheme.junctions)):
-            if self.feedback.route(line, place).shape is not None:
-                found = sums.change(name, place, value)
-                own: Any = self.feedback.kept(line, place)
-                if found is not None:
-                    own.grad = found
+    def _at_junctions(self, effective: Effective, sums: Gathered) -> None:
+        for (target, place), found in sums.changes().items():
+            junction = self.scheme.junctions[place]
+            held = {"weight": junction.weight, "bias": junction.bias}.get(target)
+            if held is not None:
+                effective.pull(held, found)
+            else:
+                self.feedback.kept(self.feedback.lines[target], place).grad = found
 
     def _others(self, moment: Moment) -> None:
         """Give the parameters that are at no junction what the rule says of them."""
-        factor = sum(term.coefficient for term in self.descent.get("rest", ()))
+        lines = [line for line in self.equations.updates if line.target == "rest"]
+        factor = -sum(term.coefficient for line in lines for term in line.value)
         if factor and self.rest:
             first = next(iter(moment.records.values()))
             for key, gradient in first.rest_errors().items():
@@ -244,53 +230,30 @@ class Gathered:
         self.prepared = prepared
         self.moment = moment
         self.totals: dict[tuple[str, int], Any] = {}
-        self.values: dict[int, Values] = {}
 
     def of(self, phase: str) -> Callable[[Record, complex], None]:
         """Return what adds up the terms of one step of a phase."""
         import torch
 
-        from nnspec.compiler.rules.written.values import Values
-
-        lines = self.prepared.descent.items()
-        wanted = [(target, tuple(term for term in value if term.steps == phase)) for target, value in lines]
+        functions = self.prepared.functions.get(phase, {})
 
         def each(record: Record, coefficient: complex) -> None:
-            for target, value in wanted:
-                for place in self.places(target) if value else ():
-                    with torch.no_grad():
-                        values = Values(self.moment, self.moment.records, place, record)
-                        self.add(target, place, _change(values, target, value), coefficient)
+            with torch.no_grad():
+                for place, function in functions.items():
+                    for target, found in function(self.moment, record).items():
+                        self.add(target, place, found if coefficient == 1.0 else found * coefficient)
 
         return each
 
-    def places(self, target: str) -> list[int]:
-        """Return the junctions at which a target is taught."""
-        own = self.prepared
-        return own.weights if target == "weight" else own.biases if target == "bias" else []
-
-    def add(self, target: str, place: int, found: Any, coefficient: complex) -> None:
+    def add(self, target: str, place: int, found: Any) -> None:
+        """Add to the sum of a target at a junction."""
         key = (target, place)
-        own = found if coefficient == 1.0 else found * coefficient
-        self.totals[key] = own if key not in self.totals else self.totals[key] + own
+        self.totals[key] = found if key not in self.totals else self.totals[key] + found
 
-    def change(self, target: str, place: int, value: Sum) -> Tensor | None:
-        """Return minus the whole wished change at a junction, averaged over the batch."""
-        from nnspec.compiler.rules.written.values import Values
-
-        total = self.totals.get((target, place))
-        if total is not None and total.is_complex():
-            total = total.real
-        plain = tuple(term for term in value if not term.steps)
-        if plain:
-            if place not in self.values:
-                self.values[place] = Values(self.moment, self.moment.records, place)
-            found = _change(self.values[place], target, plain)
-            total = found if total is None else total + found
-        return total
-
-
-def _change(values: Values, target: str, value: Sum) -> Any:
-    from nnspec.compiler.rules.written.changes import Changes
-
-    return Changes(values).of(target, value)
+    def changes(self) -> Mapping[tuple[str, int], Tensor]:
+        """Return minus the whole wished change of each target at each junction, averaged over the batch."""
+        self.totals = {key: own.real if own.is_complex() else own for key, own in self.totals.items()}
+        for place, function in self.prepared.functions.get("", {}).items():
+            for target, found in function(self.moment).items():
+                self.add(target, place, found)
+        return self.totals

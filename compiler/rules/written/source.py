@@ -1,8 +1,8 @@
 """The equations of a rule at one junction, written out as ordinary torch code: what they came to, to be read and checked.
 
 In: the normal form of an update, and a junction. Out: a function of tensors, those that the equations read, which gives
-minus the wished change of the weight, the bias or learned feedback, averaged over the batch: what the optimizer gets. It
-computes what `changes.py` does, by matrix products where that does. Imports no torch.
+minus the wished change of the weight, the bias or learned feedback, averaged over the batch: what the optimizer gets. No
+tensor of (batch, targets, sources) is made where an equation separates: matrix products contract the batch. Imports no torch.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class JunctionFunction:
         steps: str = "",
     ) -> None:
         """`first` is the phase whose values give shapes, where none is read. `steps` is the phase over which this is summed."""
+        self.name, self.junction, self.steps = name, junction, steps
         own = Expressions(junction, feeds, ranks)
         own.first = first
         self.results = tuple(target for target, _ in changes)
@@ -128,8 +129,7 @@ class _Changes:
             return self.running(post, running, term.coefficient)
         if not any(atom.batched or atom.spaces for atom, _ in (*post, *pre)):
             return self.learned(multiplied(term.coefficient, self.factors(post)), own)
-        found = self.outer(post, pre, term.coefficient)
-        return self.times(Text(f"{found.at(PRODUCT)} / rows", PRODUCT), own)
+        return self.times(self.outer(post, pre, term.coefficient), own)
 
     def factors(self, factors: Factors) -> list[Text]:
         return [raised(self.own.atom(atom), power) for atom, power in factors]
@@ -162,17 +162,18 @@ class _Changes:
         return Text(f"{found.at(NAME)}.expand(rows, {', '.join(map(str, axes))})")
 
     def outer(self, post: Factors, pre: Factors, coefficient: float) -> Text:
-        """Return the sum over the batch of a factor of the target times one of the source."""
+        """Return the mean over the batch of a factor of the target times one of the source."""
         left, right = self.left(post, coefficient), self.right(pre)
         targets, sources = self.junction.drive.shape, self.junction.pre.shape
         like = self.own.take("", "weight").code if left is None or right is None else ""
         if self.broadcasts and right is None and left is not None:
-            return Text(f"{flat(self.full(left, post, targets), targets)}.sum(0)[:, None].expand_as({like})")
+            return Text(
+                f"{self.shares(self.full(left, post, targets), targets)}.sum(0)[:, None].expand_as({like})"
+            )
         if self.broadcasts and right is not None and not _placed(post):
             both = right if left is None else multiplied(1.0, [self.beside(left, post, sources), right])
-            return Text(
-                f"{flat(self.full(both, (*post, *pre), sources), sources)}.sum(0).expand_as({like or self.like()})"
-            )
+            shares = self.shares(self.full(both, (*post, *pre), sources), sources)
+            return Text(f"{shares}.sum(0).expand_as({like or self.like()})")
         one = Text(f"{like}.new_ones(())") if like else Text("")
         left = self.full(left or one, post, targets) if left is not None else self.spread(one, targets)
         right = self.full(right, pre, sources) if right is not None else self.spread(one, sources)
@@ -191,12 +192,18 @@ class _Changes:
         return self.own.name(self.own.product(Term(coefficient=1.0, factors=pre)), "at_pre") if pre else None
 
     def contracted(self, left: Text, right: Text) -> Text:
-        """Return the contraction of both over the batch, in the shape of the weight."""
+        """Return the contraction of both over the batch, in the shape of the weight, divided by the rows."""
         if not self.junction.matrix:
             self.own.helpers.add("by_weight")
-            return Text(f"by_weight({self.own.map()}, {left.code}, {right.code}, {self.like()})")
+            return Text(
+                f"by_weight({self.own.map()}, {left.code}, {right.code}, {self.like()}) / rows", PRODUCT
+            )
         targets, sources = self.junction.drive.shape, self.junction.pre.shape
-        return Text(f"{flat(left, targets)}.t() @ {flat(right, sources)}", PRODUCT)
+        return Text(f"{self.shares(left, targets)}.t() @ {flat(right, sources)}", PRODUCT)
+
+    def shares(self, found: Text, axes: Sequence[object]) -> str:
+        """Return what each sample adds to a mean, as a matrix: its numbers are fewer than those of a weight."""
+        return self.own.name(Text(f"{flat(found, axes)} / rows", PRODUCT), "shares").code
 
     def running(self, post: Factors, running: Atom, coefficient: float) -> Text:
         """a_i sum_{k <= i} b_k w_kj, averaged: the lower triangle of the mean of a b', times w."""
@@ -224,20 +231,19 @@ class _Changes:
             return multiplied(term.coefficient, [*self.factors(post), *parts])
         left = self.left(post, term.coefficient)
         assert left is not None
-        found = self.over_uses(self.full(left, post, self.junction.drive.shape))
-        return self.times(Text(f"{found} / rows", PRODUCT), own)
+        return self.times(self.over_uses(self.full(left, post, self.junction.drive.shape)), own)
 
-    def over_uses(self, found: Text) -> str:
-        """Return the sum over the batch and over the uses of each bias."""
+    def over_uses(self, found: Text) -> Text:
+        """Return the mean over the batch of the sum over the uses of each bias."""
         kept, axes = self.junction.bias_axis, range(len(self.junction.drive.axes) + 1)
         if kept is None and self.junction.has_weight:
             self.own.helpers.add("by_bias")
-            bias = self.own.take("", "bias").code
-            return (
-                f"by_bias({self.own.map()}, {found.code}, {self.own.any('pre').code}, {self.like()}, {bias})"
-            )
+            given = (self.own.any("pre").code, self.like(), self.own.take("", "bias").code)
+            return Text(f"by_bias({self.own.map()}, {found.code}, {', '.join(given)}) / rows", PRODUCT)
+        if kept == len(self.junction.drive.axes) - 1:
+            return Text(f"{self.shares(found, self.junction.drive.shape)}.sum(0)")
         others = [0] if kept is None else [axis for axis in axes if axis != kept + 1]
-        return f"{found.at(NAME)}.sum({others[0] if len(others) == 1 else others})"
+        return Text(f"{found.at(NAME)}.sum({others[0] if len(others) == 1 else others}) / rows", PRODUCT)
 
 
 class _Back(_Changes):
@@ -258,7 +264,7 @@ class _Back(_Changes):
 
     def contracted(self, left: Text, right: Text) -> Text:
         if self.junction.matrix:
-            return Text(f"{right.at(NAME)}.t() @ {left.at(NAME)}", PRODUCT)
+            return Text(f"{right.at(NAME)}.t() @ {self.shares(left, self.junction.drive.shape)}", PRODUCT)
         return super().contracted(right, left)
 
     def mixed(self, among: Text, own: Text) -> Text:

@@ -1,4 +1,4 @@
-"""What `compile --emit rule` shows is what training computes: given what a step reads, its functions give the same."""
+"""The functions that `compile --emit rule` shows and training runs, against the same changes term by term."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 from by_hand import MLP, direction
-from torch.nn import functional
+from changes_by_term import Changes
+from values_by_atom import Values
 
 from nnspec.compiler.pipeline import check
-from nnspec.compiler.rules.written import rule as rules
-from nnspec.compiler.rules.written.expressions import map_lines
-from nnspec.compiler.rules.written.listing import feeds_of, listings, ranks_of
-from nnspec.compiler.rules.written.source import HELPERS, JunctionFunction
-from nnspec.compiler.rules.written.terms import Sum
-from nnspec.compiler.rules.written.values import Values
+from nnspec.compiler.rules.written.functions import Running
+from nnspec.compiler.rules.written.listing import listings
+from nnspec.compiler.rules.written.phase import Moment, Record
+from nnspec.compiler.rules.written.terms import scale
 from nnspec.compiler.runtime.group import LearningGroup
 from nnspec.dsl.diagnostics import Bag, RunError
 from nnspec.dsl.source import Source
@@ -24,43 +23,22 @@ from nnspec.dsl.source import Source
 Begun = Callable[..., LearningGroup]
 
 
-def as_shown(values: Values, target: str, value: Sum) -> torch.Tensor:
-    """What the text of a change gives for the values of a step."""
-    moment, place = values.moment, values.junction
-    own = moment.scheme.junctions[place]
-    first = "" if values.step is not None else moment.equations.phases[0].name
-    feeds, ranks = feeds_of(moment.equations, moment.scheme, own), ranks_of(moment.scheme, own)
-    written = JunctionFunction("shown", own, [(target, value)], feeds, ranks, first)
-    maps = "\n".join(map_lines(own)) if "map" in written.helpers else ""
-    known: dict[str, Any] = {"torch": torch, "F": functional}
-    exec("\n".join([*HELPERS.values(), maps, written.text]), known)
-    given = {name: read(values, *word) for word, name in written.given.items()}
-    steps = getattr(values.step, "times", 1)  # a step's text; several may have been laid end to end
-    return known["shown"](**given) * steps
-
-
-def read(values: Values, phase: str, word: str) -> Any:
-    moment, place = values.moment, values.junction
-    if phase == "feedback":
-        return moment.feedback.of(word, place, moment.weights[place])
-    if word in ("weight", "bias"):
-        return (moment.weights if word == "weight" else moment.biases)[place]
-    record = values.step if values.step is not None and not phase else values.records[phase]
-    return record.read(word, place)
-
-
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every change that a rule computes is held against its text; the list says of which targets."""
-    real, seen = rules._change, list[str]()
+    """Every change that a step computes is held against the same term by term; the list says of which targets."""
+    real, seen = Running.__call__, list[str]()
 
-    def both(values: Values, target: str, value: Sum) -> Any:
-        found = real(values, target, value)
-        torch.testing.assert_close(as_shown(values, target, value), found)
-        seen.append(target)
+    def both(self: Running, moment: Moment, step: Record | None = None) -> dict[str, Any]:
+        found = real(self, moment, step)
+        changes = Changes(Values(moment, moment.records, self.place, step))
+        for line in moment.equations.updates:
+            if line.target in found:
+                value = tuple(term for term in scale(line.value, -1.0) if term.steps == self.steps)
+                torch.testing.assert_close(found[line.target], changes.of(line.target, value))
+        seen.extend(found)
         return found
 
-    monkeypatch.setattr(rules, "_change", both)
+    monkeypatch.setattr(Running, "__call__", both)
     return seen
 
 
@@ -81,13 +59,13 @@ rule own {
 
 
 @pytest.mark.parametrize("rule", WRITTEN)
-def test_the_text_computes_what_training_does(begun: Begun, compared: list[str], rule: str) -> None:
+def test_the_text_computes_what_its_terms_say(begun: Begun, compared: list[str], rule: str) -> None:
     direction(begun(MLP.format(rule=rule) + (OWN if rule == "own" else "")))
     assert "weight" in compared
 
 
 @pytest.mark.parametrize("rule", ["delta", "perceptron"])
-def test_the_text_computes_what_training_does_in_one_layer(
+def test_the_text_computes_what_its_terms_say_in_one_layer(
     begun: Begun, compared: list[str], rule: str
 ) -> None:
     hidden = "dense(5) as a -> tanh -> dense(4) as b -> relu -> "
@@ -120,7 +98,7 @@ rule through {
 
 
 @pytest.mark.parametrize("rule", ["hebb", "fa", "mapped", "through"])
-def test_the_text_computes_what_training_does_with_convolutions(
+def test_the_text_computes_what_its_terms_say_with_convolutions(
     begun: Begun, compared: list[str], rule: str
 ) -> None:
     direction(begun(IMAGES.replace("RULE", rule)))
@@ -128,7 +106,7 @@ def test_the_text_computes_what_training_does_with_convolutions(
 
 
 @pytest.mark.parametrize("rule", ["oja", "sanger", "bcm", "own"])
-def test_the_text_computes_what_training_does_in_systems(
+def test_the_text_computes_what_its_terms_say_in_systems(
     begun: Begun, compared: list[str], rule: str
 ) -> None:
     from test_networks import EXPERIMENT, NEURONS

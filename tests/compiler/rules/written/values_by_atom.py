@@ -1,4 +1,4 @@
-"""Factors of an update as tensors: the values of atoms at one junction, each computed once.
+"""Factors of an update as tensors, atom by atom: what the text of a rule is held against.
 
 In: a moment, the records of its phases, and a junction. Out: tensors, the batch first. `Turned` reads a connection the other
 way, `Pairs` lays values out for every pair of units.
@@ -6,13 +6,12 @@ way, `Pairs` lays values out for every pair of units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnspec.compiler.operations.registry import operation
+from nnspec.compiler.rules.written.feedback import entrywise
 from nnspec.compiler.rules.written.phase import Moment, Record
-from nnspec.compiler.rules.written.reading import kind, site
+from nnspec.compiler.rules.written.reading import kind
 from nnspec.compiler.rules.written.terms import (
     Atom,
     Sum,
@@ -259,20 +258,3 @@ def raised(value: Any, power: float) -> Any:
 
 def _tensor(left: Any, right: Any) -> Any:
     return left if hasattr(left, "dim") else right.new_tensor(left)
-
-
-@lru_cache(maxsize=256)
-def entrywise(name: str, kinds: tuple[str, ...]) -> Callable[..., Any]:
-    """Return an operation of single numbers as a function of tensors."""
-    import math
-
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    rule = operation(name)
-    names = tuple(f"a{index}" for index in range(len(kinds)))
-    own = site(rule, kinds)
-    text = rule.call(own, names, {"training": "False", "dtype": "a0.dtype"})
-    known: dict[str, Any] = {"torch": torch, "F": functional, "nn": nn, "math": math}
-    return eval(f"lambda {', '.join(names)}: {text}", known)

@@ -1,4 +1,4 @@
-"""Wished changes of the weight and the bias of one junction: sums of products, each an outer product of its factors.
+"""Wished changes of one junction, term by term: what the text of a rule is held against.
 
 In: the values at a junction. Out: changes in the shape of what is learned, averaged over the batch. No tensor of (batch,
 targets, sources) is made where an equation separates: `LinearMap.outer` contracts the batch.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from values_by_atom import Pairs, Turned, Values, raised
+
 from nnspec.compiler.rules.written.terms import Atom, Factors, Sum, Term, is_even, parted
-from nnspec.compiler.rules.written.values import Pairs, Turned, Values, raised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,21 +73,11 @@ class Changes:
         left = self._target(post, like)
         if scale != 1.0:
             left = left * scale
-        recorded = self._recorded(pre, left.expand(like.shape))
-        if recorded is not None:
-            return recorded
         right = self.values.product(Term(coefficient=1.0, factors=pre)) if pre else None
         if self.values.map.matrix and not (post and pre):
             return self._broadcast(left.expand(like.shape), right, source)
         right = source.new_ones(()) if right is None else right
         return self.values.map.outer(left.expand(like.shape), right.expand(source.shape), self.values.weight)
-
-    def _recorded(self, pre: Factors, left: Tensor) -> Tensor | None:
-        """Return the outer product with a pass's own pre where the pass has kept what it needs for that."""
-        if len(pre) != 1 or pre[0][1] != 1.0 or pre[0][0].word != "read":
-            return None
-        outer = getattr(self.values.record(pre[0][0]), "outer", None)
-        return None if outer is None else outer(self.values.junction, left)
 
     def _broadcast(self, left: Tensor, right: Tensor | None, source: Tensor) -> Tensor:
         """Return an outer product one side of which is the same for all its units."""
