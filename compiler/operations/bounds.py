@@ -77,11 +77,11 @@ class Extreme(Operation):
 
     def relate(self, site: Site) -> tuple[Relation, ...]:
         terms, out = entrywise_terms(site)
-        if len(terms) > 1:
-            return (Elementwise(terms=terms, output=out, degree=1.0, shifts=1.0, is_symmetric=True),)
-        # The part above 0, and that below it, keep a positive scale.
-        degree = 1.0 if site["bound"] == 0 else None
-        return (Elementwise(terms=terms, output=out, degree=degree, is_symmetric=True),)
+        # A number among the values keeps no shift, and a positive scale only if it is 0.
+        bound = site["bound"]
+        degree = 1.0 if bound is None or bound == 0 else None
+        shifts = 1.0 if bound is None else None
+        return (Elementwise(terms=terms, output=out, degree=degree, shifts=shifts, is_symmetric=True),)
 
 
 class Clamp(Operation):

@@ -297,3 +297,11 @@ def test_units_that_nothing_reads_keep_a_dimension_from_being_exact(build: Build
         build(net("a, b = x -> dense(4) -> tanh -> split(2)\n  output y = (a -> dense(2)) + (b -> dense(2))"))
     )
     assert not any("read by nothing" in note for note in whole.notes)
+
+
+@pytest.mark.parametrize(("bound", "scales"), [("0", 3), ("0.5", 0)])
+def test_a_number_among_the_values_of_a_maximum_keeps_no_shift(build: Build, bound: str, scales: int) -> None:
+    graph = build(net(f"output y = maximum(x -> dense(3), x -> dense(3), {bound}) -> dense(2)"))
+    group = symmetry_group(graph)
+    assert (group.families["scale"], group.families["shift"]) == (scales, 0)
+    assert verification.verify(graph, group, 0).max_output_error < 1e-10
