@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
+
+# No test depends on how busy the machine is, none leaves files in the checkout; a failure prints how to see it again.
+settings.register_profile("nnspec", deadline=None, database=None, print_blob=True)
+settings.load_profile("nnspec")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -154,7 +154,7 @@ def _agree(left: torch.Tensor, right: torch.Tensor) -> bool:
     return bool(((left - right)[known].abs() <= 1e-7 * scale).all())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(bodies())
 def test_nothing_false_is_decided_of_random_expressions(body: str) -> None:
     graph = typed(body)

@@ -40,7 +40,7 @@ def test_laws_hold_for_every_spec(texts: list[str]) -> None:
     assert all(check_laws(text) for text in texts)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.randoms(use_true_random=False))
 def test_laws_hold_with_comments_in_odd_places(texts: list[str], chance: random.Random) -> None:
     text = chance.choice(texts)
@@ -52,7 +52,7 @@ def test_laws_hold_with_comments_in_odd_places(texts: list[str], chance: random.
     check_laws(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.randoms(use_true_random=False))
 def test_laws_hold_for_mutated_specs_that_still_parse(
     texts: list[str], mutate: Callable[[str, random.Random], str], chance: random.Random

@@ -234,7 +234,7 @@ def test_any_tokens_give_diagnostics(tokens: tuple[str, ...], data: st.DataObjec
     check_never_raises(" ".join(data.draw(st.lists(st.sampled_from(tokens), max_size=40))))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.randoms(use_true_random=False))
 def test_mutations_of_specs_give_diagnostics(
     texts: list[str], mutate: Callable[[str, random.Random], str], chance: random.Random

@@ -115,7 +115,7 @@ def agrees(call: str, inputs: dict[str, tuple[int, ...]], expected: Callable[...
     assert torch.equal(found, function(graph)({}, *arrays))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(patterns(), st.integers(0, 2))
 def test_rearrange(pattern: tuple[Groups, Groups, dict[str, int]], hidden: int) -> None:
     left, right, sizes = pattern
@@ -123,7 +123,7 @@ def test_rearrange(pattern: tuple[Groups, Groups, dict[str, int]], hidden: int) 
     agrees(text, {"x": shape(left, sizes)}, lambda x: by_hand(x, left, right, sizes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(patterns(reducing=True), st.integers(0, 2), st.sampled_from(sorted(REDUCTIONS)))
 def test_reduce(pattern: tuple[Groups, Groups, dict[str, int]], hidden: int, by: str) -> None:
     left, right, sizes = pattern
@@ -144,7 +144,7 @@ def products(draw: st.DrawFn) -> tuple[list[list[str]], list[str], dict[str, int
     return terms, out, {name: draw(st.integers(1, 3)) for name in used}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(products())
 def test_einsum(product: tuple[list[list[str]], list[str], dict[str, int]]) -> None:
     terms, out, sizes = product

@@ -92,7 +92,7 @@ def graphs(draw: Any, most: int = 6) -> ColouredGraph:
 # ------------------------------------------------------------------------------------------- small graphs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graphs())
 def test_it_is_what_all_permutations_say(graph: ColouredGraph) -> None:
     found = settled(graph)
@@ -100,14 +100,14 @@ def test_it_is_what_all_permutations_say(graph: ColouredGraph) -> None:
     assert found.log10_lower == pytest.approx(log10(found.order))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(graphs(5))
 def test_the_search_alone_is_what_all_permutations_say(graph: ColouredGraph) -> None:
     found = search(graph, refined(graph), 10_000)
     assert found.is_whole and numpy.prod(found.orbits, initial=1) == brute_force(graph)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(graphs())
 def test_twins_are_those_that_may_be_exchanged(graph: ColouredGraph) -> None:
     found = {frozenset(group) for group in twins(graph, refined(graph))}
@@ -119,7 +119,7 @@ def test_twins_are_those_that_may_be_exchanged(graph: ColouredGraph) -> None:
             assert (frozenset((a, b)) in together) == graph.is_automorphism(order) == are_twins(graph, a, b)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(graphs(12))
 def test_bounds_hold(graph: ColouredGraph) -> None:
     """Twins are at most the group, and the group at most what refinement allows; too small a budget says so."""
@@ -132,7 +132,7 @@ def test_bounds_hold(graph: ColouredGraph) -> None:
     assert short.log10_lower - 1e-9 <= exact.log10_lower <= short.log10_upper + 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graphs(4))
 def test_networkx_counts_the_same(graph: ColouredGraph) -> None:
     made = networkx.MultiDiGraph()
@@ -150,7 +150,7 @@ def test_networkx_counts_the_same(graph: ColouredGraph) -> None:
 
 
 @pytest.mark.parametrize("engine", engines.NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graph=graphs())
 def test_engines_count_the_same(engine: str, graph: ColouredGraph) -> None:
     if find_spec(engine) is None:
