@@ -11,7 +11,7 @@ from hypothesis import settings
 
 TESTS = Path(__file__).parent
 
-# No test depends on how busy the machine is, none leaves files in the checkout; a failure prints how to see it again.
+# No test depends on how busy the machine is, or on what an earlier run found; a failure prints how to see it again.
 settings.register_profile("nnspec", deadline=None, database=None, print_blob=True)
 settings.load_profile("nnspec")
 
