@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import permutations, product
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from scipy.optimize import quadratic_assignment
 from symmetric_nets import NETS, net
+from test_table import ROWS, Row
+from test_table import graph as graph_of
 
 from nnspec.compiler.ir import Graph
-from nnspec.compiler.symmetry.align import align, weight_keys
+from nnspec.compiler.symmetry.align import align, distance, weight_keys
 from nnspec.compiler.symmetry.elements import act, random_element
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import random_state
@@ -168,6 +171,28 @@ def test_rotations_and_maps_are_recovered() -> None:
     ours = matrix @ made, np.linalg.inv(matrix).T @ read
     found = two_sided_map([(ours[0], made)], [(ours[1], read)])
     assert np.allclose(found @ made, ours[0]) and np.allclose(found.T @ ours[1], read)
+
+
+SAMPLED = ROWS if os.environ.get("NNSPEC_WHOLE_TABLE") else ROWS[::12]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", SAMPLED, ids=lambda row: row.name)
+def test_copies_of_the_networks_of_the_table_are_brought_back(row: Row) -> None:
+    """Products of two random elements are undone; of a noisy copy no more is left than of its noise."""
+    group = symmetry_group(made := graph_of(row))
+    d = group.derivation
+    state = random_state(made, group, 1)
+    planted = random_element(group, 5).then(random_element(group, 6))
+    assert align(group, state, act(d, planted, state)).after < 1e-6
+    random = torch.Generator().manual_seed(0)
+    noisy = dict(state)
+    for key in weight_keys(d, state):
+        if key in state:
+            noise = torch.randn(state[key].shape, generator=random, dtype=torch.float64)
+            noisy[key] = state[key] + 1e-3 * noise
+    found = align(group, state, act(d, planted, noisy))
+    assert found.after <= 1.05 * distance(d, state, noisy) + 1e-9
 
 
 def test_what_is_found_does_not_depend_on_chance(build: Build) -> None:

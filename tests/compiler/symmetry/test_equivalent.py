@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from symmetric_nets import NETS, net
+from test_table import ROWS, Row
+from test_table import graph as graph_of
 
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.symmetry.elements import act, random_element
@@ -43,6 +46,19 @@ def test_members_of_an_orbit_are_equivalent_and_others_are_not(build: Build, nam
     torch.testing.assert_close(back, state, rtol=1e-6, atol=1e-6)
     found = equivalent(graph, state, graph, random_state(graph, group, 2))
     assert found.answer == "no" and found.output_change is not None and found.output_change > 0.1
+
+
+SAMPLED = ROWS if os.environ.get("NNSPEC_WHOLE_TABLE") else ROWS[6::24]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", SAMPLED, ids=lambda row: row.name)
+def test_no_copy_of_a_network_of_the_table_is_undecided(row: Row) -> None:
+    group = symmetry_group(made := graph_of(row))
+    state = random_state(made, group, 1)
+    planted = random_element(group, 25).then(random_element(group, 26))
+    assert equivalent(made, state, made, act(group.derivation, planted, state)).answer == "yes"
+    assert equivalent(made, state, made, random_state(made, group, 100)).answer == "no"
 
 
 def test_specs_that_differ_in_names_alone_are_one(build: Build) -> None:
