@@ -66,9 +66,9 @@ def weight_matching(ours: State, theirs: State, seed: int) -> State:
     return found
 
 
-@pytest.mark.parametrize("function", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("function", ["relu", "tanh"])
 def test_trained_networks_come_at_least_as_near_as_by_weight_matching(build: Build, function: str) -> None:
-    """GELU leaves the same permutations to both; tanh has signs and ReLU scales besides."""
+    """The hyperbolic tangent has signs and ReLU scales besides the permutations."""
     body = f"output y = x -> dense({WIDTH}) -> {function} -> dense({WIDTH}) -> {function} -> dense(10)"
     graph = build(net(body, "real[64]"))
     group = symmetry_group(graph)
@@ -76,6 +76,4 @@ def test_trained_networks_come_at_least_as_near_as_by_weight_matching(build: Bui
     assert min(first, second) > 0.9
     found = align(group, ours, theirs)
     matched = [distance(group.derivation, ours, weight_matching(ours, theirs, seed)) for seed in range(5)]
-    assert found.after <= min(matched) * (1 + 1e-9) < found.before
-    if function != "gelu":
-        assert found.after < 0.995 * min(matched)
+    assert found.after < 0.995 * min(matched) < found.before
