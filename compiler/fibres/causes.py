@@ -3,8 +3,8 @@
 In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause explains the null
 vectors that live on the weights it speaks of: those that the pieces of the network, cut at its functions, do not show (linear
 pieces, those under constraints, polynomials), those of dead units, of constant ones (and the biases behind them), of doubles,
-of units that are always on, of wires whose read-out is narrow, and of units that drive themselves. What is left is unknown.
-Each direction is counted once, under the first cause that explains it.
+of units that are always on, of wires whose read-out is narrow, of maps of values that do not fill their wire, and of units
+that drive themselves. What is left is unknown. Each direction is counted once, under the first cause that explains it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CAUSES: tuple[str, ...] = (
     "duplicate units",
     "always-on unit",
     "kernel of a read-out",
+    "values that do not fill a wire",
     "unit's connection to itself",
     "inside a constraint",
     "polynomials",
@@ -36,6 +37,10 @@ CAUSES: tuple[str, ...] = (
     "behind a step",
     "unknown",
 )
+_OF_KERNELS = (
+    "kernel of a read-out",
+    "values that do not fill a wire",
+)  # both are of the group's family `kernel`
 
 
 def causes(
@@ -45,14 +50,15 @@ def causes(
     declared: Tensor,
     expected: int,
     unused: tuple[int, ...] = (),
+    maps: tuple[tuple[int, ...], ...] = (),
     pieces: Iterable[tuple[str, Tensor]] = (),
 ) -> dict[str, int]:
     """Count the null directions beyond `expected` by cause.
 
     `declared` is a basis of those that the group's generators give, and of what constraints store and do not
-    use; `unused` are the entries that no output depends on. Kernel directions that the group counts have no
-    generators: they are found as kernels. `pieces` are causes with the null directions that each explains, [p, k],
-    asked for only where something is left.
+    use; `unused` are the entries that no output depends on, `maps` those of each map and its bias. Kernel directions that
+    the group counts have no generators: they are found as kernels. `pieces` are causes with the null directions that
+    each explains, [p, k], asked for only where something is left.
     """
     known = extended(declared, [_null_on(found, unused)] if unused else [], chart.count)
     owed = max(0, expected - known.shape[1])  # of the group, and still to be found
@@ -76,12 +82,15 @@ def causes(
         *_kernels(units, chart, idle, bool(owed)),
         *_suspects(units),
         *_kernels(units, chart, idle, not owed),
+        *(("values that do not fill a wire", own) for own in maps),
         *_selves(units),
     ):
+        if not left:
+            break
         before = known.shape[1]
         known = extended(known, [_null_on(found, entries)], chart.count)
         new = known.shape[1] - before
-        if cause == "kernel of a read-out":
+        if cause in _OF_KERNELS:
             paid = min(owed, new)
             owed, new = owed - paid, new - paid
         counted[cause] += min(new, left)

@@ -20,6 +20,7 @@ from nnspec.compiler.fibres.tangents import extended, redundant, tangents
 from nnspec.compiler.fibres.units import Units, units
 from nnspec.compiler.fibres.values import has_values
 from nnspec.compiler.ir import Graph, state_key
+from nnspec.compiler.relations import Contract
 from nnspec.compiler.rewrites.sloped import sloped
 from nnspec.compiler.symmetry.generators import key_of
 from nnspec.compiler.symmetry.record import SymmetryGroup
@@ -108,9 +109,9 @@ def hidden_at(
         if found.nullity > declared + stored:
             moved = tangents(group, chart, chart.point)
             known = extended(moved, list(redundant(group, chart, chart.point)), chart.count)
-            expected = declared + stored
+            expected, maps = declared + stored, tuple(_maps(group, chart))
             cut = _pieces(graph, state, chart)
-            counted = causes(chart, found, watched, known, expected, _unused(group, chart), cut)
+            counted = causes(chart, found, watched, known, expected, _unused(group, chart), maps, cut)
             lie = shares(chart, beyond(found, known))
     return Hidden(
         label=label,
@@ -159,3 +160,14 @@ def _unused(group: SymmetryGroup, chart: Chart) -> tuple[int, ...]:
     return tuple(
         entry for key in keys if key in places for entry in range(places[key].start, places[key].stop)
     )
+
+
+def _maps(group: SymmetryGroup, chart: Chart) -> Iterator[tuple[int, ...]]:
+    """Yield the entries of each linear map, with those of its bias."""
+    places = chart.slices()
+    for stated in group.derivation.related.stated:
+        relation = stated.relation
+        if isinstance(relation, Contract):
+            names = [*relation.terms, *([] if relation.bias is None else [relation.bias])]
+            found = [places[key] for key in (key_of(term.tensor) for term in names) if key in places]
+            yield tuple(entry for place in found for entry in range(place.start, place.stop))

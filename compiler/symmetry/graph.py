@@ -75,7 +75,7 @@ def _wire_attributes(group: SymmetryGroup, wire: Wire) -> dict[str, Any]:
         "reason": wire.reason,
         "line": 0 if wire.line is None else wire.line,
         "file": wire.file or "",
-        "fixed": wire.is_fixed,
+        "fixed": wire.group == "1",
     }
 
 

@@ -11,7 +11,10 @@ from nnspec.dsl.node import Node
 
 
 class Wire(Node):
-    """A strand that some weight has: its group, and what decided it. `copies`: how often it acts apart."""
+    """A strand that some weight has: its group, and what decided it. `copies`: how often it acts apart.
+
+    Of a wire that `is_fixed` no group of its own was derived: what masks leave and gains take is all that acts on it.
+    """
 
     name: str
     size: int
@@ -43,7 +46,7 @@ class Wire(Node):
             "reason": self.reason,
             "line": self.line,
             "file": self.file,
-            "fixed": self.is_fixed,
+            "fixed": self.group == "1",
             "weights": list(self.weights),
         }
 

@@ -78,12 +78,8 @@ class Maps:
                 self.parts.setdefault(stated.relation.whole, []).append(stated.relation)
         self.readers = Counter(name for item in related.stated for name in reads(item.relation))
         # The next value of a state that steps read is seen whole by the step that follows; one reader ties it to its result.
-        self.carried = {
-            after
-            for loop in related.loops
-            for before, after in zip(loop.before, loop.after, strict=True)
-            if self.readers[before] > 1
-        }
+        pairs = [pair for loop in related.loops for pair in zip(loop.before, loop.after, strict=True)]
+        self.carried = {after for before, after in pairs if self.readers[before] > 1}
         self.sinks |= self.carried
 
     def size(self, tensor: str) -> int:
@@ -123,12 +119,23 @@ class Maps:
         for name in self.taken & self.factors.keys():
             self.taken |= {self.factors[name].rows.tensor, self.factors[name].columns.tensor}
         self._repeats()
+        self._check_states()
         inside = {name for item in self.maps for name, _ in item.inputs}
         self.sinks |= {m.output for m in self.maps if m.output not in inside and not self.readers[m.output]}
         for item in self.maps:
             for weight in (item.weight, item.bias):
                 if weight is not None:
                     self._check_weight(weight)
+
+    def _check_states(self) -> None:
+        """A state that maps make and maps of the next step read is seen through more of them than one region holds."""
+        made = {item.output for item in self.maps}
+        for loop in self.related.loops:
+            steps = [item for item in self.maps if item.output not in loop.results]
+            read = {name for item in steps for name, _ in item.inputs}
+            for before, after in zip(loop.before, loop.after, strict=True):
+                if before in read and after in made:
+                    self._say("states that are linear in each other may hide more than one step shows")
 
     def plain_weights(self) -> frozenset[str]:
         """Return the weights of maps from a source that reach a sink through sums alone."""

@@ -16,7 +16,7 @@ from nnspec.compiler.fibres.probe import DEFAULT
 from nnspec.compiler.fibres.rank import TOLERANCE
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.cost import cost_table
-from nnspec.compiler.symmetry.draws import idealised, random_state, statistics_of
+from nnspec.compiler.symmetry.draws import idealised, statistics_of
 from nnspec.compiler.symmetry.guards import Verified, guarded_error, verify_group
 from nnspec.compiler.symmetry.record import SymmetryGroup
 from nnspec.compiler.symmetry.sampled import Sampled, sampled_nullity
@@ -128,8 +128,8 @@ def _generic(graph: Graph, group: SymmetryGroup, found: Verification) -> Iterato
     best, surplus = found.best, found.surplus
     if best is None or not surplus:
         return
-    label, state = f"random, seed {best.seed}", random_state(graph, group, best.seed)
-    own = hidden_at(idealised(graph), group, state, DEFAULT, label, best.seed, TOLERANCE, slopes=True)
+    label = f"random, seed {best.seed}"
+    own = hidden_at(idealised(graph), group, best.state, DEFAULT, label, best.seed, TOLERANCE, slopes=True)
     causes = {cause: count for cause, count in own.causes.items() if count}
     rest = surplus - sum(
         causes.values()

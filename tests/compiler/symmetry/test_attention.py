@@ -191,3 +191,37 @@ def test_a_stem_that_does_not_span_the_stream_leaves_turns_of_its_bias(build: Bu
     }
     assert float(added.norm()) > 0.1
     assert largest_change(graph, group, state, moved, 0) < 1e-12
+
+
+def of_words(words: int, positions: int, blocks: int, tied: bool) -> str:
+    """GPT of width 8 on a table of words and learned positions."""
+    steps = [f"embedding({words}, 8) as table", "learned_positions", *["gpt2_block(2, ratio = 1)"] * blocks]
+    head, rest = f"dense({words}) as head", ""
+    if tied:
+        head, rest = f"dense({words}, bias = false) as head", "\n  constrain head.weight: tied(table.weight)"
+    return (
+        f"use library.transformers\nnetwork n {{\n  input tokens: int[{positions}]\n"
+        f"  output y = tokens -> {' -> '.join((*steps, 'layernorm', head))}{rest}\n}}"
+    )
+
+
+@pytest.mark.slow
+def test_a_gpt_of_words_and_two_layers_that_reads_its_table_back_is_its_fibre(build: Build) -> None:
+    """More words than the stream is wide, as always: 50,257 beside 768."""
+    graph = build(of_words(9, 4, 2, True))
+    group = symmetry_group(graph)
+    state = random_state(graph, group, 0, calm=True)
+    nullity, _, gap = jacobian_nullity(idealised(graph), group, state, 0)
+    assert group.continuous_dimension == nullity == 329 and gap > 1e5
+
+
+def test_few_words_do_not_fill_what_queries_read(build: Build) -> None:
+    """A first position asks nothing of others: queries see words + positions - 2 dimensions of a stream of 8 - 1.
+
+    What they do not see is free in each of their 8 rows. Norms keep 7 dimensions; 5 words at 3 positions are one short.
+    """
+    for words, positions, short in ((5, 3, 1), (5, 4, 0), (6, 3, 0)):
+        graph = idealised(build(of_words(words, positions, 1, False)))
+        group = symmetry_group(graph)
+        state = random_state(graph, group, 0, calm=True)
+        assert jacobian_nullity(graph, group, state, 0)[0] - group.continuous_dimension == 8 * short
