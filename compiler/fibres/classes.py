@@ -23,7 +23,11 @@ def classes(group: SymmetryGroup | None, chart: Chart, vectors: Tensor) -> list[
     firsts: list[Tensor] = []
     found: list[int] = []
     for vector in vectors:
-        own = vector if group is None else chart.vector(canonical(group, chart.state(vector)).state)
+        own = (
+            vector
+            if group is None
+            else chart.vector(canonical(group, chart.state(vector), is_tried=False).state)
+        )
         for number, first in enumerate(firsts):
             if float((own - first).abs().max()) <= _SAME * (1 + float(first.abs().max())):
                 found.append(number)

@@ -9,6 +9,7 @@ put in an order of its own and said.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from math import log, tau
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ from nnspec.compiler.symmetry.elements import (
     Direction,
     Element,
     Grade,
+    act,
     centred_basis,
     left_out,
+    random_element,
     sign_directions,
 )
 from nnspec.compiler.symmetry.moves import Multiply, Transform, centring, in_force, lowered
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 _NOTHING = 1e-12  # of the largest principal axis
 _DIGITS = 5  # of a tensor, that a hash keeps
+_ALIKE = 1e-6  # of the largest tensor: two forms that are one
+_TRIED = 1  # the seed of the element that leads to another member
 _UNSEEN = 1e-9  # of the largest tensor: numbers that are zero but for rounding
 _FREQUENCIES = (2**0.5, 3**0.5)
 
@@ -55,16 +60,22 @@ class Canonical(Node):
     hash: str
 
 
-def canonical(group: SymmetryGroup, state: State) -> Canonical:
-    """Return the canonical member of the orbit of some weights, in double precision."""
+def canonical(group: SymmetryGroup, state: State, is_tried: bool = True) -> Canonical:
+    """Return the canonical member of the orbit of some weights, in double precision.
+
+    Where it `is_tried`, another member of the orbit is brought to its form, and a note says if that is another one.
+    """
     d, state = group.derivation, exact(state)
     sorter = sorted_weights(group, in_force(d, state))
     found = {key: _positive_zero(own) for key, own in lowered(d, state, sorter.state).items()}
+    notes = [*left_out(group), *unsorted_matrices(d), *sorter.notes]
+    if is_tried:
+        notes += _disagreement(group, state, sorter.state)
     return Canonical(
         state=found,
         element=sorter.element,
         is_limit=sorter.is_limit,
-        notes=tuple(dict.fromkeys((*left_out(group), *unsorted_matrices(d), *sorter.notes))),
+        notes=tuple(dict.fromkeys(notes)),
         hash=hash_of(found),
     )
 
@@ -73,6 +84,21 @@ def unsorted_matrices(d: Derivation) -> tuple[str, ...]:
     """Say which matrices of the group no canonical form is known of."""
     beside = any(item.beside for item in d.incidences.values())
     return ("matrices that keep masks are left as they are",) if beside else ()
+
+
+def _disagreement(group: SymmetryGroup, state: State, form: State) -> Iterator[str]:
+    """Say where the form of another member of an orbit differs from one that was found, both in force."""
+    d = group.derivation
+    moved = in_force(d, act(d, random_element(group, _TRIED), state))
+    other = sorted_weights(group, moved).state
+    size = max((_norm(form[key_of(name)]) for name in stored(d, form)), default=0.0)
+    gaps = {name: _norm(form[key_of(name)] - other[key_of(name)]) for name in stored(d, form)}
+    worst = max(gaps, key=gaps.__getitem__, default="")
+    if worst and gaps[worst] > _ALIKE * size:
+        yield (
+            f"another member of the orbit has another form, {gaps[worst] / size:.1e} apart in "
+            f"{d.related.carriers[worst].shown}: there it is not decided by the function alone"
+        )
 
 
 def sorted_weights(group: SymmetryGroup, state: State) -> Sorter:

@@ -80,7 +80,7 @@ def equivalent(
     given: dict[str, Any] = {"distance": found.after, "output_change": change, "names": names}
     if change > _SEEN * tolerance:
         return Equivalence(answer="no", reason="their outputs differ on random inputs", **given)
-    forms = [canonical(group, state).state for state in (first, moved)]
+    forms = [canonical(group, state, is_tried=False).state for state in (first, moved)]
     if _others_equal(forms[0], forms[1], tolerance):
         reason = (
             "their canonical members are one: they differ in what no element moves and no output depends on"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnspec.compiler.ir import Graph, state_key
-from nnspec.compiler.rewrites.hard import hard_state, is_soft
+from nnspec.compiler.rewrites.hard import hard, hard_state, is_soft
 from nnspec.compiler.symmetry.patterns import patterns
 from nnspec.compiler.tensors import tensors
 from nnspec.dsl.diagnostics import RunError
@@ -28,8 +28,11 @@ _KINDS = {
 
 
 def checked(graph: Graph, state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Return weights that a network has; raise RunError if they are another's, of another kind, or not finite."""
-    own = dict(tensors(graph))
+    """Return weights that a network has; raise RunError if they are another's, of another kind, or not finite.
+
+    They may be `in_use` already, as canonical members are.
+    """
+    own = dict(tensors(hard(graph) if _is_hard(graph, state) else graph))
     wanted = {key: tuple(tensor.shape) for key, tensor in own.items()}
     given: dict[str, tuple[Any, ...]] = {key: tuple(tensor.shape) for key, tensor in state.items()}
     parts = (
@@ -77,13 +80,22 @@ def in_use(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     import torch
 
-    found = hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
+    soft = is_soft(graph) and not _is_hard(graph, state)
+    found = hard_state(graph, dict(state)) if soft else dict(state)
     for name, pattern in patterns(graph, found).items():
         own = found.get(key := state_key(name, ""))
         if own is not None and pattern.is_mask and not pattern.weight.maps:
             kept: Any = torch.from_numpy(pattern.classes.copy())
             found[key] = own * kept.to(own)
     return found
+
+
+def _is_hard(graph: Graph, state: Mapping[str, Tensor]) -> bool:
+    """Whether weights of few values stand in a state as these values, without what else is stored to learn them."""
+    if not is_soft(graph):
+        return False
+    names = {key for key, _ in tensors(hard(graph))}
+    return set(state) == names != {key for key, _ in tensors(graph)}
 
 
 def _kind(tensor: Tensor) -> str:
