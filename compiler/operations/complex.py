@@ -71,7 +71,12 @@ OPERATIONS = (
     PartOfComplex("real", "{x}.real", "The real part of a complex number.", odd=True, degree=1),
     PartOfComplex("imag", "{x}.imag", "The imaginary part of a complex number.", odd=True, degree=1),
     PartOfComplex(
-        "conj", "{x}.conj()", "The complex conjugate: a - b i.", gives="complex", odd=True, degree=1
+        "conj",
+        "torch.complex({x}.real, -{x}.imag)",
+        "The complex conjugate: a - b i.",
+        gives="complex",
+        odd=True,
+        degree=1,
     ),
     PartOfComplex(
         "angle", "{x}.angle()", "The angle of a complex number, from -pi to pi.", odd=False, degree=0

@@ -305,3 +305,12 @@ def test_a_number_among_the_values_of_a_maximum_keeps_no_shift(build: Build, bou
     group = symmetry_group(graph)
     assert (group.families["scale"], group.families["shift"]) == (scales, 0)
     assert verification.verify(graph, group, 0).max_output_error < 1e-10
+
+
+def test_conjugates_are_verified(build: Build) -> None:
+    """The real part of z * conj(w): derivatives sample by sample pass through the conjugate."""
+    text = net("""z = complex(x -> dense(2), x -> dense(2))
+  w = complex(x -> dense(2), x -> dense(2))
+  output y = z * conj(w) -> real""")
+    found = verification.verify(build(text), symmetry_group(build(text)))
+    assert all(trial.nullity > 0 for trial in found.trials) and found.max_output_error < 1e-10
