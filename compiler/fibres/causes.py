@@ -3,8 +3,9 @@
 In: the spectrum of a Jacobian, what the group moves the point along, and the units on the probe. A cause explains the null
 vectors that live on the weights it speaks of: those that the pieces of the network, cut at its functions, do not show (linear
 pieces, those under constraints, polynomials), those of dead units, of constant ones (and the biases behind them), of doubles,
-of units that are always on, of wires whose read-out is narrow, of maps of values that do not fill their wire, and of units
-that drive themselves. What is left is unknown. Each direction is counted once, under the first cause that explains it.
+of units that are always on, of wires whose read-out is narrow, of single linear maps (their inputs do not fill their wire,
+or what follows forgets these directions), and of units that drive themselves. What is left is unknown. Each direction
+is counted once, under the first cause that explains it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CAUSES: tuple[str, ...] = (
     "duplicate units",
     "always-on unit",
     "kernel of a read-out",
-    "values that do not fill a wire",
+    "within one linear map",
     "unit's connection to itself",
     "inside a constraint",
     "polynomials",
@@ -39,7 +40,7 @@ CAUSES: tuple[str, ...] = (
 )
 _OF_KERNELS = (
     "kernel of a read-out",
-    "values that do not fill a wire",
+    "within one linear map",
 )  # both are of the group's family `kernel`
 
 
@@ -82,7 +83,7 @@ def causes(
         *_kernels(units, chart, idle, bool(owed)),
         *_suspects(units),
         *_kernels(units, chart, idle, not owed),
-        *(("values that do not fill a wire", own) for own in maps),
+        *(("within one linear map", own) for own in maps),
         *_selves(units),
     ):
         if not left:

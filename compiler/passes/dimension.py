@@ -47,9 +47,9 @@ class Dimension(Pass):
     that are doubled until it no longer grows. A singular value counts if it is above `tolerance` times the largest.
     What is left after the continuous dimension of the derived group and the redundant numbers that constraints store
     (masked entries, triangles of symmetric weights) are hidden symmetries, listed by cause: dead, constant,
-    duplicate and always-on units, kernels of read-outs, maps of values that do not fill their wire, units' connections to
-    themselves, what is free inside a constraint, polynomials of which many decompositions are one, statistics of a norm,
-    weights behind a step, unknown."""
+    duplicate and always-on units, kernels of read-outs, directions within one linear map (its inputs do not fill their
+    wire, or what follows forgets them), units' connections to themselves, what is free inside a constraint, polynomials of
+    which many decompositions are one, statistics of a norm, weights behind a step, unknown."""
     arguments = (
         Argument(
             name="seeds",

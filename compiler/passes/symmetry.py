@@ -138,8 +138,9 @@ def _summary(group: SymmetryGroup, completeness: str) -> str:
     small = group.order is not None and group.order < 10**15
     order = f"{group.order:,}" if small else f"about 10^{group.log10_order:.1f}"
     article = "" if completeness.startswith("complete") else "a "
+    equivalents = "discrete equivalent" if group.order == 1 else "discrete equivalents"
     return (
-        f"{group.network} has {order} discrete equivalents of each weight and "
+        f"{group.network} has {order} {equivalents} of each weight and "
         f"{group.continuous_dimension:,} flat directions. The group is {article}{completeness}."
     )
 

@@ -69,6 +69,8 @@ class Completeness(Node):
 
 def completeness(group: SymmetryGroup, states: tuple[State, ...] = ()) -> Completeness:
     """Return how complete a group is, on weights where there are some: by which theorem, or why only a bound."""
+    if group.derivation.related.sealed:  # no theorem speaks of operations that could mean anything
+        return Completeness(text=f"lower bound only: {group.notes[0]}", applied=())
     chain = chain_of(group.derivation.related)
     applied: list[Applied] = []
     reasons: list[str] = []

@@ -3,7 +3,7 @@
 Shared weights keep one name, so that each use states its own relations about them. Values that are
 certainly equal (the same operation on the same values with the same weights) are one tensor; what no
 output depends on is left out and listed. A weight's constraint is read from the relations of its own map.
-Raises SpecError naming the operation that states no relations.
+An operation that states no relations is `sealed`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nnspec.compiler.operations.registry import operation
 from nnspec.compiler.relations import (
     Contract,
     Elementwise,
+    Fixed,
     Middle,
     Move,
     Normalize,
@@ -29,9 +30,7 @@ from nnspec.compiler.relations import (
     renamed,
 )
 from nnspec.compiler.symmetry.maps import FREE, STILL, Action, action_of
-from nnspec.dsl.diagnostics import SpecError
 from nnspec.dsl.dimensions import Size
-from nnspec.dsl.errors.passes import NoRule
 from nnspec.dsl.node import Node
 from nnspec.dsl.source import Span
 
@@ -91,8 +90,15 @@ class Settling(Node):
     is_clipped: bool
 
 
+SEALED = "an operation that states no relations"
+
+
 class Related(Node):
-    """All that a network says about its own symmetries."""
+    """All that a network says about its own symmetries.
+
+    An operation that states no relations could mean anything, so that nothing may move what it takes and gives: `sealed`.
+    That stands among the outputs and inputs, as if the network ended there and began anew.
+    """
 
     carriers: dict[str, Carrier]
     stated: tuple[Stated, ...]
@@ -100,6 +106,7 @@ class Related(Node):
     outputs: tuple[str, ...]
     unused: tuple[Held, ...]  # learned weights that no output depends on
     loops: tuple[Settling, ...] = ()  # where states settle
+    sealed: Mapping[str, Stated] = {}  # carriers that an operation without relations takes, holds or gives
 
 
 def relate_graph(graph: Graph) -> Related:
@@ -116,6 +123,8 @@ class _Collector:
         self.carriers: dict[str, Carrier] = {}
         self.stated: list[Stated] = []
         self.copied: dict[int, str] = {}  # values that are weights as they are
+        self.ends: dict[str, Stated] = {}  # what uses without relations read
+        self.starts: dict[str, Stated] = {}  # what they make
 
     def run(self) -> Related:
         needed = [i for i, use in enumerate(self.flat.uses) if self.wanted.intersection(use.outputs)]
@@ -123,6 +132,8 @@ class _Collector:
         for index in needed:
             self.use(index, self.flat.uses[index])
         outputs = tuple(self.value(self.same[number]) for number in self.flat.outputs)
+        inputs = (*inputs, *self.starts)
+        outputs = tuple(dict.fromkeys((*outputs, *self.ends)))
         self.sum_products(outputs)
         self.sum_stacks(outputs)
         return Related(
@@ -132,6 +143,7 @@ class _Collector:
             outputs=outputs,
             unused=self.unused(set(needed)),
             loops=tuple(self.settling(cycle) for cycle in self.flat.cycles),
+            sealed=self.ends | self.starts,
         )
 
     def settling(self, cycle: Cycle) -> Settling:
@@ -216,14 +228,7 @@ class _Collector:
             names[name] = self.weight(use, held)
         relations = rule.relate(site_of(use.primitive))
         if relations is None:
-            error = NoRule(
-                use.span,
-                pass_name="symmetry",
-                operation=use.word,
-                path=use.path,
-                rule="relations between its axes",
-            )
-            raise SpecError((error,))
+            return self.seal(use, takes, names)
         if len(relations) == 1 == len(use.outputs) and self.copies(use, relations[0], names):
             return
         for relation in relations:
@@ -234,6 +239,15 @@ class _Collector:
                 named = renamed(relation, names)
                 self.stated.append(Stated(relation=named, use=use, takes=takes))
                 self.carry_life(named)
+
+    def seal(self, use: Use, takes: tuple[str, ...], names: Mapping[str, str]) -> None:
+        """Keep all that a use without relations reads and makes as it is."""
+        for role, name in names.items():
+            axes = tuple(range(len(self.carriers[name].shape)))
+            stated = Stated(relation=Fixed(tensor=name, axes=axes, why=SEALED), use=use, takes=takes)
+            ends = self.starts if role.startswith("out") else self.ends
+            ends.setdefault(name, stated)
+            self.stated.append(stated)
 
     def copies(self, use: Use, relation: Relation, names: Mapping[str, str]) -> bool:
         """Note a value that is a weight as it is, such as a parameter of a layer: it has that name, then."""

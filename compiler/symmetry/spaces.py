@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from nnspec.compiler.relations import Fixed, Move, Normalize, Part, Planes, Relation, Softmax
 from nnspec.compiler.symmetry.layout import Layout, cut_at, join, meet, total, unjoin, whole
-from nnspec.compiler.symmetry.relate import Related, Stated, terms_of
+from nnspec.compiler.symmetry.relate import SEALED, Related, Stated, terms_of
 from nnspec.dsl.node import Node
 
 AxisOf: TypeAlias = tuple[str, int]  # tensor, axis
@@ -172,8 +172,10 @@ class Spaces:
                     self._fix(node, None, f"the constraint {carrier.action.names[-1]}")
         for names, text in ((self.related.inputs, "an input"), (self.related.outputs, "an output")):
             for name in names:
+                sealed = self.related.sealed.get(name)
+                why = f"{text} of the network" if sealed is None else SEALED
                 for axis in range(len(self.related.carriers[name].shape)):
-                    self._fix((name, axis), None, f"{text} of the network")
+                    self._fix((name, axis), sealed, why)
         for stated in self.related.stated:
             self._relation(stated.relation, stated)
 

@@ -6,6 +6,7 @@ from math import log10, prod
 
 from nnspec.compiler.symmetry.derivation import Derivation
 from nnspec.compiler.symmetry.record import Wire
+from nnspec.compiler.symmetry.relate import SEALED
 from nnspec.compiler.symmetry.spaces import Atom, Why
 from nnspec.compiler.symmetry.strands import Strand
 from nnspec.compiler.symmetry.unknowns import Unknowns
@@ -35,10 +36,10 @@ def wires(derivation: Derivation) -> tuple[Wire, ...]:
 
 
 def _is_shown(derivation: Derivation, space: Atom) -> bool:
-    """Leave out what an operation fixes, such as the places of a kernel; the border and gains are shown."""
+    """Leave out what an operation fixes, such as the places of a kernel; the border, seals and gains are shown."""
     why = derivation.spaces.fixed.get(space)
     behind = {fold.behind for fold in derivation.folds}
-    return why is None or why.stated is None or space in behind
+    return why is None or why.stated is None or why.text == SEALED or space in behind
 
 
 def _wire(derivation: Derivation, strand: Strand, name: str) -> Wire:

@@ -19,8 +19,16 @@ def completeness_notes(related: Related, spaces: Spaces, unseen: Unseen) -> tupl
     """Return what may add dimensions to those derived."""
     regions = () if unseen.note is None else (unseen.note,)
     return tuple(
-        dict.fromkeys((*_functions(related), *_blocks(related, spaces), *_unread(related), *regions))
+        dict.fromkeys(
+            (*_sealed(related), *_functions(related), *_blocks(related, spaces), *_unread(related), *regions)
+        )
     )
+
+
+def _sealed(related: Related) -> Iterator[str]:
+    for stated in related.sealed.values():
+        name = stated.use.word
+        yield f"`{name}` states no relations: nothing is derived that acts on what it takes or gives"
 
 
 def _unread(related: Related) -> Iterator[str]:

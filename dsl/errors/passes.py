@@ -1,19 +1,8 @@
-"""What analysis passes refuse (N0960 to N0979)."""
+"""What analysis passes refuse (N0961 to N0979)."""
 
 from __future__ import annotations
 
 from nnspec.dsl.diagnostics import Error
-
-
-class NoRule(Error):
-    code = "N0960"
-    title = "a pass has no rule for an operation"
-    message = "`{pass_name}` cannot analyse `{operation}`: the operation states no {rule}"
-    label = "used here, as `{path}`"
-    help = "analyse a part of the network without `{operation}`"
-    explain = """A pass asks every operation for one kind of rule, such as the relations between the axes of what
-it takes and gives. An operation without that rule could mean anything, and a guess could be wrong, so the pass
-stops and names both."""
 
 
 class TooLargeToVerify(Error):

@@ -13,7 +13,6 @@ from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Subject
 from nnspec.compiler.passes.registry import find
 from nnspec.compiler.symmetry.group import symmetry_group
-from nnspec.dsl.diagnostics import SpecError
 
 Build = Callable[..., Graph]
 
@@ -177,16 +176,55 @@ def test_the_pass_answers_in_json(build: Build) -> None:
     assert titles == expected  # no family has a direction
 
 
-def test_an_operation_without_relations_is_named(build: Build, monkeypatch: Any) -> None:
-    from nnspec.compiler.operations.registry import operation
+LOSSES = """
+network compared {
+  input  x: real[4]
+  input  t: real[3]
+  input  label: int
+  h = x -> dense(5) as first -> tanh
+  distance = mean_squared_error(h -> dense(3) as guess, t) -> unsqueeze
+  output y = distance -> dense(4) as second -> tanh -> dense(2)
+  output loss = cross_entropy(h -> dense(3) as scores, label)
+}
+"""
 
-    graph = build(SPECS["tanh"])
-    monkeypatch.setattr(type(operation("tanh")), "relate", lambda self, site: None)
-    with pytest.raises(SpecError) as refusal:
-        symmetry_group(graph)
-    (error,) = refusal.value.errors
-    assert error.code == "N0960"
-    assert "symmetry" in error.message and "tanh" in error.message
+
+def test_an_operation_without_relations_is_named_and_a_subgroup_is_left(build: Build) -> None:
+    from nnspec.compiler.symmetry.verification import verify
+
+    graph = build(LOSSES)
+    group = symmetry_group(graph)
+    assert group.order == 120 * 2**5 * 24 * 2**4
+    assert not group.is_exact
+    wires = {wire.name: wire for wire in group.wires}
+    for name, word in (("guess", "mean_squared_error"), ("scores", "cross_entropy")):
+        assert wires[name].is_fixed
+        assert wires[name].reason == f"{word} is an operation that states no relations"
+    told = group.json()["completeness"]
+    assert told.startswith("lower bound only: `mean_squared_error` states no relations")
+    found = verify(graph, group)
+    assert found.max_output_error < 1e-10
+    assert (
+        found.surplus == 6
+    )  # the softmax in a cross entropy forgets what all scores share: five weights each, and biases
+
+
+@pytest.mark.parametrize("word", ["tanh", "dense", "rmsnorm"])
+def test_what_an_operation_without_relations_meets_stays(build: Build, monkeypatch: Any, word: str) -> None:
+    from nnspec.compiler.operations.registry import operation
+    from nnspec.compiler.symmetry.verification import verify
+
+    graph = build(
+        "network n { input x: real[3]\n"
+        "  output y = x -> dense(4) -> relu -> rmsnorm -> dense(4) -> dense(4) -> tanh -> dense(2) }"
+    )
+    full = symmetry_group(graph)
+    monkeypatch.setattr(type(operation(word)), "relate", lambda self, site: None)
+    group = symmetry_group(graph)
+    assert group.log10_order <= full.log10_order
+    assert group.continuous_dimension <= full.continuous_dimension
+    assert (group.log10_order, group.continuous_dimension) != (full.log10_order, full.continuous_dimension)
+    assert verify(graph, group).max_output_error < 1e-10
 
 
 def test_the_graph_can_be_written_and_names_every_weight(build: Build) -> None:

@@ -1,8 +1,7 @@
 """Random graphs over all operations: what is derived is a subgroup, by an oracle that knows no relations.
 
-The derivation raises nothing but SpecError, and that for words without relations only; generators leave the outputs
-as they are; the dimension is at most that of the fibre at any weights, and equal to it at one of five where
-exactness is claimed.
+The derivation raises nothing, for words that state no relations neither; generators leave the outputs as they are; the
+dimension is at most that of the fibre at any weights, and equal to it at one of five where exactness is claimed.
 """
 
 from __future__ import annotations
@@ -18,27 +17,21 @@ from random_graphs import STEPS, random_spec
 from nnspec.compiler.ir import Apply, Block, Graph, instances
 from nnspec.compiler.operations.registry import operations
 from nnspec.compiler.symmetry.group import symmetry_group
-from nnspec.dsl.diagnostics import SpecError
 
 Build = Callable[..., Graph]
 
 MOST_GENERATORS = 30
 # Seeds at which something found here is not mended yet.
 OPEN: set[int] = set()
-WITHOUT = {"N0960"}  # words that state no relations, such as losses of labels
 
 
 def held(build: Build, seed: int) -> str:
-    """Return what was found of one network: "exact", "bound", "refused"."""
+    """Return what was found of one network: "exact" or "bound"."""
     from nnspec.compiler.symmetry.generators import generators
 
     text = random_spec(seed)
     graph = build(text)
-    try:
-        group = symmetry_group(graph)
-    except SpecError as refusal:
-        assert {error.code for error in refusal.errors} <= WITHOUT, text
-        return "refused"
+    group = symmetry_group(graph)
     of = ideal(graph)
     for generator in islice(generators(group, seed), MOST_GENERATORS):
         t = 1.0 if generator.family in ("permutation", "sign") else 0.3
@@ -59,15 +52,17 @@ def equal(dimension: int, families: dict[str, int], found: Fibre) -> bool:
 
 @pytest.mark.parametrize("start", range(0, 40, 20))
 def test_what_is_derived_is_a_subgroup(build: Build, start: int) -> None:
-    found = [held(build, seed) for seed in range(start, start + 20) if seed not in OPEN]
-    assert found.count("refused") <= 2
+    for seed in range(start, start + 20):
+        if seed not in OPEN:
+            held(build, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(40, 500, 20))
 def test_what_is_derived_of_many_is_a_subgroup(build: Build, start: int) -> None:
-    found = [held(build, seed) for seed in range(start, start + 20) if seed not in OPEN]
-    assert found.count("refused") <= 3
+    for seed in range(start, start + 20):
+        if seed not in OPEN:
+            held(build, seed)
 
 
 def test_every_kind_of_step_and_every_word_has_its_turn(build: Build) -> None:
