@@ -59,11 +59,17 @@ def balance(d: Derivation, state: State, limits: bool = False) -> Balance:
 
 class _Balancer:
     def __init__(self, d: Derivation, state: State, limits: bool) -> None:
+        import torch
+
         self.d = d
         self.state = state
         self.limits = limits
         self.is_limit = False
         self.lying: set[str] = set()  # keys of what shifts move that is balanced all the same
+        # 0 for each entry on a wire that carries nothing, else 1
+        self.carried: State = {
+            key_of(name): torch.ones_like(state[key_of(name)]) for name in stored(d, state)
+        }
         self.moves: list[AnyMove] = []
         self.notes: list[str] = []
 
@@ -86,19 +92,24 @@ class _Balancer:
         self.shift_behind()
         self.balance()
         if shifted:
-            self.move(nearest_shift(self.d, self.state, None))
+            self.shift()
             self.forget()  # what shifts gave to the biases of keys and the like
 
     def forget(self) -> None:
         for item in self.d.forgotten:
             self.move(Add(item=item, added=-common(item, self.state)))
 
+    def shift(self, among: set[str] | None = None) -> None:
+        """Make what shifts move as small as it can be; on wires that carry nothing, rounding leaves nothing either."""
+        self.move(nearest_shift(self.d, self.state, None, among))
+        self.state = self.state | {key: self.state[key] * kept for key, kept in self.carried.items()}
+
     # ------------------------------------------------------------------------------------ scales and GL
 
     def balance(self) -> None:
         if self.limits:
             self.narrow()
-        scales = Scales(self.d, self.names)
+        scales = Scales(self.d, self.names, self.carried)
         held = {name for name in self.names if scales.holds(name)}
         wires = [s for s in self.d.of_group("linear", "complex") if self.is_limit or self.regular(s)]
         for _ in range(_ROUNDS):
@@ -108,9 +119,9 @@ class _Balancer:
                 change = max(change, float(numbers.abs().max()))
                 self.move(Multiply(given=scales.amounts(numbers), sign=False))
             if any(key_of(name) in self.lying for name in self.names):
-                shift = nearest_shift(self.d, self.state, None, self.lying)
-                change = max(change, _largest(shift.apply(self.d, self.state), self.state, self.lying))
-                self.move(shift)
+                before = self.state
+                self.shift(self.lying)
+                change = max(change, _largest(self.state, before, self.lying))
             for strand in wires:
                 matrix = self.even(strand, held)
                 change = max(change, float((matrix - _identity(matrix)).abs().max()))
@@ -195,7 +206,7 @@ class _Balancer:
         if not self.lying:
             return False
         before = self.state
-        self.move(nearest_shift(self.d, self.state, None, self.lying))
+        self.shift(self.lying)
         left = [
             name
             for name in stored(self.d, self.state)
@@ -228,6 +239,8 @@ class _Balancer:
         self.state = act_on_strand(
             self.d, strand, self.state, lambda given, sense: (part if sense > 0 else part.mT) @ given
         )
+        some = part.diagonal(dim1=1, dim2=2).sum(dim=1).round()[:, None, None] > 0
+        self.carried = act_on_strand(self.d, strand, self.carried, lambda given, _: given * some)
         rest = _identity(part) - part
         self.move(Transform(space=strand.space, matrix=power(part.mT @ part + rest.mT @ rest, 0.5)))
 

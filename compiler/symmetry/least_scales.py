@@ -22,13 +22,17 @@ _FAR = 2.0  # the largest step of a logarithm of a scale
 
 
 class Scales(Coordinates):
-    """All scales of some weights as numbers, and the least sum of squares over them."""
+    """All scales of some weights as numbers, and the least sum of squares over them.
 
-    def __init__(self, d: Derivation, names: list[str]) -> None:
+    `carried` is 0 for the entries of each key that are zero whatever scales do, else 1.
+    """
+
+    def __init__(self, d: Derivation, names: list[str], carried: State) -> None:
         super().__init__(d, scale_directions(d))
         from scipy.sparse import vstack
 
         self.names = names
+        self.carried = carried
         self.still = self._still()
         parts = [self.rows(name) for name in names]
         self.matrix: Any = vstack(parts).tocsr() if parts and self.count else None
@@ -38,7 +42,8 @@ class Scales(Coordinates):
             self.held = self._held()
 
     def rows(self, name: str) -> Any:
-        found = super().rows(name)
+        carried = self.carried[key_of(name)].numpy().reshape(-1, 1)
+        found = super().rows(name).multiply(carried).tocsr()
         return found @ self.still if self.count else found
 
     def amounts(self, numbers: Tensor) -> Amounts:

@@ -13,9 +13,11 @@ from test_table import COMPUTED, Row
 from test_table import graph as graph_of
 
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.align import align
 from nnspec.compiler.symmetry.balance import balance
 from nnspec.compiler.symmetry.canonical import canonical, hash_of
 from nnspec.compiler.symmetry.elements import act, left_out, random_element
+from nnspec.compiler.symmetry.equivalent import equivalent
 from nnspec.compiler.symmetry.group import symmetry_group
 from nnspec.compiler.symmetry.guards import idealised, largest_change, random_state
 from nnspec.compiler.symmetry.places import State
@@ -54,6 +56,15 @@ GENERIC = NETS | {
         "parameter places: real[3, 4] = normal(std = 1)\n"
         "  output y = (x -> embedding(5, 4)) + places -> relu -> dense(2)",
         "int[3]",
+    ),
+    "a part that nothing reads": net(
+        "a, b, c = x -> dense(6) -> split(3)\n  output y = tanh(a) * sigmoid(c) -> dense(2)"
+    ),
+    "a part that nothing reads, behind a norm": net(
+        "a, b, c = x -> dense(6) -> split(3)\n  output y = tanh(a) * sigmoid(c) -> rmsnorm(affine = false) -> dense(2)"
+    ),
+    "one number that nothing reads": net(
+        "a, b, c = x -> dense(3) -> split(3)\n  output y = tanh(a) * sigmoid(c) -> dense(2)"
     ),
     "units that change their branch": net(
         "output y = (x -> dense(4) -> tanh -> dense(3)) - 2 * (x -> dense(3) -> tanh -> dense(3))"
@@ -119,6 +130,23 @@ def test_all_weights_of_an_orbit_have_one_canonical_form(build: Build, name: str
         other = canonical(group, act(group.derivation, random_element(group, seed), state))
         torch.testing.assert_close(other.state, found.state, rtol=1e-9, atol=1e-9)
         assert other.hash == found.hash
+
+
+def test_a_part_that_nothing_reads_is_zero_whatever_it_was(build: Build) -> None:
+    group = symmetry_group(graph := build(GENERIC["a part that nothing reads"]))
+    state = random_state(graph, group, 1)
+    other = {key: tensor.clone() for key, tensor in state.items()}
+    for key in ("dense.weight", "dense.bias"):
+        other[key][2:4] += 1.0  # the second of three parts
+    found, same = canonical(group, state), canonical(group, other)
+    assert found.is_limit and found.hash == same.hash
+    for key in ("dense.weight", "dense.bias"):
+        assert not found.state[key][2:4].any() and found.state[key][[0, 1, 4, 5]].all()
+    assert equivalent(graph, state, graph, other).answer == "yes"
+    moved = act(group.derivation, random_element(group, 0), state)
+    assert align(group, state, moved).after < 1e-9 and equivalent(graph, state, graph, moved).answer == "yes"
+    other["dense.weight"][0] += 0.1
+    assert equivalent(graph, state, graph, other).answer == "no"
 
 
 def test_a_hash_is_of_numbers_that_rounding_does_not_move() -> None:
