@@ -15,11 +15,12 @@ from nnspec.compiler.experiment import Analysis, Choice
 from nnspec.compiler.fit import Fitter
 from nnspec.compiler.fit_analyses import fit_analysis
 from nnspec.dsl.diagnostics import Bag, Error, SpecError
+from nnspec.dsl.errors.names import UndefinedName
 from nnspec.dsl.node import Node
 from nnspec.dsl.parse import parse
 from nnspec.dsl.source import Source
 from nnspec.dsl.syntax import AnalyzeDefinition
-from nnspec.exits import Stop
+from nnspec.exits import Stop, UsageError
 from nnspec.spec import Spec
 from nnspec.terminal import complain
 
@@ -39,7 +40,10 @@ class Found(Node):
 
 
 def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any]) -> Analysis:
-    """Return the analysis of a pass as it is written in a spec: `symmetry(verify = true)`."""
+    """Return the analysis of a pass as it is written in a spec: `symmetry(verify = true)`.
+
+    Raises UsageError where the file has nothing called `target`.
+    """
     source = Source("--pass", f"analyze {target} {{\n  {text}\n}}\n")
     bag = Bag()
     items = parse(source, bag).items
@@ -49,6 +53,11 @@ def asked_for(spec: Spec, target: str, text: str, parameters: Mapping[str, Any])
         fitter.bag = bag
         experiments = {experiment.name: experiment for experiment in spec.checked.experiments}
         found = fit_analysis(fitter, items[0], experiments)
+    for error in bag:
+        if error.span is not None and error.span.source is source and error.span.line == 1:
+            if isinstance(error, UndefinedName):
+                raise UsageError(spec.nothing_called(target))
+            error.span = None  # the line of the target, which the user did not write
     complain(*bag)
     if found is None:
         raise Stop(exits.USAGE)

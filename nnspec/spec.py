@@ -143,6 +143,13 @@ class Spec:
         """Return whether each claim about the file's networks holds, those about symmetry too."""
         return tuple(verdict for claimed in self.checked.claimed for verdict in claimed.verdicts())
 
+    def nothing_called(self, name: str) -> Error:
+        """Return the diagnostic that the file has no network and no experiment of a name; it lists those it has."""
+        from nnspec.dsl.errors.command_line import NoSuchNetwork
+
+        choices = _choices(name, (*self.networks, *self.experiments))
+        return NoSuchNetwork(None, file=self.name, what="network and no experiment", name=name, help=choices)
+
     def _definition(self, name: str | None) -> Definition:
         from nnspec.dsl.errors.command_line import NoNetwork, NoSuchNetwork
 
@@ -151,7 +158,9 @@ class Spec:
         found = self.checked.network(self.networks[-1] if name is None else name)
         if found is None:
             raise UsageError(
-                NoSuchNetwork(None, file=self.name, name=name, help=_choices(name, self.networks))
+                NoSuchNetwork(
+                    None, file=self.name, what="network", name=name, help=_choices(name, self.networks)
+                )
             )
         return found
 

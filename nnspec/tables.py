@@ -36,6 +36,7 @@ def print_network(table: CostTable) -> None:
     )
 
 
+_WIDEST = 60  # characters of a column: sentences are set in several lines
 CONSTRAINED = ("weight", "constraint", "entries", "stored", "free", "multiplied by")
 
 
@@ -66,7 +67,8 @@ def print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        justify = "right" if numeric else "left"
+        table.add_column(column, justify=justify, overflow="fold", max_width=_WIDEST)
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
     target = console()

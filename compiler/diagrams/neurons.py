@@ -380,7 +380,8 @@ class _Neurons:
             own = self.patterned
             order = f"10^{own.log10_lower:.1f}" if own.order is None else f"{own.order:,}"
             least = "" if own.exact else "at least "
-            text += f"<br/>{least}{order} permutations of units keep the patterns of the weights"
+            noun = "permutation of units keeps" if order == "1" else "permutations of units keep"
+            text += f"<br/>{least}{order} {noun} the patterns of the weights"
         return [f'  labelloc=b; label=<<font color="{self.theme.text}">{text}</font>>']
 
 

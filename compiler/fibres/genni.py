@@ -19,12 +19,12 @@ from nnspec.compiler.fibres.classes import classes
 from nnspec.compiler.fibres.distance import Distance, most_common_share
 from nnspec.compiler.fibres.draws import Drawn, as_the_paper, from_streams
 from nnspec.compiler.fibres.orbit import curves, images
-from nnspec.compiler.fibres.polish import EXACT, polish
+from nnspec.compiler.fibres.polish import polish
 from nnspec.compiler.fibres.rank import NotFinite
 from nnspec.compiler.fibres.search import descend
 from nnspec.compiler.fibres.slices import Slice, box, grid, through
 from nnspec.compiler.fibres.walk import Walk, null_directions, stratum, walk
-from nnspec.compiler.fibres.words import POLISHING
+from nnspec.compiler.fibres.words import EXACT, POLISHING
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.runtime.seeds import stream_seed
 from nnspec.compiler.symmetry.record import SymmetryGroup

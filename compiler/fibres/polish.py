@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARAMETER_LIMIT = 1000  # a step decomposes a p x p matrix
-EXACT = 1e-12  # of the variance: what counts as the same function
 _DONE = 1e-28  # of the variance: nothing is left to gain
 _LEAST, _MOST = 1e-15, 1e8  # damping
 _TRIES = 8  # dampings tried with one Jacobian

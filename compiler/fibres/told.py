@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from nnspec.compiler.fibres.words import EXACT
 from nnspec.compiler.ir import Graph
 from nnspec.compiler.passes.analysis import Table
 
@@ -120,11 +121,14 @@ def summary(graph: Graph, found: Equivalents, options: Mapping[str, Any], remove
     """Return what was found in a few sentences."""
     equal, new = len(found.equivalent), sum(number > 0 for number in _class_sizes(found))
     count = len(found.students)
-    text = f"{equal} of {count} students compute the teacher's function"
+    text = f"{equal} of {count} students compute the teacher's function (J / variance up to {EXACT:.0e})"
     if equal:
         classes = len(_class_sizes(found))
         text += f", in {classes} {'class' if classes == 1 else 'classes'} modulo the derived group, {new} of them new"
     strata = sorted((found.chart.count - rank for rank in _ranks(found)), reverse=True)
+    near = sum(_is_near(student, limit_of(found, options)) for student in found.students)
+    if near:
+        text += f"; {near} more {'is' if near == 1 else 'are'} within epsilon"
     if strata:
         text += f"; the fibre has {_listed(strata)} dimensions there"
     share = found.cuts[-1].share(limit_of(found, options))
@@ -135,9 +139,15 @@ def summary(graph: Graph, found: Equivalents, options: Mapping[str, Any], remove
         text += f" The teacher gives one and the same output on {100 * found.common:.0f} % of the probe."
     if options["unit"].name == "absolute" and options["epsilon"] >= found.distance.variance:
         text += (
-            " Epsilon is above the variance of the teacher's outputs: the best constant counts as equivalent."
+            " Epsilon is above the variance of the teacher's outputs: the best constant lies within it, too."
         )
     return text
+
+
+def _is_near(student: Student, limit: float) -> bool:
+    """Whether a student's J is within epsilon, but it does not compute the teacher's function."""
+    loss = student.loss if student.polished_loss is None else student.polished_loss
+    return not student.equivalent and loss <= limit
 
 
 def _listed(numbers: list[int]) -> str:
@@ -150,13 +160,13 @@ def _words(words: tuple[str, ...]) -> str:
 
 def tables(found: Equivalents, options: Mapping[str, Any]) -> tuple[Table, ...]:
     """Return the students, and the walks along the fibre."""
-    variance = found.distance.variance
+    variance, limit = found.distance.variance, limit_of(found, options)
     rows = tuple(
         (
             student.number,
             student.loss / variance,
             None if student.polished_loss is None else student.polished_loss / variance,
-            "yes" if student.equivalent else "no",
+            "yes" if student.equivalent else "within epsilon" if _is_near(student, limit) else "no",
             None if student.rank is None else found.chart.count - student.rank,
             "teacher's"
             if student.own_class == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnspec.compiler.experiment import Choice
 from nnspec.dsl.catalog import Argument, Entry
 
+EXACT = 1e-12  # J, of the variance, up to which a student computes the same function
 POLISHING = 100  # steps of Levenberg-Marquardt at most, where nothing else is said
 _STEPS = Argument(name="steps", kind="int", default=1000, at_least=1, doc="how many")
 _BATCH = Argument(

@@ -87,7 +87,13 @@ class Genni(Pass):
         Argument(name="samples", kind="int", default=1000, at_least=2, doc="inputs to learn from"),
         Argument(name="search", kind="search", default=words.LM, doc="how students become the teacher"),
         Argument(name="polish", kind="bool", default=True, doc="what `adam` or `sgd` found, by `lm`"),
-        Argument(name="epsilon", kind="real", default=0.01, above=0, doc="J below it counts as equivalent"),
+        Argument(
+            name="epsilon",
+            kind="real",
+            default=0.01,
+            above=0,
+            doc="J up to it is near: drawn, and counted on the slice",
+        ),
         Argument(name="unit", kind="unit", default=words.RELATIVE, doc="of epsilon"),
         Argument(
             name="project",

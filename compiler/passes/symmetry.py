@@ -97,7 +97,13 @@ def _factors(group: SymmetryGroup) -> Table:
 def _verified(found: Verification) -> Table:
     """One row for each seed; of a large network one for what was looked at."""
     rows: list[tuple[Cell, ...]] = [
-        (f"{which}, seed {one.seed}", one.generators, one.max_output_error, one.nullity, _finite(one.gap))
+        (
+            f"{which}, seed {one.seed}",
+            one.generators,
+            _rough(one.max_output_error),
+            one.nullity,
+            _rough(one.gap),
+        )
         for which, trials in (("random", found.trials), ("trained", found.given))
         for one in trials
     ]
@@ -114,8 +120,9 @@ def _hidden(found: Verification) -> Table:
     )
 
 
-def _finite(number: float) -> float | None:
-    return number if isfinite(number) else None
+def _rough(number: float) -> float | None:
+    """Return a number to two digits, of which the order of magnitude matters; None if it is not finite."""
+    return float(f"{number:.2g}") if isfinite(number) else None
 
 
 def _theorems(data: Mapping[str, Any]) -> Table:
@@ -198,9 +205,9 @@ def draw_spectrum(axes: Any, values: Sequence[float], rank: int) -> None:
         places = range(rank + 1, len(shown) + 1)
         axes.semilogy(places, dropped, color="#d08a2e", marker=".", markersize=3, linewidth=0.8)
         axes.axvspan(rank + 0.5, len(shown) + 0.5, color="#d08a2e", alpha=0.12, linewidth=0)
-    axes.set_xlabel(f"rank {rank}, {len(dropped)} flat")
-    axes.set_ylabel("over the largest")
-    axes.set_title("singular values", loc="left")
+    axes.set_xlabel("number")
+    axes.set_ylabel("singular value / largest")
+    axes.set_title(f"rank {rank}, {len(dropped)} flat", loc="left")
 
 
 def _draw(axes: Any, group: SymmetryGroup) -> None:

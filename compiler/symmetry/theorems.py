@@ -262,7 +262,7 @@ class Gauge:
     name = "transformer gauge 2025"
     citation = "Complete characterization of gauge symmetries in transformer architectures, NeurReps 2025"
     statement = (
-        "On the generic stratum the symmetries of standard attention are ((GL(d_k)^h x GL(d_v)^h) with S_h over it in each "
+        "On the generic stratum the symmetries of standard attention are (GL(d_k)^h x GL(d_v)^h) with S_h over it in each "
         "layer; with rotary positions GL(d_k) shrinks to what commutes with them, typically GL(1, C)^(d_k / 2)."
     )
     settled = False

@@ -16,10 +16,10 @@ class UnknownCommand(Error):
 class NoSuchNetwork(Error):
     code = "N0981"
     title = "no such network"
-    message = "{file} has no network called `{name}`"
+    message = "{file} has no {what} called `{name}`"
     help = "{help}"
     explain = """`--network` takes the name of a network that stands in the file or in one that it uses. Without
-it, the last network of the file is taken."""
+it, the last network of the file is taken. `nnspec analyze FILE NAME` takes that of an experiment, too."""
 
 
 class NoNetwork(Error):

@@ -347,6 +347,16 @@ def test_doctor_says_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch,
     assert "pip install torch" in out and 'pip install "nnspec[data]"' in out
 
 
+def test_long_sentences_of_a_table_are_set_in_lines(spec: Any, capsys: Any) -> None:
+    from nnspec.tables import print_table
+
+    print_table("Theorems", ("name", "says"), [("one", "a sentence of words " * 10)])
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        max(map(len, lines)) < 80 and " ".join(" ".join(lines[3:]).split()).count("a sentence of words") == 10
+    )
+
+
 def test_verify_is_a_flag_and_the_json_says_what_it_found(spec: Any, capsys: Any) -> None:
     assert main(["analyze", spec(), "--pass", "symmetry", "--verify", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

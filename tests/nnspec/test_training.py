@@ -90,7 +90,7 @@ def test_parameters_reach_the_experiment(spec: str, capsys: Any) -> None:
         (["analyze", "xor.nnspec", "--pass", "cost } network n {"], 2, "N01"),
         (["analyze", "xor.nnspec", "xor_net"], 2, "no `analyze` item of `xor_net`"),
         (["analyze", "xor.nnspec"], 3, "has not been trained"),
-        (["analyze", "xor.nnspec", "nothing", "--pass", "cost"], 2, "nothing"),
+        (["analyze", "xor.nnspec", "nothing", "--pass", "cost"], 2, "it has `xor_net`"),
     ],
 )
 def test_what_is_not_there(arguments: list[str], code: int, said: str, spec: str, capsys: Any) -> None:

@@ -313,6 +313,21 @@ def test_a_teacher_that_is_mostly_off_is_said_to_be(build: Build) -> None:
     assert "one and the same output" in result.summary
 
 
+def test_a_student_within_epsilon_that_computes_another_function_is_told_from_the_others(
+    build: Build,
+) -> None:
+    search = word("search", "adam", lr=0.01, steps=3, batch=None)
+    result = run(build(TANH), search=search, polish=False, students=4, epsilon=20.0)
+    said = {row[0]: (row[1], row[3]) for row in result.tables[0].rows}
+    assert all(word == ("within epsilon" if loss <= 20 else "no") for loss, word in said.values())
+    near = sum(word == "within epsilon" for _, word in said.values())
+    assert 0 < near < 4 and result.data["equivalent"] == 0
+    assert result.summary.startswith(
+        "0 of 4 students compute the teacher's function (J / variance up to 1e-12)"
+    )
+    assert f"; {near} more" in result.summary
+
+
 def test_an_epsilon_that_takes_any_constant_for_equivalent_is_said_to(build: Build) -> None:
     result = run(build(FCN), teacher=10, students=20, epsilon=0.025, unit=word("unit", "absolute"))
     assert "best constant" in result.summary
