@@ -30,7 +30,7 @@ _PATIENCE = 2  # doublings of the inputs that must add nothing
 _MOST_WORK = 2e10  # rows times columns squared; small networks see many inputs, large ones at least 2 p rows
 _ROWS_AT_ONCE = 4096
 _MOST_INPUTS = 1 << 18
-_STEEP = 1e4  # times as long as the tenth part of the rows: longer rows are shortened to it
+_STEEP = 1e4  # times as long as the tenth part of the rows, and as 1: longer rows are shortened to it
 _NUMBERS_AT_ONCE = 1 << 22  # of the derivatives of the widest value
 
 
@@ -120,11 +120,12 @@ def fold(chart: Chart, point: Tensor, inputs: tuple[Tensor, ...], triangle: Tens
 def _shortened(rows: Tensor) -> Tensor:
     """Return rows [n, p] of which none is far longer than the short ones: beside exp(x^2) at one input all others would be lost.
 
-    That changes neither their rank nor what they have no part in.
+    That changes neither their rank nor what they have no part in. Rows of ordinary length stay: those of a softmax that is full
+    are so short that they hold rounding alone, and that must not weigh as much as the others.
     """
     lengths = rows.norm(dim=1)
-    steep = _STEEP * float(lengths.kthvalue(1 + len(lengths) // 10).values)
-    return rows * (steep / lengths.clamp_min(steep)).unsqueeze(1) if steep else rows
+    steep = _STEEP * max(1.0, float(lengths.kthvalue(1 + len(lengths) // 10).values))
+    return rows * (steep / lengths.clamp_min(steep)).unsqueeze(1)
 
 
 def decompose(triangle: Tensor, chart: Chart, inputs: int, tolerance: float = TOLERANCE) -> Spectrum:
