@@ -91,9 +91,9 @@ class Opened(Chart):
         with torch.random.fork_rng(devices=[]), plain_attention(), plain_norms():
             torch.default_generator.manual_seed(self.seed)
             seen = self._seen(vector, inputs)
-        count = len(inputs[0])
-        rows = [_row(item, count) for item in seen if item.is_floating_point() or item.is_complex()]
-        return torch.cat(rows, dim=1)
+        return torch.cat(
+            [_row(item) for item in seen if item.is_floating_point() or item.is_complex()], dim=1
+        )
 
     def _seen(self, vector: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         state = self.state(vector)
@@ -109,11 +109,18 @@ class Opened(Chart):
             given = tuple(known[number] for number in use.inputs)
             if found is not None:
                 numbers = tuple(next(own) for _ in use.outputs)
+                given = tuple(self._in_each(number, known, len(inputs[0])) for number in use.inputs)
                 shown, given = found.act(given, numbers, tuple(next(unknowns) for _ in found.unknowns))
                 seen += shown
             made = given if run is None else run(state, given)
             known.update(zip(use.outputs, made, strict=True))
-        return seen + [known[number] for number in self.flat.outputs]
+        return seen + [self._in_each(number, known, len(inputs[0])) for number in self.flat.outputs]
+
+    def _in_each(self, number: int, known: Mapping[int, Tensor], count: int) -> Tensor:
+        """Return a value with a batch axis; what is the same for all samples, such as a parameter, in each of them."""
+        found = known[number]
+        has_batch = found.dim() > len(self.flat.values[number].type.shape)
+        return found if has_batch else found.expand(count, *found.shape)
 
 
 def unseen(
@@ -188,13 +195,9 @@ def _whole(item: Tensor, kind: Type) -> Tensor:
     return torch.complex(item[..., 0], item[..., 1]) if kind.dtype == "complex" else item
 
 
-def _row(item: Tensor, count: int) -> Tensor:
-    """Return what is seen as a row for each sample; what is the same for all of them, in each."""
+def _row(item: Tensor) -> Tensor:
+    """Return what is seen as a row for each sample."""
     import torch
 
     real = torch.stack([item.real, item.imag], dim=-1) if item.is_complex() else item
-    return (
-        real.reshape(len(item), -1)
-        if item.dim() and len(item) == count
-        else real.reshape(1, -1).expand(count, -1)
-    )
+    return real.reshape(len(item), -1)

@@ -78,7 +78,11 @@ OPEN_DIMENSIONS: dict[str, tuple[int, dict[str, int], str]] = {
     "power_net": (3, {"polynomials": 2}, POLYNOMIAL),
     "product_units_net": (10, {"polynomials": 6}, POLYNOMIAL),
     "simplex_relu_net": (1, {"inside a constraint": 5}, BOUND),
-    "sparse_0_5_relu_net": (11, {"unknown": 2}, "the mask that is drawn leaves a unit that nothing reads"),
+    "sparse_0_5_relu_net": (
+        11,
+        {"within one linear map": 2},
+        "the mask that is drawn leaves a unit that nothing reads",
+    ),
     "spectral_bound_1_relu_net": (1, {"inside a constraint": 5}, BOUND),
     "spectral_bound_1_tanh_net": (0, {"inside a constraint": 1}, BOUND),
     "square_of_dense_net": (3, {"polynomials": 2}, POLYNOMIAL),
