@@ -76,8 +76,8 @@ def merged(plan: Plan, ours: dict[str, Tensor], theirs: dict[str, Tensor], point
     rows = tuple((part, *("not finite" if b is None else b for b in own)) for part, own in barriers.items())
     summary = (
         f"The loss on the {held_out} part {_rise(before, held_out)} on the straight path, and it "
-        f"{_rise(after, held_out)} after alignment (distance of the weights {aligned.before:.3g}, then "
-        f"{aligned.after:.3g})."
+        f"{_rise(after, held_out)} after alignment (distance of the weights over the norm of the first: "
+        f"{aligned.before:.3g}, then {aligned.after:.3g})."
     )
     data = {
         "before": before.json(),

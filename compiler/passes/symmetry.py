@@ -109,7 +109,7 @@ def _verified(found: Verification) -> Table:
     ]
     if not rows:
         rows = [("random", *found.tried, None, None)]
-    columns = ("weights", "generators", "largest change of an output", "nullity", "gap in the spectrum")
+    columns = ("weights", "generators", "largest change over the output", "nullity", "gap in the spectrum")
     return Table(title="Verified", columns=columns, rows=tuple(rows))
 
 
