@@ -18,8 +18,8 @@ from nnspec.compiler.diagrams.labels import clipped
 from nnspec.compiler.diagrams.themes import FONT, THEMES, WIRES, Theme
 from nnspec.compiler.flat import flatten
 from nnspec.compiler.ir import Graph
+from nnspec.compiler.symmetry.heard import equal_values
 from nnspec.compiler.symmetry.record import SymmetryGroup, Wire
-from nnspec.compiler.symmetry.relate import equal_values
 from nnspec.compiler.symmetry.spaces import Atom
 
 MOST_ROWS = 14  # of the legend
