@@ -237,7 +237,7 @@ class Resting:
     citation = "docs/settled.md of nnspec, with its proof; near to it are F. Albertini, E. D. Sontag, 1993"
     statement = (
         "Where h = f(W h + U x + b) rests, f a hyperbolic tangent, y = C h + D x + d as a function of all x determines W, U, "
-        "b, C, D and d up to permutations and sign flips of units."
+        "b, C, D and d up to permutations and sign flips of units, among weights that drive each unit by x."
     )
     condition = (
         "three inputs or more drive each unit, and what drives no three of them lies in one plane; each unit is read by the "
