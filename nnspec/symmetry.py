@@ -24,13 +24,18 @@ State = dict[str, "Tensor"]
 def canonical(network: Network, state: State) -> Canonical:
     """Return the canonical member of the orbit of some weights, with its hash and the element that leads to it.
 
-    Of weights that take few values it is one of those values, not of what is stored for learning.
+    Of weights that take few values it is one of those values: they are stored for learning, too, with scales that give them.
     """
+    from nnspec.compiler.rewrites.hard import is_soft, soft_state
     from nnspec.compiler.symmetry.canonical import canonical as found
     from nnspec.compiler.symmetry.group import symmetry_group
     from nnspec.compiler.symmetry.weights import in_use
 
-    return found(symmetry_group(network.graph), in_use(network.graph, _own(network, state)))
+    given = _own(network, state)
+    form = found(symmetry_group(network.graph), in_use(network.graph, given))
+    if not is_soft(network.graph):
+        return form
+    return form.replace(state=soft_state(network.graph, form.state, given))
 
 
 def align(network: Network, ours: State, theirs: State, *, restarts: int = 4, seed: int = 0) -> Aligned:

@@ -3,14 +3,15 @@
 In: a typed graph. Out: a graph that stores the effective weights themselves. In the hard version those with a
 gradient of their own are replaced, so that it is what would be deployed and nothing passes straight through; in
 the evaluated version every map is, but one that stores fewer numbers than the weight has: a sparse matrix without
-its zeros, thin factors, orbits. `hard_state` and `evaluated_state` turn the state of the one into that of the other.
+its zeros, thin factors, orbits. `hard_state` and `evaluated_state` turn the state of the one into that of the other,
+and `soft_state` leads back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from nnspec.compiler.ir import (
     Block,
@@ -22,6 +23,7 @@ from nnspec.compiler.ir import (
     instances,
     state_key,
 )
+from nnspec.compiler.tensors import tensors
 from nnspec.compiler.verify import verify
 
 if TYPE_CHECKING:
@@ -45,6 +47,28 @@ def hard(graph: Graph) -> Graph:
 def hard_state(graph: Graph, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the state of `hard(graph)` that computes what `graph` computes with this state."""
     return _replaced_state(graph, state, _is_hardened)
+
+
+def soft_state(
+    graph: Graph, state: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the state of `graph` that stores the weights of a state of `hard(graph)` for learning: it computes the same.
+
+    What is learned beside a weight, such as its scale, starts anew from it; masks are those of `buffers`.
+    """
+    from nnspec.compiler.emit.load import code_function
+
+    found = buffers | state
+    for located in instances(graph.root):
+        for weight in filter(_is_hardened, located.primitive.weights):
+            own = state[state_key(located.path, weight.name)]
+            for item in weight.maps:
+                if item.start is not None and any(tensor.kind == "learned" for tensor in item.stored):
+                    made = code_function(item.start)(own)
+                    parts = cast("tuple[torch.Tensor, ...]", made if isinstance(made, tuple) else (made,))
+                    keys = (state_key(located.path, tensor.name) for tensor in item.stored)
+                    found.update(zip(keys, parts, strict=True))
+    return {key: found[key] for key, _ in tensors(graph)}
 
 
 def evaluated(graph: Graph) -> Graph:

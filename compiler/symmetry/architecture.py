@@ -139,7 +139,11 @@ def _weights(graph: Graph) -> dict[str, Held]:
 
 
 def _keys(held: Held) -> list[str]:
-    return [state_key(held.path, tensor.name) for tensor in held.weight.stored]
+    """Return the keys of what a weight stores, and its own where a state may hold the few values that it takes."""
+    names = [tensor.name for tensor in held.weight.stored]
+    if held.weight.name not in names and any(item.has_own_gradient for item in held.weight.maps):
+        names.append(held.weight.name)
+    return [state_key(held.path, name) for name in names]
 
 
 def _is_same(first: nx.DiGraph[str], second: nx.DiGraph[str]) -> bool:

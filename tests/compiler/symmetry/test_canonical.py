@@ -297,25 +297,47 @@ def test_the_gauge_is_the_least_of_its_orbit(build: Build) -> None:
             assert sum(float((other[key] ** 2).sum()) for key in keys) > size * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(
-    "limits", ["quantize(bits = 4, learned = true)", 'binary(scale = "tensor", learned = true)']
-)
-def test_weights_of_few_values_with_a_learned_scale_are_these_values(tmp_path: Path, limits: str) -> None:
-    """The scale is not part of what is in force, so that no weight can be made anew from what is stored."""
+LEARNED_SCALES = [
+    "quantize(bits = 4, learned = true)",
+    'quantize(bits = 3, scale = "channel", learned = true)',
+    'binary(scale = "tensor", learned = true)',
+    'binary(scale = "channel", learned = true)',
+    'ternary(threshold = 0.7, relative = true, scale = "channel", learned = true)',
+    'symmetric & binary(scale = "tensor", learned = true)',
+    "circulant & binary",
+    "mask((i, j) => i >= j) & binary",
+]
+
+
+@pytest.mark.parametrize("limits", LEARNED_SCALES)
+def test_the_canonical_state_of_weights_of_few_values_is_one_of_the_network(
+    tmp_path: Path, limits: str
+) -> None:
+    """It stores these values, with scales that give them, whatever was learned beside them; the module loads it."""
     import nnspec
     from nnspec import symmetry
 
     file = tmp_path / "few.nnspec"
     file.write_text(
-        "network n {\n  input x: real[3]\n  output y: real[2] = x -> dense(4) as a -> tanh -> dense(2)\n"
+        "network n {\n  input x: real[4]\n"
+        "  output y: real[2] = x -> dense(4) -> tanh -> dense(4) as a -> tanh -> dense(2)\n"
         f"  constrain a.weight: {limits}\n}}\n"
     )
     network = nnspec.load(file).network("n")
-    state = {key: value.double() for key, value in network.torch(seed=1).state_dict().items()}
+    module = network.torch(seed=1).double()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    x = torch.randn(9, 4, dtype=torch.float64)
+    if "a.weight_scale" in state:  # as after training: not what it started with
+        state["a.weight_scale"] *= -1.5 if "binary" in limits else 1.5
+        module.load_state_dict(state)
+    before = module(x).detach()
     one, other = (symmetry.canonical(network, own) for own in (state, symmetry.moved(network, state, 5)))
-    assert "a.weight_scale" not in one.state
+    assert one.state.keys() == state.keys()
+    module.load_state_dict(one.state)
+    torch.testing.assert_close(module(x), before, rtol=1e-9, atol=1e-9)
     again = symmetry.canonical(network, one.state)
     assert again.hash == one.hash == other.hash
     assert symmetry.equivalent(network, state, network, one.state).answer == "yes"
     for key, value in one.state.items():
-        torch.testing.assert_close(other.state[key], value, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(other.state[key], value, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(again.state[key], value, rtol=1e-9, atol=1e-9)
