@@ -54,9 +54,10 @@ def soft_state(
 ) -> dict[str, torch.Tensor]:
     """Return the state of `graph` that stores the weights of a state of `hard(graph)` for learning: it computes the same.
 
-    What is learned beside a weight, such as its scale, starts anew from it; masks are those of `buffers`.
+    What is learned beside a weight starts anew from it; masks are those of `buffers`. A scale is then fitted by least
+    squares: it may start from a mean over all entries, also over those that a mask removes.
     """
-    from nnspec.compiler.emit.load import code_function
+    from nnspec.compiler.emit.load import code_function, effective_weight
 
     found = buffers | state
     for located in instances(graph.root):
@@ -66,9 +67,19 @@ def soft_state(
                 if item.start is not None and any(tensor.kind == "learned" for tensor in item.stored):
                     made = code_function(item.start)(own)
                     parts = cast("tuple[torch.Tensor, ...]", made if isinstance(made, tuple) else (made,))
-                    keys = (state_key(located.path, tensor.name) for tensor in item.stored)
+                    keys = [state_key(located.path, tensor.name) for tensor in item.stored]
                     found.update(zip(keys, parts, strict=True))
+                    if item.has_own_gradient:
+                        found[keys[0]] = _fitted(
+                            parts[0], effective_weight(weight, located.path, found).detach(), own
+                        )
     return {key: found[key] for key, _ in tensors(graph)}
+
+
+def _fitted(scale: torch.Tensor, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the scale with which a weight that is proportional to it is nearest to the one that is wanted."""
+    squares = (made * made).sum_to_size(scale.shape)
+    return scale * ((made * wanted).sum_to_size(scale.shape) / squares).where(squares > 0, 1.0)
 
 
 def evaluated(graph: Graph) -> Graph:

@@ -306,6 +306,7 @@ LEARNED_SCALES = [
     'symmetric & binary(scale = "tensor", learned = true)',
     "circulant & binary",
     "mask((i, j) => i >= j) & binary",
+    "mask((i, j) => i >= j) & quantize(4, learned = true)",
 ]
 
 
@@ -341,3 +342,20 @@ def test_the_canonical_state_of_weights_of_few_values_is_one_of_the_network(
     for key, value in one.state.items():
         torch.testing.assert_close(other.state[key], value, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(again.state[key], value, rtol=1e-9, atol=1e-9)
+
+
+def test_a_scale_of_masked_signs_is_that_of_the_signs_that_are_left(tmp_path: Path) -> None:
+    import nnspec
+    from nnspec import symmetry
+
+    file = tmp_path / "few.nnspec"
+    file.write_text(
+        "network n {\n  input x: real[4]\n  output y: real[2] = x -> dense(4) as a -> tanh -> dense(2)\n"
+        '  constrain a.weight: mask((i, j) => i >= j) & binary(scale = "channel", learned = true)\n}\n'
+    )
+    network = nnspec.load(file).network("n")
+    module = network.torch(seed=1).double()
+    x = torch.randn(9, 4, dtype=torch.float64)
+    before = module(x).detach()
+    module.load_state_dict(symmetry.canonical(network, module.state_dict()).state)
+    torch.testing.assert_close(module(x), before, rtol=1e-9, atol=1e-9)
