@@ -70,13 +70,13 @@ def soft_state(
                     keys = [state_key(located.path, tensor.name) for tensor in item.stored]
                     found.update(zip(keys, parts, strict=True))
                     if item.has_own_gradient:
-                        found[keys[0]] = _fitted(
+                        found[keys[0]] = fitted(
                             parts[0], effective_weight(weight, located.path, found).detach(), own
                         )
     return {key: found[key] for key, _ in tensors(graph)}
 
 
-def _fitted(scale: torch.Tensor, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def fitted(scale: torch.Tensor, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Return the scale with which a weight that is proportional to it is nearest to the one that is wanted."""
     squares = (made * made).sum_to_size(scale.shape)
     return scale * ((made * wanted).sum_to_size(scale.shape) / squares).where(squares > 0, 1.0)

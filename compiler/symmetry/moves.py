@@ -70,7 +70,8 @@ def lowered(d: Derivation, state: State, moved: State, given: State | None = Non
 
     What is stored for a weight that is the same object in `given` stays; else it is made from the weight alone.
     """
-    from nnspec.compiler.emit.load import code_function
+    from nnspec.compiler.emit.load import code_function, effective_weight
+    from nnspec.compiler.rewrites.hard import fitted
 
     found = {key: moved[key] for key in state}
     for carrier in d.related.carriers.values():
@@ -88,8 +89,11 @@ def lowered(d: Derivation, state: State, moved: State, given: State | None = Non
         made: Any = code_function(first.start)(moved[key])
         parts = cast("tuple[Tensor, ...]", made if isinstance(made, tuple) else (made,))
         path = carrier.name.rpartition(".")[0]
-        names = (state_key(path, tensor.name) for tensor in first.stored)
+        names = [state_key(path, tensor.name) for tensor in first.stored]
         found.update(zip(names, parts, strict=True))
+        if first.has_own_gradient and any(tensor.kind == "learned" for tensor in first.stored):
+            # It starts from a mean over all entries, also over those that a mask removes.
+            found[names[0]] = fitted(parts[0], effective_weight(carrier.weight, path, found), moved[key])
     return found
 
 

@@ -80,9 +80,10 @@ def in_use(graph: Graph, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     import torch
 
-    soft = is_soft(graph) and not _is_hard(graph, state)
-    found = hard_state(graph, dict(state)) if soft else dict(state)
-    for name, pattern in patterns(graph, found).items():
+    if _is_hard(graph, state):
+        return dict(state)
+    found = hard_state(graph, dict(state)) if is_soft(graph) else dict(state)
+    for name, pattern in patterns(graph, state).items():  # what is not in use may say which entries are
         own = found.get(key := state_key(name, ""))
         if own is not None and pattern.is_mask and not pattern.weight.maps:
             kept: Any = torch.from_numpy(pattern.classes.copy())

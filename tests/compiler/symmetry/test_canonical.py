@@ -307,6 +307,9 @@ LEARNED_SCALES = [
     "circulant & binary",
     "mask((i, j) => i >= j) & binary",
     "mask((i, j) => i >= j) & quantize(4, learned = true)",
+    'mask((i, j) => i >= j) & binary(scale = "channel", learned = true)',
+    'sparse(0.5) & binary(scale = "tensor", learned = true)',
+    "sparse(0.5) & ternary",
 ]
 
 
@@ -332,7 +335,10 @@ def test_the_canonical_state_of_weights_of_few_values_is_one_of_the_network(
         state["a.weight_scale"] *= -1.5 if "binary" in limits else 1.5
         module.load_state_dict(state)
     before = module(x).detach()
-    one, other = (symmetry.canonical(network, own) for own in (state, symmetry.moved(network, state, 5)))
+    moved = symmetry.moved(network, state, 5)
+    module.load_state_dict(moved)
+    torch.testing.assert_close(module(x), before, rtol=1e-9, atol=1e-9)
+    one, other = (symmetry.canonical(network, own) for own in (state, moved))
     assert one.state.keys() == state.keys()
     module.load_state_dict(one.state)
     torch.testing.assert_close(module(x), before, rtol=1e-9, atol=1e-9)
