@@ -62,10 +62,11 @@ class CanonicalForm(Pass):
             in_use(subject.graph, checked(subject.graph, state, f"seed {seed}"))
             for seed, state in zip(seeds, given, strict=True)
         ]
+        limit = options.get("limit", 20000)
         members: list[dict[str, Any]] = []
         for seed, state in zip(seeds, states, strict=True):
             found = canonical(group, state)
-            size = orbit_size(group, state, options.get("limit", 20000)) if options.get("enumerate") else None
+            size = orbit_size(group, state, limit) if options.get("enumerate") else None
             members.append({"seed": seed, "hash": found.hash, "notes": list(found.notes), "orbit": size})
         near = states[:_MOST_PAIRS]
         distances: list[dict[str, Any]] = [
@@ -74,27 +75,34 @@ class CanonicalForm(Pass):
             for i in range(j)
         ]
         data = {"members": members, "distances": distances}
-        bound = _at_most(group, options.get("limit", 20000))
-        rows = tuple(
-            (m["seed"], m["hash"], m["orbit"] or bound, "; ".join(m["notes"]) or "none") for m in members
-        )
-        columns = ("seed", "hash", "orbit", "notes")
-        tables = [Table(title="Canonical members", columns=columns, rows=rows)]
-        if distances:
-            pairs = tuple((f"{d['seeds'][0]} and {d['seeds'][1]}", d["distance"]) for d in distances)
-            tables.append(
-                Table(
-                    title="Distances of the second, aligned, from the first",
-                    columns=("seeds", "over the norm of the first"),
-                    rows=pairs,
-                )
-            )
         count = len({member["hash"] for member in members})
         left = any(member["notes"] for member in members)
         apart = "canonical forms; where something was left, one orbit may have several"
         several = f"{count} {apart if left else 'networks that no element of the group makes of each other'}"
         what = "one network" if count == 1 else several
-        return Result(data=data, summary=f"{subject.graph.name}: {what}.", tables=tuple(tables))
+        return Result(
+            data=data, summary=f"{subject.graph.name}: {what}.", tables=_tables(data, _at_most(group, limit))
+        )
+
+
+def _tables(data: Mapping[str, list[dict[str, Any]]], bound: str) -> tuple[Table, ...]:
+    """Return the members, with what is known of orbits that were not counted, and distances where there are pairs."""
+    members = Table(
+        title="Canonical members",
+        columns=("seed", "hash", "orbit", "notes"),
+        rows=tuple(
+            (m["seed"], m["hash"], m["orbit"] or bound, "; ".join(m["notes"]) or "none")
+            for m in data["members"]
+        ),
+    )
+    if not data["distances"]:
+        return (members,)
+    distances = Table(
+        title="Distances of the second, aligned, from the first",
+        columns=("seeds", "over the norm of the first"),
+        rows=tuple((f"{d['seeds'][0]} and {d['seeds'][1]}", d["distance"]) for d in data["distances"]),
+    )
+    return (members, distances)
 
 
 def _at_most(group: SymmetryGroup, limit: int) -> str:
